@@ -1,0 +1,70 @@
+/* limits - the bound of everything, in one place.
+ *
+ * Units are in the names. What an operator may change is a default here and a key in the config
+ * (nodes/options.tbl.h); what is fixed is fixed because the wire or the disk depends on it. */
+#ifndef MESH_BASE_LIMITS_H
+#define MESH_BASE_LIMITS_H
+
+/* Names, as the client protocol states them. */
+#define LIMIT_USER_SIZE_MAX    128u
+#define LIMIT_DEVICE_SIZE_MAX  64u
+#define LIMIT_CONV_SIZE_MAX    128u
+#define LIMIT_CID_SIZE_MAX     64u
+#define LIMIT_NODE_ID_SIZE_MAX 15u /* A topic is a node id padded to 16 bytes. */
+#define LIMIT_TITLE_SIZE_MAX   1024u
+#define LIMIT_META_SIZE_MAX    16384u
+
+/* Frames and pages. */
+#define LIMIT_FRAME_SIZE_MAX      131072u   /* A client frame, and so a message. */
+#define LIMIT_PACKET_SIZE_MAX     4194304u  /* A mesh packet: ZMQ_MAXMSGSIZE. */
+#define LIMIT_PACKET_FLUSH_SIZE   32768u    /* A packet this big is sent at once. */
+#define LIMIT_HISTORY_COUNT_MAX   500u
+#define LIMIT_RESUME_COUNT        1000u     /* More than this missed: gap, then the newest. */
+#define LIMIT_FETCH_BYTES_MAX     262144u   /* Entries in one answer of a router. */
+#define LIMIT_MEMBERS_PAGE_MAX    500u
+#define LIMIT_CREATE_MEMBERS_MAX  1000u     /* In one create or add. */
+#define LIMIT_CONVERSATIONS_PAGE  100u
+#define LIMIT_USER_CONVS_PAGE     1000u
+#define LIMIT_JSON_DEPTH_MAX      64u
+#define LIMIT_JSON_TOKENS_MAX     65536u
+
+/* Sessions. */
+#define LIMIT_CONNECT_MS           10000u /* `connect` must come within this. */
+#define LIMIT_PING_MS              25000u
+#define LIMIT_IDLE_MS              60000u
+#define LIMIT_BAD_FRAMES_MAX       10u     /* Malformed in a row: close 4500. */
+#define LIMIT_OUTBOX_BYTES         524288u /* Waiting beyond this: catch up from the log. */
+#define LIMIT_STALL_MS             20000u  /* Not a byte taken: close 4010. */
+#define LIMIT_REDELIVER_MS         30000u
+#define LIMIT_REDELIVER_COUNT      5u
+#define LIMIT_CONNECTIONS_PER_USER 5u
+#define LIMIT_CONNECTIONS_PER_IP   100u
+#define LIMIT_RECONNECTS_PER_MIN   10u
+#define LIMIT_REQUESTS_IN_FLIGHT   1024u /* Of one session. */
+#define LIMIT_REQUEST_MS           5000u /* A router's answer must come within this. */
+#define LIMIT_RETRY_AFTER_MS       1000u /* What `unavailable` tells a client. */
+#define LIMIT_RECEIPT_MS           1000u /* A session's cursor goes out at most this often. */
+#define LIMIT_GATHER_US            300u  /* A gateway's request waits this long for company. */
+
+/* Mesh. */
+#define LIMIT_HELLO_MS          1000u  /* Gateway to router: I am here. */
+#define LIMIT_GATEWAY_LEASE_MS  5000u  /* Silent for longer: its watches are dropped. */
+#define LIMIT_BEAT_MS           250u   /* Router to gateway: last link seq and shards led. */
+#define LIMIT_LINK_SILENT_MS    2000u  /* No beat for longer: the link is down. */
+#define LIMIT_GOSSIP_MS         500u
+#define LIMIT_MEMBER_SILENT_MS  2500u
+#define LIMIT_MEMBERS_MAX       4096u
+#define LIMIT_SEEDS_MAX         16u
+
+/* Shards. */
+#define LIMIT_SHARDS_DEFAULT     64u
+#define LIMIT_SHARDS_MAX         4096u
+#define LIMIT_ENTRY_SIZE_MAX     262144u /* A packed Raft entry is closed at this size. */
+#define LIMIT_SHARD_QUEUE_BYTES  4194304u /* Waiting for the log: beyond, `unavailable`. */
+#define LIMIT_SHARD_QUEUE_COUNT  16384u
+#define LIMIT_LOG_TRUNCATE_COUNT 1024u /* Entries applied before the log's prefix is dropped. */
+#define LIMIT_DEDUP_MS           604800000u /* 7 days. */
+#define LIMIT_ELECTION_MS        500u
+#define LIMIT_HEARTBEAT_MS       100u
+
+#endif

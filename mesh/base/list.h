@@ -1,0 +1,54 @@
+/* list - an intrusive doubly linked list: the node lives in the thing.
+ *
+ * Where things are many, their state is the list they are on, and moving costs no allocation.
+ * An empty list points at itself. A node that is on no list points at itself too, so that
+ * list_remove() may be called twice. */
+#ifndef MESH_BASE_LIST_H
+#define MESH_BASE_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct list {
+    struct list *next;
+    struct list *prev;
+};
+
+static inline void list_init(struct list *l)
+{
+    l->next = l;
+    l->prev = l;
+}
+
+static inline bool list_is_empty(const struct list *l)
+{
+    return l->next == l;
+}
+
+static inline void list_append(struct list *l, struct list *node)
+{
+    node->prev = l->prev;
+    node->next = l;
+    l->prev->next = node;
+    l->prev = node;
+}
+
+static inline void list_remove(struct list *node)
+{
+    node->prev->next = node->next;
+    node->next->prev = node->prev;
+    list_init(node);
+}
+
+#define LIST_ENTRY(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
+
+/* The first thing of the list, NULL where it is empty. */
+#define LIST_FIRST(list, type, member)                                                             \
+    (list_is_empty(list) ? NULL : LIST_ENTRY((list)->next, type, member))
+
+/* Walk the nodes; the current one may be removed on the way. */
+#define LIST_EACH(node, list)                                                                      \
+    for (struct list *node = (list)->next, *node##_next = node->next; node != (list);              \
+         node = node##_next, node##_next = node->next)
+
+#endif

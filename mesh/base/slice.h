@@ -1,0 +1,42 @@
+/* slice - bytes that somebody else owns: a view, never freed.
+ *
+ * Ids, names and bodies travel as slices into the frame they came in, so that nothing is copied until
+ * it must outlive the frame. A zeroed slice means "absent"; an empty one that is present has a
+ * non-NULL base. */
+#ifndef MESH_BASE_SLICE_H
+#define MESH_BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct slice {
+    const char *base; /* Not NUL-terminated. */
+    uint32_t size;    /* Bytes. */
+};
+
+static inline struct slice slice_of(const void *base, size_t size)
+{
+    return (struct slice){.base = (const char *)base, .size = (uint32_t)size};
+}
+
+static inline struct slice slice_string(const char *string)
+{
+    return slice_of(string, strlen(string));
+}
+
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.base, b.base, a.size) == 0);
+}
+
+static inline bool slice_equals(struct slice a, const char *string)
+{
+    return slice_equal(a, slice_string(string));
+}
+
+/* For printf: "%.*s", SLICE_ARGS(s). */
+#define SLICE_ARGS(s) (int)(s).size, (s).base != NULL ? (s).base : ""
+
+#endif

@@ -1,0 +1,59 @@
+/* messages - what nodes say to each other, from messages.tbl.h.
+ *
+ * For each row: `struct msg_x`, `MSG_X` (its number), `msg_x_desc`. Encode with record_encode(out,
+ * &msg_x_desc, &x), decode with record_decode(). Slices are borrowed from what was decoded. */
+#ifndef MESH_WIRE_MESSAGES_H
+#define MESH_WIRE_MESSAGES_H
+
+#include "mesh/base/record.h"
+#include "mesh/wire/messages.tbl.h"
+
+#define MESSAGES_VERSION 1u
+
+enum message_number {
+#define M(x, X, n) MSG_##X = n,
+    MESSAGES(M)
+#undef M
+};
+
+#define M(x, X, n)                                                                      \
+    struct msg_##x {                                                                            \
+        FIELDS_##x(RECORD_MEMBER, msg_##x)                                                   \
+    };                                                                                             \
+    extern const struct record_desc msg_##x##_desc;
+MESSAGES(M)
+#undef M
+
+enum node_role {
+    NODE_ROUTER = 1,
+    NODE_GATEWAY = 2,
+};
+
+enum conv_kind {
+    CONV_DIRECT = 1,
+    CONV_GROUP = 2,
+};
+
+enum entry_type {
+    ENTRY_MESSAGE = 1,
+    ENTRY_EDIT = 2,
+    ENTRY_DELETE = 3,
+    ENTRY_REACTION = 4,
+    ENTRY_MEMBER = 5,
+    ENTRY_INFO = 6,
+};
+
+enum member_change {
+    MEMBER_ADD = 1,    /* As an entry: joined. */
+    MEMBER_REMOVE = 2, /* As an entry: removed by `from`. */
+    MEMBER_ROLE = 3,
+    MEMBER_LEAVE = 4, /* As an entry: left by himself. */
+};
+
+enum member_role {
+    ROLE_MEMBER = 1,
+    ROLE_ADMIN = 2,
+    ROLE_OWNER = 3,
+};
+
+#endif

@@ -1,0 +1,65 @@
+/* kv - the third port: an ordered key-value store with atomic batches and a durable prefix.
+ *
+ * Three column families (DESIGN.md, Storage). A batch is applied as a whole and in order, and at once
+ * visible to reads; it is durable only when a sync that was asked for later has been reported. What
+ * survives a crash is a prefix of the batches written: no batch survives without all before it
+ * (scheme A2: one write-ahead log, written with sync off, flushed and synced by a thread of its own).
+ *
+ * The real one is RocksDB (storage/rocks_kv.c), the simulated one lives in memory, forgets what was not
+ * synced when it crashes, and fails on demand (storage/mem_kv.c). Loop thread only, except where
+ * rocks_kv says so. Any I/O error is RC_IO and final: the caller ends the process. */
+#ifndef STORAGE_KV_H
+#define STORAGE_KV_H
+
+#include <stdbool.h>
+
+#include "mesh/base/buf.h"
+#include "mesh/base/rc.h"
+#include "mesh/base/slice.h"
+
+enum kv_family {
+    KV_META,
+    KV_LOG,
+    KV_STATE,
+    KV_FAMILY_COUNT,
+};
+
+struct kv;
+struct kv_batch;
+struct kv_iterator;
+
+struct kv_ops {
+    void (*close)(struct kv **kv);
+
+    /* Append the value to `into`. RC_NOT_FOUND leaves it alone. */
+    enum rc (*get)(struct kv *kv, enum kv_family family, struct slice key, struct buf *into);
+
+    struct kv_batch *(*batch_new)(struct kv *kv);
+    void (*batch_free)(struct kv_batch **batch);
+    void (*put)(struct kv_batch *batch, enum kv_family family, struct slice key, struct slice value);
+    void (*remove)(struct kv_batch *batch, enum kv_family family, struct slice key);
+    /* Keys in [from, to). */
+    void (*remove_range)(struct kv_batch *batch, enum kv_family family, struct slice from,
+                         struct slice to);
+    size_t (*batch_count)(const struct kv_batch *batch); /* Operations in it. */
+    /* Apply and clear the batch, without waiting for the disk. */
+    enum rc (*write)(struct kv *kv, struct kv_batch *batch);
+
+    /* Make everything written so far durable; `on_synced(context)` is called from the loop when it
+     * is. At most one at a time. An error is reported there. */
+    void (*sync)(struct kv *kv, void (*on_synced)(void *context, enum rc rc), void *context);
+
+    /* Iterate within [from, to); starts before the first, or, where `backwards`, after the last. Sees
+     * the store as it was when created. */
+    struct kv_iterator *(*iterate)(struct kv *kv, enum kv_family family, struct slice from,
+                                   struct slice to, bool backwards);
+    /* Step. False at the end, or on an error, which iterator_free then tells. */
+    bool (*next)(struct kv_iterator *iterator, struct slice *ret_key, struct slice *ret_value);
+    enum rc (*iterator_free)(struct kv_iterator **iterator);
+};
+
+struct kv {
+    const struct kv_ops *ops;
+};
+
+#endif
