@@ -43,12 +43,12 @@ static inline void list_remove(struct list *node)
 #define LIST_ENTRY(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 /* The first thing of the list, NULL where it is empty. */
-#define LIST_FIRST(list, type, member)                                                             \
-    (list_is_empty(list) ? NULL : LIST_ENTRY((list)->next, type, member))
+#define LIST_FIRST(head, type, member)                                                             \
+    (list_is_empty(head) ? NULL : LIST_ENTRY((head)->next, type, member))
 
 /* Walk the nodes; the current one may be removed on the way. */
-#define LIST_EACH(node, list)                                                                      \
-    for (struct list *node = (list)->next, *node##_next = node->next; node != (list);              \
+#define LIST_EACH(node, head)                                                                      \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
          node = node##_next, node##_next = node->next)
 
 #endif

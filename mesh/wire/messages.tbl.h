@@ -80,7 +80,15 @@
     F(T, str, user, "whose unread counts")                                                         \
     F(T, bin, convs, "seq of slices: conversation ids")
 
+/* For `chatmesh status`: tell how you are. */
+#define FIELDS_status_request(F, T)                                                                \
+    F(T, u64, req, "correlation id")
+
 /* ---- Router to gateway, on the request channel ---- */
+
+#define FIELDS_status_reply(F, T)                                                                  \
+    F(T, u64, req, "of status_request")                                                            \
+    F(T, bin, json, "a JSON object, as `chatmesh status --json` prints it for this router")
 
 #define FIELDS_user_convs(F, T)                                                                    \
     F(T, u64, req, "of user_open")                                                                 \
@@ -288,6 +296,7 @@
     M(submit, SUBMIT, 8)                                                                           \
     M(members, MEMBERS, 9)                                                                         \
     M(summary, SUMMARY, 10)                                                                        \
+    M(status_request, STATUS_REQUEST, 11)                                                          \
     M(user_convs, USER_CONVS, 20)                                                                  \
     M(watched, WATCHED, 21)                                                                        \
     M(fetched, FETCHED, 22)                                                                        \
@@ -297,6 +306,7 @@
     M(member, MEMBER, 26)                                                                          \
     M(summaries, SUMMARIES, 27)                                                                    \
     M(summary_item, SUMMARY_ITEM, 28)                                                              \
+    M(status_reply, STATUS_REPLY, 29)                                                              \
     M(beat, BEAT, 40)                                                                              \
     M(event_entry, EVENT_ENTRY, 41)                                                                \
     M(event_receipt, EVENT_RECEIPT, 42)                                                            \

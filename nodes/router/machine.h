@@ -19,6 +19,11 @@
 
 struct machine;
 
+/* Decode one command and check sizes and ids, before it is queued. Gives the key that picks its shard.
+ * RC_BAD_REQUEST, RC_TOO_LARGE. */
+MUST_CHECK enum rc machine_check_command(struct slice command, enum message_number *ret_number,
+                                         struct slice *ret_key, bool *ret_key_is_user);
+
 struct machine_result {
     enum rc rc;
     struct slice conv; /* Valid until the next apply. */
@@ -78,6 +83,9 @@ MUST_CHECK enum rc machine_user_convs(struct machine *machine, const struct msg_
 MUST_CHECK enum rc machine_head(struct machine *machine, struct slice conv, uint64_t *ret_head);
 
 /* ---- What conversations owe the lists of users: the outbox, driven by the leader ---- */
+
+/* Is anything owed at all? Costs nothing. */
+bool machine_owes(const struct machine *machine);
 
 /* A member entry that a user's shard has not acknowledged. */
 struct machine_owed {

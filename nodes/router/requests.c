@@ -1,0 +1,330 @@
+/* requests - what gateways ask of a router.
+ *
+ * Reads are answered at once: between turns the store holds everything that was applied, and a shard
+ * answers only while it is led here. Changes are checked, queued and answered when their entry is
+ * applied. Whatever comes is decoded first; what cannot be decoded ends that packet, since where the
+ * next message begins is then unknown. */
+#include "mesh/base/log.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+#include "nodes/router/router_private.h"
+
+struct asking {
+    struct router *router;
+    struct watcher *watcher;
+};
+
+/* The shard a request names, where this router may serve it; else *ret_rc says why not. */
+static struct shard *serving(struct router *router, uint64_t shard, enum rc *ret_rc)
+{
+    *ret_rc = RC_BAD_REQUEST;
+    if (shard >= router->options.shards)
+        return NULL;
+    *ret_rc = RC_NOT_LEADER;
+    return router->shards[shard].was_ready ? &router->shards[shard] : NULL;
+}
+
+static struct shard *serving_conv(struct router *router, uint64_t shard, struct slice conv,
+                                  enum rc *ret_rc)
+{
+    *ret_rc = RC_BAD_REQUEST;
+    if (!key_conv_is_valid(conv) ||
+        key_conv_shard(router->options.cluster, router->options.shards, conv) != shard)
+        return NULL;
+    return serving(router, shard, ret_rc);
+}
+
+static struct shard *serving_user(struct router *router, uint64_t shard, struct slice user,
+                                  enum rc *ret_rc)
+{
+    *ret_rc = RC_BAD_REQUEST;
+    if (!key_user_is_valid(user) ||
+        key_user_shard(router->options.cluster, router->options.shards, user) != shard)
+        return NULL;
+    return serving(router, shard, ret_rc);
+}
+
+/* A read that the store could not serve ends the router: it would lie otherwise. */
+static void check_read(struct router *router, enum rc rc)
+{
+    if (rc == RC_OK)
+        return;
+    log_error("read_failed", "reason=\"%s\"", rc_sentence(rc));
+    router_fail(router);
+}
+
+void requests_beat(struct router *router, struct watcher *watcher)
+{
+    buf_clear(router->answer);
+    for (uint32_t i = 0; i < router->options.shards; i++) {
+        const struct shard *shard = &router->shards[i];
+        record_put_u64(router->answer, shard->was_ready ? raft_group_term(shard->group) : 0);
+    }
+    struct msg_beat beat = {
+        .shards = router->options.shards,
+        .terms = buf_slice(router->answer),
+    };
+    watchers_tell(&router->watchers, watcher, &msg_beat_desc, &beat);
+}
+
+static void on_hello(struct asking *a, const struct msg_hello *hello)
+{
+    a->watcher->heard_us = env_now_us(a->router->env);
+    bool is_new = !a->watcher->is_leased;
+    a->watcher->is_leased = true;
+    /* A gateway whose link is not up waits for a packet of ours: do not let it wait for the beat. */
+    if (is_new || hello->links == 0)
+        requests_beat(a->router, a->watcher);
+}
+
+static void on_user_open(struct asking *a, const struct msg_user_open *request)
+{
+    struct msg_user_convs answer = {0};
+    enum rc rc;
+    struct shard *shard = serving_user(a->router, request->shard, request->user, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_USER_CONVS_PAGE) {
+        watchers_follow(&a->router->watchers, &a->router->watchers.users, shard->id, request->user,
+                        a->watcher);
+        check_read(a->router,
+                   machine_user_convs(shard->machine, request, &answer, a->router->answer));
+    } else {
+        answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
+    }
+    answer.req = request->req;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_user_convs_desc, &answer);
+}
+
+static void on_user_close(struct asking *a, const struct msg_user_close *request)
+{
+    watchers_unfollow(&a->router->watchers, &a->router->watchers.users, request->user, a->watcher);
+}
+
+static void on_watch(struct asking *a, const struct msg_watch *request)
+{
+    struct msg_watched answer = {.conv = request->conv};
+    enum rc rc;
+    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL) {
+        check_read(a->router,
+                   machine_watch(shard->machine, request, a->router->options.resume_count_max,
+                                 &answer, a->router->answer));
+        if (answer.rc == RC_OK && answer.until == 0)
+            watchers_follow(&a->router->watchers, &a->router->watchers.convs, shard->id,
+                            request->conv, a->watcher);
+    } else {
+        answer.rc = rc;
+    }
+    answer.req = request->req;
+    answer.conv = request->conv;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_watched_desc, &answer);
+}
+
+static void on_fetch(struct asking *a, const struct msg_fetch *request)
+{
+    struct msg_fetched answer = {0};
+    enum rc rc;
+    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_RESUME_COUNT)
+        check_read(a->router, machine_fetch(shard->machine, request, &answer, a->router->answer));
+    else
+        answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
+    answer.req = request->req;
+    answer.conv = request->conv;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_fetched_desc, &answer);
+}
+
+/* The heads of the conversations, and the gateway follows them all (again). */
+static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
+{
+    struct router *router = a->router;
+    struct msg_rewatched answer = {.req = request->req};
+    enum rc rc;
+    struct shard *shard = serving(router, request->shard, &rc);
+    buf_clear(router->answer);
+    answer.rc = shard != NULL ? RC_OK : rc;
+    struct record_reader convs = record_reader_of(request->convs);
+    struct record_reader users = record_reader_of(request->users);
+    struct slice key;
+    while (answer.rc == RC_OK && !record_reader_at_end(&convs)) {
+        uint64_t head = 0;
+        if (record_get_slice(&convs, &key) != RC_OK ||
+            serving_conv(router, request->shard, key, &rc) == NULL) {
+            answer.rc = RC_BAD_REQUEST;
+            break;
+        }
+        check_read(router, machine_head(shard->machine, key, &head));
+        record_put_u64(router->answer, head);
+        if (head != 0)
+            watchers_follow(&router->watchers, &router->watchers.convs, shard->id, key, a->watcher);
+    }
+    while (answer.rc == RC_OK && !record_reader_at_end(&users)) {
+        if (record_get_slice(&users, &key) != RC_OK ||
+            serving_user(router, request->shard, key, &rc) == NULL) {
+            answer.rc = RC_BAD_REQUEST;
+            break;
+        }
+        watchers_follow(&router->watchers, &router->watchers.users, shard->id, key, a->watcher);
+    }
+    if (answer.rc == RC_OK)
+        answer.heads = buf_slice(router->answer);
+    watchers_answer(&router->watchers, a->watcher, &msg_rewatched_desc, &answer);
+}
+
+static void on_unwatch(struct asking *a, const struct msg_unwatch *request)
+{
+    watchers_unfollow(&a->router->watchers, &a->router->watchers.convs, request->conv, a->watcher);
+}
+
+/* A command of a gateway may be any but those that routers give each other. */
+static enum rc queue_command(struct asking *a, const struct msg_submit *request)
+{
+    enum message_number number;
+    struct slice key;
+    bool key_is_user;
+    enum rc rc = machine_check_command(request->command, &number, &key, &key_is_user);
+    if (rc != RC_OK)
+        return rc;
+    if (key_is_user || number == MSG_CMD_TOLD)
+        return RC_FORBIDDEN;
+    struct shard *shard = serving_conv(a->router, request->shard, key, &rc);
+    if (shard == NULL)
+        return rc;
+    const struct pending pending = {
+        .watcher = a->watcher,
+        .incarnation = a->watcher->incarnation,
+        .req = request->req,
+    };
+    return shard_queue(a->router, shard, request->command, &pending);
+}
+
+static void on_submit(struct asking *a, const struct msg_submit *request)
+{
+    enum rc rc = queue_command(a, request);
+    if (rc == RC_OK)
+        return;
+    metric_add(refused_total, 1);
+    if (request->req == 0)
+        return;
+    struct msg_result answer = {
+        .req = request->req,
+        .rc = rc == RC_FULL ? RC_UNAVAILABLE : rc,
+        .hint_ms = rc == RC_FULL ? LIMIT_RETRY_AFTER_MS : 0,
+    };
+    watchers_answer(&a->router->watchers, a->watcher, &msg_result_desc, &answer);
+}
+
+static void on_members(struct asking *a, const struct msg_members *request)
+{
+    struct msg_members_page answer = {0};
+    enum rc rc;
+    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_MEMBERS_PAGE_MAX)
+        check_read(a->router,
+                   machine_members(shard->machine, request, &answer, a->router->answer));
+    else
+        answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
+    answer.req = request->req;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_members_page_desc, &answer);
+}
+
+static void on_summary(struct asking *a, const struct msg_summary *request)
+{
+    struct msg_summaries answer = {0};
+    enum rc rc;
+    struct shard *shard = serving(a->router, request->shard, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL)
+        check_read(a->router,
+                   machine_summary(shard->machine, request, &answer, a->router->answer));
+    else
+        answer.rc = rc;
+    answer.req = request->req;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_summaries_desc, &answer);
+}
+
+static void on_status_request(struct asking *a, const struct msg_status_request *request)
+{
+    struct router *router = a->router;
+    struct router_health health = router_health(router);
+    buf_clear(router->answer);
+    buf_append_format(router->answer,
+                      "{\"id\":\"%s\",\"shards\":{\"total\":%u,\"led\":%u},\"gateways\":%lu,"
+                      "\"conversations_watched\":%lu,\"groups\":[",
+                      router->node, health.shards_total, health.shards_led, health.gateways,
+                      health.conversations_watched);
+    for (uint32_t i = 0; i < router->options.shards; i++) {
+        struct router_shard_status s;
+        router_shard_status(router, i, &s);
+        buf_append_format(router->answer,
+                          "%s{\"shard\":%u,\"state\":\"%s\",\"term\":%lu,\"commit\":%lu,"
+                          "\"applied\":%lu,\"entries\":%lu,\"replicas\":[\"%s\"]}",
+                          i > 0 ? "," : "", s.shard, s.state, s.term, s.commit_index,
+                          s.applied_index, s.entries, router->node);
+    }
+    buf_append_string(router->answer, "]}");
+    struct msg_status_reply answer = {.req = request->req, .json = buf_slice(router->answer)};
+    watchers_answer(&router->watchers, a->watcher, &msg_status_reply_desc, &answer);
+}
+
+/* Decode the next message as the named type and handle it. */
+#define CASE(x, X)                                                                                 \
+    case MSG_##X: {                                                                                \
+        struct msg_##x message;                                                                    \
+        if (record_decode(r, &msg_##x##_desc, &message) != RC_OK)                                  \
+            return RC_CORRUPT;                                                                     \
+        on_##x(a, &message);                                                                       \
+        return RC_OK;                                                                              \
+    }
+
+static enum rc on_message(struct asking *a, struct record_reader *r)
+{
+    uint32_t number;
+    if (record_peek(r, &number) != RC_OK)
+        return RC_CORRUPT;
+    switch (number) {
+        CASE(hello, HELLO)
+        CASE(user_open, USER_OPEN)
+        CASE(user_close, USER_CLOSE)
+        CASE(watch, WATCH)
+        CASE(fetch, FETCH)
+        CASE(rewatch, REWATCH)
+        CASE(unwatch, UNWATCH)
+        CASE(submit, SUBMIT)
+        CASE(members, MEMBERS)
+        CASE(summary, SUMMARY)
+        CASE(status_request, STATUS_REQUEST)
+    default:
+        return record_skip(r); /* Of a newer version: not ours to judge. */
+    }
+}
+
+void requests_on_packet(struct router *router, struct slice from, const struct packet *packet)
+{
+    if (!slice_equal(packet->cluster,
+                     slice_of(router->options.cluster, sizeof(router->options.cluster)))) {
+        /* A gateway that has heard no router yet, or `status`, knows no cluster id: all zero. */
+        static const char unknown[16];
+        if (!slice_equal(packet->cluster, slice_of(unknown, sizeof(unknown)))) {
+            metric_add(packets_bad_total, 1);
+            return;
+        }
+    }
+    struct asking asking = {
+        .router = router,
+        .watcher = watchers_get(&router->watchers, from, packet->incarnation),
+    };
+    if (asking.watcher == NULL) {
+        metric_add(packets_bad_total, 1);
+        return;
+    }
+    struct record_reader messages = packet->messages;
+    while (!record_reader_at_end(&messages) && !router->is_failed)
+        if (on_message(&asking, &messages) != RC_OK) {
+            metric_add(packets_bad_total, 1);
+            return;
+        }
+}

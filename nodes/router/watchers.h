@@ -1,0 +1,87 @@
+/* watchers - the gateways a router talks to, and which of them follow what.
+ *
+ * A gateway is known from its first hello and leased by the next ones: silent for
+ * LIMIT_GATEWAY_LEASE_MS, its watches are dropped, and it watches again when it is back. Interest is
+ * kept per gateway, never per client: a conversation with a thousand members online on two gateways has
+ * two watchers here.
+ *
+ * Each gateway has two outgoing streams: answers (request channel) and events (publish channel, with
+ * link sequence numbers). Both gather over a turn in packets and leave at its end, so that nothing is
+ * said before the turn's batch is written. */
+#ifndef NODES_ROUTER_WATCHERS_H
+#define NODES_ROUTER_WATCHERS_H
+
+#include <stdbool.h>
+
+#include "mesh/base/limits.h"
+#include "mesh/base/list.h"
+#include "mesh/base/map.h"
+#include "mesh/wire/bus.h"
+
+/* Packets of one stream, waiting for the end of the turn. */
+struct packet_queue {
+    struct buf **packets; /* Owned; the last one is still being filled. */
+    uint32_t count;
+    uint32_t capacity;
+};
+
+struct watcher {
+    char id[LIMIT_NODE_ID_SIZE_MAX + 1]; /* Node id, NUL-terminated. */
+    uint64_t incarnation;
+    uint64_t heard_us; /* Its last hello. */
+    uint64_t link_seq; /* Of the last packet begun on its topic. */
+    bool is_leased;    /* Beats and events are published to it. */
+    struct packet_queue answers;
+    struct packet_queue events;
+    struct list dirty; /* On watchers.dirty while a queue is not empty. */
+};
+
+/* Who follows one key (a conversation or a user). */
+struct interest {
+    struct watcher **watchers; /* No one twice. */
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t shard;
+    uint32_t key_size;
+    char key[]; /* The id's bytes. */
+};
+
+struct watchers {
+    struct packet_sender sender; /* Of this router. */
+    struct map by_id;            /* struct watcher; lives until watchers_fini(). */
+    struct map convs;            /* struct interest */
+    struct map users;            /* struct interest */
+    struct list dirty;
+    struct buf *scratch;
+};
+
+void watchers_init(struct watchers *w, const struct packet_sender *sender);
+void watchers_fini(struct watchers *w);
+
+/* The gateway of a packet just received, made known where it is new. NULL where LIMIT_MEMBERS_MAX are
+ * known already. A new incarnation loses what the old one followed. */
+struct watcher *watchers_get(struct watchers *w, struct slice id, uint64_t incarnation);
+
+void watchers_follow(struct watchers *w, struct map *table, uint32_t shard, struct slice key,
+                     struct watcher *watcher);
+void watchers_unfollow(struct watchers *w, struct map *table, struct slice key,
+                       struct watcher *watcher);
+/* Drop all that `watcher` follows. */
+void watchers_forget(struct watchers *w, struct watcher *watcher);
+/* Drop those whose lease has run out. */
+void watchers_expire(struct watchers *w, uint64_t now_us);
+
+/* Append a message to the answers of one gateway. */
+void watchers_answer(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
+                     const void *message);
+/* Append a message to the events of one gateway. */
+void watchers_tell(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
+                   const void *message);
+/* Append a message to the events of everyone who follows `key`: encoded once. Returns how many. */
+uint32_t watchers_publish(struct watchers *w, struct map *table, struct slice key,
+                          const struct record_desc *desc, const void *message);
+
+/* Hand everything gathered to the bus. */
+void watchers_flush(struct watchers *w, struct bus *bus);
+
+#endif
