@@ -66,11 +66,11 @@ static void turn(void *context, uint64_t incarnation)
     node->turn_planned = false;
     uint64_t due;
     if (node->role == NODE_ROUTER) {
-        bool was_syncing = mem_kv_is_syncing(node->kv);
+        bool was_syncing = mem_kv_sync_is_pending(node->kv);
         router_turn(node->router);
         if (router_is_failed(node->router))
             world_violation(world, "router %s failed without a disk fault", node->id);
-        if (!was_syncing && mem_kv_is_syncing(node->kv))
+        if (!was_syncing && mem_kv_sync_is_pending(node->kv))
             world_after(world, world_between(world, 50, node->cluster->faults.sync_us_max),
                         sync_done, node, node->incarnation);
         due = router_due_us(node->router);
@@ -271,7 +271,7 @@ void cluster_crash(struct cluster *c, struct sim_node *node)
     node->is_alive = false;
     if (node->role == NODE_ROUTER) {
         router_free(&node->router);
-        mem_kv_crash(node->kv, world_random(c->world));
+        mem_kv_crash(node->kv, world_between(c->world, 0, mem_kv_unsynced(node->kv)));
     } else {
         c->on_gateway_down(c->context, node); /* The links die first. */
         gateway_free(&node->gateway);
