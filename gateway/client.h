@@ -35,17 +35,20 @@ struct client_request {
     struct slice body; /* Raw JSON. */
     struct slice meta; /* Raw JSON. */
     struct slice title, user, role, emoji, status;
-    struct json_value users; /* members / users: an array of valid user names; raw.base NULL: absent. */
+    struct json_value users; /* members, users or user: valid user names; raw.base NULL: absent. */
     uint32_t user_count;
     uint64_t seq, reply_to, after, before, limit;
     bool has_seq, has_after, has_before, has_limit;
     struct slice after_name; /* conversations, members: `after` as a string. */
-    enum conv_kind kind;     /* 0 where absent. */
-    bool on;
+    enum conv_kind kind;     /* create: CONV_GROUP where absent. */
+    bool on;                 /* True where absent. */
 };
 
+/* A string with escapes is unescaped at the offset it has in the frame: reading it again yields the same
+ * slice, nothing overlaps, and nothing ever moves. */
 struct client_decoder {
-    struct buf *scratch; /* Unescaped strings of the current request. */
+    struct buf *scratch; /* As large as the largest frame so far. */
+    const char *text;    /* Where the current frame begins. */
 };
 
 void client_decoder_init(struct client_decoder *d);

@@ -1,13 +1,14 @@
 /* kv - the third port: an ordered key-value store with atomic batches and a durable prefix.
  *
- * Three column families (DESIGN.md, Storage). A batch is applied as a whole and in order, and at once
- * visible to reads; it is durable only when a sync that was asked for later has been reported. What
- * survives a crash is a prefix of the batches written: no batch survives without all before it
- * (scheme A2: one write-ahead log, written with sync off, flushed and synced by a thread of its own).
+ * Three column families (DESIGN.md, Storage). A batch is applied as a whole and in order, and at
+ * once visible to reads; it is durable only when a sync that was asked for later has been reported.
+ * What survives a crash is a prefix of the batches written: no batch survives without all before it
+ * (scheme A2: one write-ahead log, written with sync off, flushed and synced by a thread of its
+ * own).
  *
- * The real one is RocksDB (storage/rocks_kv.c), the simulated one lives in memory, forgets what was not
- * synced when it crashes, and fails on demand (storage/mem_kv.c). Loop thread only, except where
- * rocks_kv says so. Any I/O error is RC_IO and final: the caller ends the process. */
+ * The real one is RocksDB (storage/rocks_kv.c), the simulated one lives in memory, forgets what was
+ * not synced when it crashes, and fails on demand (storage/mem_kv.c). Loop thread only, except
+ * where rocks_kv says so. Any I/O error is RC_IO and final: the caller ends the process. */
 #ifndef STORAGE_KV_H
 #define STORAGE_KV_H
 
@@ -36,7 +37,8 @@ struct kv_ops {
 
     struct kv_batch *(*batch_new)(struct kv *kv);
     void (*batch_free)(struct kv_batch **batch);
-    void (*put)(struct kv_batch *batch, enum kv_family family, struct slice key, struct slice value);
+    void (*put)(struct kv_batch *batch, enum kv_family family, struct slice key,
+                struct slice value);
     void (*remove)(struct kv_batch *batch, enum kv_family family, struct slice key);
     /* Keys in [from, to). */
     void (*remove_range)(struct kv_batch *batch, enum kv_family family, struct slice from,
@@ -49,8 +51,8 @@ struct kv_ops {
      * is. At most one at a time. An error is reported there. */
     void (*sync)(struct kv *kv, void (*on_synced)(void *context, enum rc rc), void *context);
 
-    /* Iterate within [from, to); starts before the first, or, where `backwards`, after the last. Sees
-     * the store as it was when created. */
+    /* Iterate within [from, to); starts before the first, or, where `backwards`, after the last.
+     * Sees the store as it was when created. */
     struct kv_iterator *(*iterate)(struct kv *kv, enum kv_family family, struct slice from,
                                    struct slice to, bool backwards);
     /* Step. False at the end, or on an error, which iterator_free then tells. */
@@ -61,5 +63,22 @@ struct kv_ops {
 struct kv {
     const struct kv_ops *ops;
 };
+
+/* What every batch begins with, so that one can be filled by who has no kv at hand. */
+struct kv_batch {
+    const struct kv_ops *ops;
+};
+
+static inline void kv_put(struct kv_batch *batch, enum kv_family family, struct slice key,
+                          struct slice value)
+{
+    batch->ops->put(batch, family, key, value);
+}
+
+static inline void kv_remove_range(struct kv_batch *batch, enum kv_family family, struct slice from,
+                                   struct slice to)
+{
+    batch->ops->remove_range(batch, family, from, to);
+}
 
 #endif

@@ -86,6 +86,10 @@ enum rc crypto_base64url_decode(struct slice text, uint8_t *out, size_t out_size
                                 size_t *ret_size)
 {
     const char *end = NULL;
+    /* libsodium 1.0.18 takes every byte beyond ASCII for `_` where char is signed. */
+    for (uint32_t i = 0; i < text.size; i++)
+        if ((uint8_t)text.base[i] >= 0x80)
+            return RC_BAD_REQUEST;
     if (sodium_base642bin(out, out_size_max, text.base, text.size, NULL, ret_size, &end,
                           sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0)
         return RC_BAD_REQUEST;

@@ -1,0 +1,419 @@
+#include "gateway/catchup.h"
+
+#include "gateway/session.h"
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+
+/* Waiting pairs tried in one go without success: the others wait for the next retry. */
+#define PUMP_TRIES_MAX 64u
+
+struct watch_call {
+    struct request request;
+    struct pair *pair; /* NULL: dropped meanwhile. */
+};
+
+struct fetch_call {
+    struct request request;
+    uint64_t after;
+    uint8_t conv_size;
+    uint8_t user_size;
+    char names[LIMIT_CONV_SIZE_MAX + LIMIT_USER_SIZE_MAX]; /* Conversation, then who asked. */
+};
+
+static bool is_waiting(const struct pair *pair)
+{
+    return pair->state == PAIR_TO_WATCH || pair->state == PAIR_TO_FETCH;
+}
+
+static bool is_in_flight(const struct pair *pair)
+{
+    return pair->state == PAIR_WATCHING || pair->state == PAIR_FETCHING;
+}
+
+static void end_resuming(struct pair *pair)
+{
+    if (!pair->is_resuming)
+        return;
+    pair->is_resuming = false;
+    session_on_pair_resumed(pair->session);
+}
+
+/* The only place where a pair changes its state: the lists it is on are the state. */
+static void pair_move(struct pair *pair, enum pair_state state)
+{
+    struct session *session = pair->session;
+    if (pair->state == PAIR_LIVE && state != PAIR_LIVE)
+        metric_add(catchups_total, 1);
+    bool was_in_flight = is_in_flight(pair);
+    session->calls -= was_in_flight;
+    pair->state = (uint8_t)state;
+    session->calls += is_in_flight(pair);
+    list_remove(&pair->in_watch);
+    list_append(state == PAIR_LIVE ? &pair->watch->live : &pair->watch->catching, &pair->in_watch);
+    list_remove(&pair->in_session);
+    list_append(is_waiting(pair) ? &session->waiting : &session->pairs, &pair->in_session);
+    /* It has something to ask for, or leaves room for others that have. */
+    if (is_waiting(pair) || (was_in_flight && !list_is_empty(&session->waiting)))
+        session_make_ready(session);
+    if (state == PAIR_LIVE || state == PAIR_PARKED)
+        end_resuming(pair);
+}
+
+static void cancel_call(struct pair *pair)
+{
+    if (pair->call == NULL)
+        return;
+    ((struct watch_call *)pair->call)->pair = NULL;
+    pair->call = NULL;
+}
+
+struct pair *pair_find(struct session *session, struct slice conv)
+{
+    struct watch *watch = map_get(&session->gateway->watches, conv);
+    if (watch == NULL)
+        return NULL;
+    if (watch->pair_count > session->pair_count) {
+        struct list *lists[2] = {&session->pairs, &session->waiting};
+        for (size_t i = 0; i < 2; i++)
+            LIST_EACH(node, lists[i])
+        if (LIST_ENTRY(node, struct pair, in_session)->watch == watch)
+            return LIST_ENTRY(node, struct pair, in_session);
+        return NULL;
+    }
+    struct list *lists[2] = {&watch->live, &watch->catching};
+    for (size_t i = 0; i < 2; i++)
+        LIST_EACH(node, lists[i])
+    if (LIST_ENTRY(node, struct pair, in_watch)->session == session)
+        return LIST_ENTRY(node, struct pair, in_watch);
+    return NULL;
+}
+
+void pair_open(struct session *session, struct slice conv, bool is_cursor_known, uint64_t cursor,
+               bool is_resuming)
+{
+    if (session->pair_count >= CATCHUP_PAIRS_MAX || !key_conv_is_valid(conv))
+        return;
+    struct watch *watch = watch_get(session->gateway, conv);
+    if (watch == NULL)
+        return;
+    struct pair *pair = mem_new(struct pair);
+    list_init(&pair->in_watch);
+    list_init(&pair->in_session);
+    pair->session = session;
+    pair->watch = watch;
+    pair->cursor = cursor;
+    pair->is_cursor_known = is_cursor_known;
+    pair->is_resuming = is_resuming;
+    session->pair_count++;
+    session->resuming += is_resuming;
+    if (watch->pair_count++ == 0)
+        list_remove(&watch->node); /* From the empty ones. */
+    pair_move(pair, PAIR_TO_WATCH);
+}
+
+void pair_drop(struct pair *pair)
+{
+    struct session *session = pair->session;
+    struct watch *watch = pair->watch;
+    cancel_call(pair);
+    session->calls -= is_in_flight(pair);
+    outbox_disown(&session->outbox, pair);
+    list_remove(&pair->in_watch);
+    list_remove(&pair->in_session);
+    session->pair_count--;
+    if (!list_is_empty(&session->waiting))
+        session_make_ready(session);
+    if (pair->is_reopened && session->state == SESSION_OPEN)
+        pair_open(session, watch_conv(watch), true, pair->cursor, false);
+    if (--watch->pair_count == 0) {
+        list_remove(&watch->node);
+        list_append(&session->gateway->empty, &watch->node);
+    }
+    end_resuming(pair);
+    mem_free(pair);
+}
+
+bool pair_is_removal(const struct msg_entry *entry)
+{
+    return entry->change == MEMBER_REMOVE || entry->change == MEMBER_LEAVE;
+}
+
+void pair_deliver(struct pair *pair, const struct msg_entry *entry, struct buf *frame)
+{
+    CHECK(entry->seq == pair->cursor + 1);
+    if (!session_push_entry(pair->session, pair, entry->seq, frame)) {
+        pair_settle(pair); /* No room: from the log, later. */
+        return;
+    }
+    pair->cursor = entry->seq;
+    if (entry->type == ENTRY_MEMBER && pair_is_removal(entry) &&
+        slice_equal(entry->user, session_user(pair->session)))
+        pair_drop(pair);
+}
+
+void pair_settle(struct pair *pair)
+{
+    CHECK(!is_in_flight(pair));
+    const struct watch *watch = pair->watch;
+    if (pair->until != 0) {
+        if (pair->cursor >= pair->until)
+            pair_drop(pair);
+        else
+            pair_move(pair, PAIR_TO_FETCH);
+        return;
+    }
+    CHECK(watch->is_started);
+    if (pair->cursor == watch->head)
+        pair_move(pair, PAIR_LIVE);
+    else
+        pair_move(pair, pair->cursor > watch->head ? PAIR_PARKED : PAIR_TO_FETCH);
+}
+
+void pair_rewind(struct pair *pair, uint64_t seq)
+{
+    if (seq == 0 || pair->cursor < seq)
+        return;
+    pair->cursor = seq - 1;
+    pair_move(pair, PAIR_TO_FETCH); /* What was asked for at the old cursor finds nobody. */
+}
+
+/* ---- watch ---- */
+
+/* Give what an answer holds, as far as the client has room. */
+static void take_entries(struct gateway *gateway, struct list *taking, struct slice conv,
+                         struct slice entries)
+{
+    struct record_reader r = record_reader_of(entries);
+    struct msg_entry entry;
+    while (!list_is_empty(taking) && !record_reader_at_end(&r) &&
+           record_decode(&r, &msg_entry_desc, &entry) == RC_OK) {
+        struct buf *frame = watch_encode(gateway, conv, &entry);
+        LIST_EACH(node, taking)
+        {
+            struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+            bool is_seen = pair->until == 0 || entry.seq <= pair->until;
+            if (entry.seq == pair->cursor + 1 && is_seen && session_has_room(pair->session))
+                pair_deliver(pair, &entry, frame);
+        }
+        buf_unref(&frame);
+    }
+}
+
+static void settle_all(struct list *taking)
+{
+    struct pair *pair;
+    while ((pair = LIST_FIRST(taking, struct pair, in_watch)) != NULL)
+        pair_settle(pair);
+}
+
+static void on_refused(struct pair *pair, enum rc rc)
+{
+    if (rc == RC_FORBIDDEN || rc == RC_NOT_FOUND) {
+        pair_drop(pair);
+        return;
+    }
+    session_delay_retry(pair->session);
+    pair_move(pair, pair->state == PAIR_WATCHING ? PAIR_TO_WATCH : PAIR_TO_FETCH);
+}
+
+static void on_watched(struct gateway *gateway, struct request *request, enum rc rc,
+                       const void *data)
+{
+    struct pair *pair = ((struct watch_call *)request)->pair;
+    const struct msg_watched *answer = data;
+    gateway->watch_calls--;
+    if (pair == NULL)
+        return;
+    pair->call = NULL;
+    if (rc != RC_OK) {
+        on_refused(pair, rc);
+        return;
+    }
+    struct session *session = pair->session;
+    struct watch *watch = pair->watch;
+    if (pair->is_resuming) {
+        session->missed += answer->missed;
+    } else if (answer->until != 0) { /* Removed again before he saw any of it. */
+        pair_drop(pair);
+        return;
+    }
+    if (answer->gap_from != 0)
+        session_push_gap(session, watch_conv(watch), answer);
+    pair->cursor = answer->from;
+    pair->until = answer->until;
+    if (answer->until == 0)
+        watch_start(gateway, watch, answer->head);
+    struct list taking;
+    list_init(&taking);
+    pair_move(pair, PAIR_TO_FETCH);
+    list_remove(&pair->in_watch);
+    list_append(&taking, &pair->in_watch);
+    take_entries(gateway, &taking, watch_conv(watch), answer->entries);
+    settle_all(&taking);
+}
+
+static bool send_watch(struct pair *pair)
+{
+    struct session *session = pair->session;
+    struct gateway *gateway = session->gateway;
+    struct watch *watch = pair->watch;
+    if (!routers_is_live(gateway, watch->shard))
+        return false;
+    struct watch_call *call = mem_new(struct watch_call);
+    call->pair = pair;
+    call->request.id = routers_next_id(gateway);
+    call->request.shard = watch->shard;
+    call->request.answer_number = MSG_WATCHED;
+    call->request.on_done = on_watched;
+    struct msg_watch message = {.req = call->request.id,
+                                .shard = watch->shard,
+                                .conv = watch_conv(watch),
+                                .user = session_user(session),
+                                .device = slice_string(session->device),
+                                .from_known = pair->is_cursor_known,
+                                .from = pair->cursor};
+    if (routers_call(gateway, &call->request, &msg_watch_desc, &message) != RC_OK) {
+        mem_free(call);
+        return false;
+    }
+    gateway->watch_calls++;
+    pair->call = &call->request;
+    pair_move(pair, PAIR_WATCHING);
+    return true;
+}
+
+/* ---- fetch ---- */
+
+static void on_fetch_failed(struct watch *watch, const struct fetch_call *call, enum rc rc)
+{
+    struct slice asker = slice_of(call->names + call->conv_size, call->user_size);
+    LIST_EACH(node, &watch->catching)
+    {
+        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        if (pair->state != PAIR_FETCHING || pair->cursor != call->after)
+            continue;
+        /* A refusal concerns who asked; the others who hoped for the answer ask for themselves. */
+        if (slice_equal(asker, session_user(pair->session)))
+            on_refused(pair, rc);
+        else
+            pair_move(pair, PAIR_TO_FETCH);
+    }
+}
+
+static void on_fetched(struct gateway *gateway, struct request *request, enum rc rc,
+                       const void *data)
+{
+    const struct fetch_call *call = (const struct fetch_call *)request;
+    const struct msg_fetched *answer = data;
+    struct slice conv = slice_of(call->names, call->conv_size);
+    struct watch *watch = map_get(&gateway->watches, conv);
+    gateway->watch_calls--;
+    if (watch == NULL)
+        return;
+    if (rc != RC_OK) {
+        on_fetch_failed(watch, call, rc);
+        return;
+    }
+    struct list taking;
+    list_init(&taking);
+    LIST_EACH(node, &watch->catching)
+    {
+        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        if (pair->state != PAIR_FETCHING || pair->cursor != call->after)
+            continue;
+        pair_move(pair, PAIR_TO_FETCH);
+        if (answer->entries.size == 0)
+            session_delay_retry(pair->session);
+        if (answer->entries.size == 0 && pair->until != 0)
+            pair->until = pair->cursor; /* There is nothing more for him. */
+        list_remove(&pair->in_watch);
+        list_append(&taking, &pair->in_watch);
+    }
+    take_entries(gateway, &taking, conv, answer->entries);
+    settle_all(&taking);
+}
+
+static bool is_asked_for(const struct pair *asker)
+{
+    LIST_EACH(node, &asker->watch->catching)
+    {
+        const struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        if (pair->state == PAIR_FETCHING && pair->cursor == asker->cursor && pair->until == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool send_fetch(struct pair *pair)
+{
+    struct gateway *gateway = pair->session->gateway;
+    struct watch *watch = pair->watch;
+    struct slice user = session_user(pair->session);
+    if (pair->until == 0 && is_asked_for(pair)) {
+        pair_move(pair, PAIR_FETCHING);
+        return true;
+    }
+    struct fetch_call *call = mem_new(struct fetch_call);
+    call->after = pair->cursor;
+    call->conv_size = watch->conv_size;
+    call->user_size = (uint8_t)user.size;
+    memcpy(call->names, watch->conv, watch->conv_size);
+    memcpy(call->names + watch->conv_size, user.base, user.size);
+    call->request.id = routers_next_id(gateway);
+    call->request.shard = watch->shard;
+    call->request.answer_number = MSG_FETCHED;
+    call->request.on_done = on_fetched;
+    struct msg_fetch message = {.req = call->request.id,
+                                .shard = watch->shard,
+                                .conv = watch_conv(watch),
+                                .user = user,
+                                .after = pair->cursor,
+                                .limit = LIMIT_RESUME_COUNT};
+    if (routers_call(gateway, &call->request, &msg_fetch_desc, &message) != RC_OK) {
+        mem_free(call);
+        return false;
+    }
+    gateway->watch_calls++;
+    pair_move(pair, PAIR_FETCHING);
+    return true;
+}
+
+/* True where the pair got on; it may be gone then. */
+static bool advance(struct pair *pair)
+{
+    if (pair->state == PAIR_TO_WATCH)
+        return send_watch(pair);
+    struct buf *frame;
+    uint64_t before = pair->cursor;
+    while (pair->until == 0 && session_has_room(pair->session) &&
+           (frame = watch_recent(pair->watch, pair->cursor + 1)) != NULL &&
+           session_push_entry(pair->session, pair, pair->cursor + 1, frame))
+        pair->cursor++;
+    if (pair->cursor > before) {
+        pair_settle(pair);
+        return true;
+    }
+    return send_fetch(pair);
+}
+
+void catchup_pump(struct session *session)
+{
+    struct gateway *gateway = session->gateway;
+    uint32_t tries = 0;
+    struct pair *pair;
+    while ((pair = LIST_FIRST(&session->waiting, struct pair, in_session)) != NULL &&
+           session->calls < CATCHUP_SESSION_CALLS && session_has_room(session) &&
+           gateway_now_us(gateway) >= session->retry_us && tries < PUMP_TRIES_MAX) {
+        if (gateway->watch_calls >= CATCHUP_CALLS_MAX) {
+            gateway->was_full = true;
+            return;
+        }
+        if (advance(pair))
+            continue;
+        tries++; /* Its shard has no leader; others may. */
+        list_remove(&pair->in_session);
+        list_append(&session->waiting, &pair->in_session);
+    }
+}

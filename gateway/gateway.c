@@ -1,0 +1,222 @@
+#include "gateway/gateway.h"
+
+#include "gateway/catchup.h"
+#include "gateway/core.h"
+#include "gateway/session.h"
+#include "gateway/users.h"
+#include "gateway/watch.h"
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+
+/* How often what found no leader is tried again: as often as routers say who leads. */
+#define RETRY_US (LIMIT_BEAT_MS * 1000u)
+
+void gateway_options_init(struct gateway_options *options)
+{
+    *options = (struct gateway_options){
+        .node = "gateway",
+        .ping_ms = LIMIT_PING_MS,
+        .idle_ms = LIMIT_IDLE_MS,
+        .connect_ms = LIMIT_CONNECT_MS,
+        .frame_size_max = LIMIT_FRAME_SIZE_MAX,
+        .outbox_bytes_max = LIMIT_OUTBOX_BYTES,
+        .connections_per_user_max = LIMIT_CONNECTIONS_PER_USER,
+        .connections_per_ip_max = LIMIT_CONNECTIONS_PER_IP,
+        .reconnects_per_minute_max = LIMIT_RECONNECTS_PER_MIN,
+        .frames_per_second_max = 0,
+        .request_ms = LIMIT_REQUEST_MS,
+        .gather_us = LIMIT_GATHER_US,
+    };
+}
+
+struct gateway *gateway_new(const struct gateway_options *options, const struct auth *auth,
+                            struct env *env, struct bus *bus)
+{
+    CHECK(key_node_is_valid(slice_string(options->node)));
+    struct gateway *gateway = mem_new(struct gateway);
+    gateway->options = *options;
+    memcpy(gateway->node, options->node, strlen(options->node));
+    gateway->options.node = gateway->node;
+    gateway->auth = auth;
+    gateway->env = env;
+    gateway->bus = bus;
+    client_decoder_init(&gateway->decoder);
+    struct list *lists[] = {&gateway->sessions, &gateway->dirty, &gateway->ready, &gateway->waiting,
+                            &gateway->dead};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        list_init(lists[i]);
+    wheel_init(&gateway->wheel, env_now_us(env));
+    routers_init(gateway);
+    users_init(gateway);
+    watches_init(gateway);
+    gateway->text = buf_new(1024);
+    gateway->write = buf_new(1024);
+    gateway->record = buf_new(1024);
+    return gateway;
+}
+
+static void free_dead(struct gateway *gateway)
+{
+    struct session *session;
+    while ((session = LIST_FIRST(&gateway->dead, struct session, node)) != NULL)
+        session_free(session);
+}
+
+void gateway_free(struct gateway **gateway)
+{
+    struct gateway *taken = *gateway;
+    *gateway = NULL;
+    if (taken == NULL)
+        return;
+    CHECK(taken->session_count == 0);
+    watches_fini(taken);
+    routers_fini(taken);
+    free_dead(taken);
+    users_fini(taken);
+    client_decoder_fini(&taken->decoder);
+    buf_unref(&taken->text);
+    buf_unref(&taken->write);
+    buf_unref(&taken->record);
+    mem_free(taken);
+}
+
+struct bus_handler gateway_bus_handler(struct gateway *gateway)
+{
+    return routers_bus_handler(gateway);
+}
+
+/* ---- The turn ---- */
+
+static void on_timers(struct gateway *gateway)
+{
+    uint64_t now_us = gateway_now_us(gateway);
+    struct wheel_timer *timer;
+    while ((timer = wheel_next(&gateway->wheel, now_us)) != NULL)
+        session_on_timer(LIST_ENTRY(timer, struct session, timer));
+}
+
+static void make_waiting_ready(struct gateway *gateway)
+{
+    LIST_EACH(node, &gateway->waiting)
+    session_make_ready(LIST_ENTRY(node, struct session, in_ready));
+}
+
+static void retry(struct gateway *gateway)
+{
+    uint64_t now_us = gateway_now_us(gateway);
+    if (!gateway->retry_now && now_us < gateway->retry_due_us)
+        return;
+    gateway->retry_now = false;
+    gateway->retry_due_us = now_us + RETRY_US;
+    routers_rewatch(gateway);
+    users_retry(gateway);
+    make_waiting_ready(gateway);
+}
+
+static void pump(struct session *session)
+{
+    list_remove(&session->in_ready);
+    session_resume_pump(session);
+    catchup_pump(session);
+    bool is_waiting = !list_is_empty(&session->waiting) || !session_is_asked(session);
+    if (is_waiting && !session->is_choked && list_is_empty(&session->in_ready))
+        list_append(&session->gateway->waiting, &session->in_ready);
+}
+
+/* Sessions read on and write; writing makes room to read on. Ends because nothing comes in
+ * meanwhile. */
+static void pump_and_write(struct gateway *gateway)
+{
+    struct session *session;
+    do {
+        struct list ready;
+        list_init(&ready);
+        while ((session = LIST_FIRST(&gateway->ready, struct session, in_ready)) != NULL) {
+            list_remove(&session->in_ready);
+            list_append(&ready, &session->in_ready);
+        }
+        while ((session = LIST_FIRST(&ready, struct session, in_ready)) != NULL)
+            pump(session);
+        while ((session = LIST_FIRST(&gateway->dirty, struct session, in_dirty)) != NULL) {
+            list_remove(&session->in_dirty);
+            session_flush(session);
+        }
+    } while (!list_is_empty(&gateway->ready));
+}
+
+static void tell_cluster(struct gateway *gateway)
+{
+    if (gateway->has_told_cluster || !gateway->routers.has_cluster)
+        return;
+    gateway->has_told_cluster = true;
+    LIST_EACH(node, &gateway->sessions)
+    session_on_cluster(LIST_ENTRY(node, struct session, node));
+}
+
+void gateway_turn(struct gateway *gateway)
+{
+    routers_turn(gateway);
+    users_turn(gateway);
+    tell_cluster(gateway);
+    on_timers(gateway);
+    watches_turn(gateway);
+    if (gateway->was_full && gateway->watch_calls < CATCHUP_CALLS_MAX / 2) {
+        gateway->was_full = false;
+        make_waiting_ready(gateway);
+    }
+    retry(gateway);
+    pump_and_write(gateway);
+    watches_collect(gateway);
+    routers_flush(gateway);
+    free_dead(gateway);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t gateway_due_us(struct gateway *gateway)
+{
+    if (!list_is_empty(&gateway->ready) || !list_is_empty(&gateway->dirty) ||
+        !list_is_empty(&gateway->dead) || !list_is_empty(&gateway->empty) || gateway->retry_now)
+        return gateway_now_us(gateway);
+    uint64_t due_us = least(routers_due_us(gateway), wheel_due_us(&gateway->wheel));
+    const struct watch *suspect = LIST_FIRST(&gateway->suspects, struct watch, node);
+    if (suspect != NULL)
+        due_us = least(due_us, suspect->suspect_us);
+    if (gateway->routers.rewatch_pending > 0 || !list_is_empty(&gateway->waiting) ||
+        !list_is_empty(&gateway->stale_users))
+        due_us = least(due_us, gateway->retry_due_us);
+    return due_us;
+}
+
+/* ---- Drain, health ---- */
+
+void gateway_drain(struct gateway *gateway, uint32_t drain_ms)
+{
+    gateway->is_draining = true;
+    LIST_EACH(node, &gateway->sessions)
+    {
+        uint32_t after_ms = drain_ms > 0 ? (uint32_t)(env_random(gateway->env) % drain_ms) : 0;
+        session_drain(LIST_ENTRY(node, struct session, node), after_ms);
+    }
+}
+
+bool gateway_is_drained(const struct gateway *gateway)
+{
+    return gateway->session_count == 0;
+}
+
+struct gateway_health gateway_health(const struct gateway *gateway)
+{
+    uint32_t total = gateway->routers.shard_count;
+    uint32_t led = routers_shards_led(gateway);
+    return (struct gateway_health){.up = total > 0 && led == total && !gateway->is_draining,
+                                   .connections = gateway->session_count,
+                                   .users = gateway->users_online,
+                                   .shards_total = total,
+                                   .shards_led = led};
+}

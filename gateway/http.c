@@ -1,0 +1,421 @@
+#include "gateway/http.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "gateway/json.h"
+#include "gateway/query.h"
+#include "mesh/base/check.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+
+#define JSON_TYPE "application/json"
+
+/* ---- Writing a response ---- */
+
+static const char *status_text(unsigned status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 304:
+        return "Not Modified";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 411:
+        return "Length Required";
+    case 413:
+        return "Content Too Large";
+    case 426:
+        return "Upgrade Required";
+    case 503:
+        return "Service Unavailable";
+    }
+    CHECK(false); /* A status of our own choosing that is not in this list. */
+}
+
+/* Every response bears these. no-referrer: a token may stand in the page's own URL. */
+static void put_head(struct buf *out, unsigned status, const char *content_type, size_t size,
+                     const char *more)
+{
+    buf_append_format(out,
+                      "HTTP/1.1 %u %s\r\n"
+                      "Content-Length: %zu\r\n"
+                      "X-Content-Type-Options: nosniff\r\n"
+                      "Referrer-Policy: no-referrer\r\n",
+                      status, status_text(status), size);
+    if (content_type != NULL)
+        buf_append_format(out, "Content-Type: %s\r\n", content_type);
+    buf_append_string(out, more);
+    buf_append_string(out, "\r\n");
+}
+
+static enum http_next put_response(struct buf *out, unsigned status, const char *content_type,
+                                   struct slice body, bool is_head)
+{
+    put_head(out, status, content_type, body.size, "Cache-Control: no-store\r\n");
+    if (!is_head)
+        buf_append_slice(out, body);
+    return HTTP_KEEP;
+}
+
+/* `more`: header lines, or "". */
+static enum http_next put_error(struct buf *out, unsigned status, const char *code,
+                                const char *message, const char *more, bool is_head)
+{
+    struct buf *body = buf_new(256);
+    buf_append_format(body, "{\"error\":{\"code\":\"%s\",\"message\":", code);
+    json_append_string(body, slice_string(message));
+    buf_append_string(body, "}}");
+    char lines[128];
+    int size =
+        snprintf(lines, sizeof(lines), "Cache-Control: no-store\r\nConnection: close\r\n%s", more);
+    CHECK(size > 0 && (size_t)size < sizeof(lines));
+    put_head(out, status, JSON_TYPE, body->size, lines);
+    if (!is_head)
+        buf_append_slice(out, buf_slice(body));
+    buf_unref(&body);
+    return HTTP_CLOSE;
+}
+
+/* ---- What there is to get ---- */
+
+static enum http_next answer_health(const struct http_site *site, bool is_head, struct buf *out)
+{
+    struct gateway_health health = site->health(site->context);
+    char body[384];
+    int size = snprintf(body, sizeof(body),
+                        "{\"status\":\"%s\",\"node\":\"%s\",\"role\":\"gateway\","
+                        "\"active_connections\":%" PRIu64 ",\"online_users\":%" PRIu64 ","
+                        "\"shards\":{\"total\":%" PRIu32 ",\"led\":%" PRIu32 "},"
+                        "\"timestamp\":%" PRIu64 "}",
+                        health.up ? "UP" : "DOWN", site->node, health.connections, health.users,
+                        health.shards_total, health.shards_led, site->wall_ms(site->context));
+    CHECK(size > 0 && (size_t)size < sizeof(body)); /* A node id is at most 15 bytes. */
+    return put_response(out, health.up ? 200 : 503, JSON_TYPE, slice_of(body, (size_t)size),
+                        is_head);
+}
+
+static enum http_next answer_metrics(const struct http_site *site, bool is_head, struct buf *out)
+{
+    struct buf *text = buf_new(16384);
+    metrics_print(text, site->node, "gateway");
+    enum http_next next = put_response(out, 200, "text/plain; version=0.0.4; charset=utf-8",
+                                       buf_slice(text), is_head);
+    buf_unref(&text);
+    return next;
+}
+
+/* `/` is index.html, `/admin` is admin.html, `/client.js` is itself. */
+static const struct web_file *find_file(const struct http_site *site, struct slice path)
+{
+    struct slice name = slice_of(path.base + 1, path.size - 1);
+    if (name.size == 0)
+        name = slice_string("index.html");
+    for (size_t i = 0; i < site->file_count; i++) {
+        const struct web_file *file = &site->files[i];
+        struct slice whole = slice_string(file->name);
+        if (slice_equal(name, whole))
+            return file;
+        const size_t suffix = sizeof(".html") - 1;
+        if (whole.size == name.size + suffix &&
+            strcmp(file->name + whole.size - suffix, ".html") == 0 &&
+            memcmp(whole.base, name.base, name.size) == 0)
+            return file;
+    }
+    return NULL;
+}
+
+/* The pages load nothing from elsewhere and talk to gateways only; nobody may frame them. */
+static enum http_next answer_file(const struct web_file *file, const struct http_request *request,
+                                  struct buf *out)
+{
+    char lines[384];
+    int size = snprintf(lines, sizeof(lines),
+                        "Cache-Control: no-cache\r\n"
+                        "ETag: %s\r\n"
+                        "Content-Security-Policy: default-src 'self'; connect-src 'self' ws: wss:; "
+                        "base-uri 'none'; frame-ancestors 'none'\r\n",
+                        file->etag);
+    CHECK(size > 0 && (size_t)size < sizeof(lines));
+    if (slice_equals(request->if_none_match, file->etag)) {
+        put_head(out, 304, NULL, 0, lines);
+        return HTTP_KEEP;
+    }
+    put_head(out, 200, file->content_type, file->size, lines);
+    if (request->method != HTTP_HEAD)
+        buf_append(out, file->bytes, file->size);
+    return HTTP_KEEP;
+}
+
+/* ---- Routing ---- */
+
+/* How long the body is. The server library takes atoll()'s word for it; here only digits count. */
+static enum rc body_size(const struct http_request *request, uint64_t *ret_size)
+{
+    *ret_size = 0;
+    struct slice text = request->content_length;
+    if (text.base == NULL)
+        return RC_NOT_FOUND;
+    if (text.size == 0)
+        return RC_BAD_REQUEST;
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < text.size; i++) {
+        if (text.base[i] < '0' || text.base[i] > '9')
+            return RC_BAD_REQUEST;
+        size = size * 10 + (uint64_t)(text.base[i] - '0');
+        if (size > HTTP_BODY_SIZE_MAX)
+            size = HTTP_BODY_SIZE_MAX + 1; /* Too large already; only the digits still matter. */
+    }
+    *ret_size = size;
+    return size > HTTP_BODY_SIZE_MAX ? RC_TOO_LARGE : RC_OK;
+}
+
+enum http_next http_answer_too_large(struct buf *out)
+{
+    return put_error(out, 413, "too_large", "a body has at most 4096 bytes", "", false);
+}
+
+/* HTTP_BODY: the body is fine as far as its head tells; anything else is the refusal. */
+static enum http_next check_body(const struct http_request *request, struct buf *out)
+{
+    bool is_head = request->method == HTTP_HEAD;
+    if (request->transfer_encoding.base != NULL)
+        return put_error(out, 411, "bad_request", "send Content-Length, not a chunked body", "",
+                         is_head);
+    uint64_t size;
+    switch (body_size(request, &size)) {
+    case RC_OK:
+        return HTTP_BODY;
+    case RC_NOT_FOUND:
+        if (request->method != HTTP_POST)
+            return HTTP_BODY;
+        return put_error(out, 411, "bad_request", "send Content-Length", "", is_head);
+    case RC_TOO_LARGE:
+        return http_answer_too_large(out);
+    default:
+        return put_error(out, 400, "bad_request", "Content-Length is no number", "", is_head);
+    }
+}
+
+static enum http_next answer_token(const struct http_site *site, const struct http_request *request,
+                                   struct buf *out)
+{
+    if (request->method != HTTP_POST)
+        return put_error(out, 405, "bad_request", "the method is not allowed here",
+                         "Allow: POST\r\n", request->method == HTTP_HEAD);
+    /* Else any page that a developer visits could fetch itself a token of this machine. */
+    if (!http_origin_is_allowed(site, request))
+        return put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
+    return HTTP_BODY;
+}
+
+enum http_next http_answer(const struct http_site *site, const struct http_request *request,
+                           struct buf *out)
+{
+    bool is_head = request->method == HTTP_HEAD;
+    enum http_next next = check_body(request, out);
+    if (next != HTTP_BODY)
+        return next;
+    if (request->path.size == 0 || request->path.base[0] != '/')
+        return put_error(out, 400, "bad_request", "the path must begin with a slash", "", is_head);
+    if (site->is_dev && slice_equals(request->path, "/v1/dev/token"))
+        return answer_token(site, request, out);
+
+    bool is_health = slice_equals(request->path, "/health");
+    bool is_metrics = slice_equals(request->path, "/metrics");
+    bool is_socket = slice_equals(request->path, "/ws");
+    const struct web_file *file = find_file(site, request->path);
+    if (!is_health && !is_metrics && !is_socket && file == NULL)
+        return put_error(out, 404, "not_found", "there is nothing at this path", "", is_head);
+    if (request->method != HTTP_GET && request->method != HTTP_HEAD)
+        return put_error(out, 405, "bad_request", "the method is not allowed here",
+                         "Allow: GET, HEAD\r\n", false);
+    if (is_socket)
+        return put_error(out, 426, "bad_request", "this path speaks WebSocket",
+                         "Upgrade: websocket\r\n", is_head);
+    if (is_health)
+        return answer_health(site, is_head, out);
+    if (is_metrics)
+        return answer_metrics(site, is_head, out);
+    return answer_file(file, request, out);
+}
+
+/* ---- POST /v1/dev/token ---- */
+
+struct token_request {
+    struct slice user;
+    struct slice device; /* Absent: any device. */
+};
+
+/* `scratch` takes unescaped strings: room for the whole body keeps its bytes where they are. */
+static const char *read_token_request(struct slice body, struct buf *scratch,
+                                      struct token_request *ret_request)
+{
+    const char *reason = "the body must be a JSON object";
+    if (json_check(body, &reason) != RC_OK)
+        return reason;
+    struct json_value whole = {.type = JSON_OBJECT, .raw = body};
+    while (whole.raw.size > 0 && strchr(" \t\r\n", whole.raw.base[0]) != NULL)
+        whole.raw = slice_of(whole.raw.base + 1, whole.raw.size - 1);
+    if (whole.raw.base[0] != '{')
+        return "the body must be a JSON object";
+    buf_reserve(scratch, body.size);
+
+    uint32_t at = 0;
+    struct slice key;
+    struct json_value value;
+    while (json_next(whole, &at, &key, &value)) {
+        struct slice *field = slice_equals(key, "user")     ? &ret_request->user
+                              : slice_equals(key, "device") ? &ret_request->device
+                                                            : NULL;
+        if (field == NULL)
+            continue;
+        if (value.type != JSON_STRING || field->base != NULL)
+            return "user and device are strings, each given once";
+        *field = json_unescape(value.raw, scratch);
+    }
+    if (ret_request->user.base == NULL || !key_user_is_valid(ret_request->user))
+        return "user must be 1 to 128 bytes of UTF-8 without control characters";
+    if (ret_request->device.base != NULL && !key_device_is_valid(ret_request->device))
+        return "device must be 1 to 64 bytes of UTF-8 without control characters";
+    return NULL;
+}
+
+enum http_next http_answer_body(const struct http_site *site, struct slice body, struct buf *out)
+{
+    if (body.size > HTTP_BODY_SIZE_MAX)
+        return http_answer_too_large(out);
+    struct buf *scratch = buf_new(64);
+    struct buf *json = buf_new(512);
+    struct token_request request = {0};
+    enum http_next next;
+    const char *reason = read_token_request(body, scratch, &request);
+    if (reason != NULL) {
+        next = put_error(out, 400, "bad_request", reason, "", false);
+        goto done;
+    }
+    buf_append_string(json, "{\"token\":\"");
+    uint64_t now_s = site->wall_ms(site->context) / 1000;
+    if (auth_sign(site->auth, request.user, request.device, now_s, HTTP_DEV_TOKEN_LIFE_S, json) !=
+        RC_OK) {
+        next = put_error(out, 503, "unavailable", "no key of this gateway can sign", "", false);
+        goto done;
+    }
+    buf_append_string(json, "\"}");
+    next = put_response(out, 200, JSON_TYPE, buf_slice(json), false);
+done:
+    buf_unref(&json);
+    buf_unref(&scratch);
+    return next;
+}
+
+/* ---- The upgrade ---- */
+
+bool http_origin_is_allowed(const struct http_site *site, const struct http_request *request)
+{
+    struct slice origin = request->origin;
+    if (origin.base == NULL)
+        return true; /* No browser: then no page can be behind it. */
+    for (uint32_t i = 0; i < site->origin_count; i++)
+        if (strcmp(site->origins[i], "*") == 0 || slice_equals(origin, site->origins[i]))
+            return true;
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t size = strlen(schemes[i]);
+        if (origin.size > size && strncasecmp(origin.base, schemes[i], size) == 0 &&
+            origin.size - size == request->host.size &&
+            strncasecmp(origin.base + size, request->host.base, request->host.size) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The token of the request: RC_NOT_FOUND where it bears none. A header goes before the query,
+ * because a query is what ends up in logs of proxies. */
+static enum rc find_token(const struct http_request *request, char *out, size_t size,
+                          struct slice *ret_token)
+{
+    static const char scheme[] = "Bearer ";
+    const size_t scheme_size = sizeof(scheme) - 1;
+    struct slice header = request->authorization;
+    if (header.base != NULL && header.size > scheme_size &&
+        strncasecmp(header.base, scheme, scheme_size) == 0) {
+        *ret_token = slice_of(header.base + scheme_size, header.size - scheme_size);
+        return RC_OK;
+    }
+    return query_get(request->query, "token", out, size, ret_token);
+}
+
+/* NULL, or why the request is refused with 401. */
+static const char *identify(const struct http_site *site, const struct http_request *request,
+                            struct http_upgrade *upgrade)
+{
+    char memory[AUTH_TOKEN_SIZE_MAX];
+    struct slice token;
+    enum rc rc = find_token(request, memory, sizeof(memory), &token);
+    if (rc == RC_NOT_FOUND)
+        return NULL;
+    if (rc != RC_OK)
+        return "the token cannot be read";
+    const char *reason = rc_sentence(RC_UNAUTHORIZED);
+    uint64_t now_s = site->wall_ms(site->context) / 1000;
+    rc = auth_verify(site->auth, token, now_s, &upgrade->identity, &reason);
+    upgrade->has_identity = rc == RC_OK;
+    return rc == RC_OK ? NULL : reason;
+}
+
+static const char *read_options(const struct http_request *request, struct http_upgrade *upgrade)
+{
+    struct slice device;
+    enum rc rc =
+        query_get(request->query, "device", upgrade->device, sizeof(upgrade->device), &device);
+    if (rc == RC_OK && key_device_is_valid(device))
+        upgrade->device_size = device.size;
+    else if (rc != RC_NOT_FOUND)
+        return "device must be 1 to 64 bytes of UTF-8 without control characters";
+    char memory[4];
+    struct slice batch;
+    rc = query_get(request->query, "batch", memory, sizeof(memory), &batch);
+    if (rc != RC_OK && rc != RC_NOT_FOUND)
+        return "batch is 0 or 1";
+    upgrade->batch = rc == RC_OK && (slice_equals(batch, "1") || slice_equals(batch, "true"));
+    return NULL;
+}
+
+bool http_upgrade(const struct http_site *site, const struct http_request *request,
+                  struct http_upgrade *ret_upgrade, struct buf *out)
+{
+    memset(ret_upgrade, 0, sizeof(*ret_upgrade));
+    enum http_next next;
+    const char *reason;
+    if (!slice_equals(request->path, "/ws"))
+        next = put_error(out, 404, "not_found", "WebSockets are at /ws", "", false);
+    else if (request->method != HTTP_GET)
+        next = put_error(out, 405, "bad_request", "the method is not allowed here",
+                         "Allow: GET, HEAD\r\n", false);
+    else if (request->content_length.base != NULL || request->transfer_encoding.base != NULL)
+        next = put_error(out, 400, "bad_request", "an upgrade has no body", "", false);
+    else if (!slice_equals(request->websocket_version, "13"))
+        next = put_error(out, 426, "unsupported", "WebSocket version 13 is spoken here",
+                         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", false);
+    else if (!http_origin_is_allowed(site, request))
+        next = put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
+    else if ((reason = read_options(request, ret_upgrade)) != NULL)
+        next = put_error(out, 400, "bad_request", reason, "", false);
+    else if ((reason = identify(site, request, ret_upgrade)) != NULL)
+        next = put_error(out, 401, "unauthorized", reason, "WWW-Authenticate: Bearer\r\n", false);
+    else
+        return true;
+    CHECK(next == HTTP_CLOSE);
+    return false;
+}

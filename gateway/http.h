@@ -1,0 +1,96 @@
+/* http - what a gateway answers to HTTP: health, metrics, pages, development tokens, and whether a
+ * request may become a WebSocket.
+ *
+ * Pure: a request of slices in, the bytes of a whole response out. The edge (edge_http.c) only
+ * carries them, so everything here is tested and fuzzed without a socket. An error answer always
+ * ends the connection: after a request that was not understood, nothing tells where the next one
+ * begins. */
+#ifndef GATEWAY_HTTP_H
+#define GATEWAY_HTTP_H
+
+#include <stdbool.h>
+
+#include "gateway/auth.h"
+#include "gateway/gateway.h"
+#include "gateway/web.h"
+#include "mesh/base/buf.h"
+#include "mesh/base/limits.h"
+#include "mesh/base/slice.h"
+
+#define HTTP_BODY_SIZE_MAX    4096u
+#define HTTP_DEV_TOKEN_LIFE_S 86400u
+
+enum http_method {
+    HTTP_OTHER, /* Any method that nothing here takes. */
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+};
+
+/* What answers are made from. All borrowed. */
+struct http_site {
+    const char *node;
+    const struct auth *auth;
+    bool is_dev;                /* POST /v1/dev/token exists. */
+    const char *const *origins; /* Allowed besides the site's own; "*" allows every one. */
+    uint32_t origin_count;
+    const struct web_file *files;
+    size_t file_count;
+    struct gateway_health (*health)(void *context);
+    uint64_t (*wall_ms)(void *context);
+    void *context;
+};
+
+/* A header that was not sent is an absent slice; one that was sent twice comes joined by commas,
+ * which no rule below accepts. */
+struct http_request {
+    enum http_method method;
+    struct slice path;  /* Decoded, without the query. */
+    struct slice query; /* As query_get() reads it. */
+    struct slice host;
+    struct slice origin;
+    struct slice authorization;
+    struct slice if_none_match;
+    struct slice content_length;
+    struct slice transfer_encoding;
+    struct slice websocket_version;
+};
+
+enum http_next {
+    HTTP_KEEP,  /* `out` holds a response; the connection may serve another request. */
+    HTTP_CLOSE, /* `out` holds a response that says so; close after it. */
+    HTTP_BODY,  /* `out` is untouched: hand the whole body to http_answer_body(). */
+};
+
+/* Answer a request that asks for no upgrade. Appends the response, head and body, to `out`. */
+MUST_CHECK enum http_next http_answer(const struct http_site *site,
+                                      const struct http_request *request, struct buf *out);
+
+/* The rest of a request that HTTP_BODY was said to: POST /v1/dev/token is the only one. */
+MUST_CHECK enum http_next http_answer_body(const struct http_site *site, struct slice body,
+                                           struct buf *out);
+
+/* Append the answer to a body that turned out longer than HTTP_BODY_SIZE_MAX. */
+MUST_CHECK enum http_next http_answer_too_large(struct buf *out);
+
+/* Who is behind a WebSocket that may be. */
+struct http_upgrade {
+    bool has_identity; /* The request bore a token, and it is good. */
+    struct auth_identity identity;
+    char device[LIMIT_DEVICE_SIZE_MAX];
+    uint32_t device_size; /* 0: the request named none. */
+    bool batch;
+};
+
+/* Judge a request whose Upgrade header says websocket: path, Origin, version, token, device. True:
+ * it may be upgraded, *ret_upgrade says for whom. False: `out` holds the refusal. A token never
+ * appears in an answer or a log line. */
+bool http_upgrade(const struct http_site *site, const struct http_request *request,
+                  struct http_upgrade *ret_upgrade, struct buf *out);
+
+/* An Origin is the site's own when its host and port are the Host header's; any other must be in
+ * the list, byte for byte (CWE-1385: a substring or suffix rule is how such lists are got round).
+ */
+bool http_origin_is_allowed(const struct http_site *site, const struct http_request *request);
+
+#endif

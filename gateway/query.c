@@ -1,0 +1,97 @@
+#include "gateway/query.h"
+
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+static enum rc decode(struct slice raw, char *out, size_t size, struct slice *ret_value)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < raw.size; i++) {
+        char c = raw.base[i];
+        if (c == '+') {
+            c = ' ';
+        } else if (c == '%') {
+            if (raw.size - i < 3)
+                return RC_BAD_REQUEST;
+            int high = digit_of(raw.base[i + 1]);
+            int low = digit_of(raw.base[i + 2]);
+            if (high < 0 || low < 0)
+                return RC_BAD_REQUEST;
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        if (c == '\0')
+            return RC_BAD_REQUEST;
+        if (at == size)
+            return RC_TOO_LARGE;
+        out[at++] = c;
+    }
+    *ret_value = slice_of(out, at);
+    return RC_OK;
+}
+
+/* Take the next pair off the front of *rest; false at the end. */
+static bool next_pair(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
+{
+    if (rest->size == 0)
+        return false;
+    const char *end = memchr(rest->base, '&', rest->size);
+    struct slice pair = slice_of(rest->base, end != NULL ? (size_t)(end - rest->base) : rest->size);
+    uint32_t taken = end != NULL ? pair.size + 1 : pair.size;
+    *rest = slice_of(rest->base + taken, rest->size - taken);
+
+    const char *equals = pair.size != 0 ? memchr(pair.base, '=', pair.size) : NULL;
+    size_t name_size = equals != NULL ? (size_t)(equals - pair.base) : pair.size;
+    *ret_name = slice_of(pair.base, name_size);
+    size_t value_at = equals != NULL ? name_size + 1 : name_size;
+    *ret_value = slice_of(pair.base + value_at, pair.size - value_at);
+    return true;
+}
+
+enum rc query_get(struct slice query, const char *name, char *out, size_t size,
+                  struct slice *ret_value)
+{
+    struct slice pair_name, pair_value, found = {0};
+    while (next_pair(&query, &pair_name, &pair_value)) {
+        if (!slice_equals(pair_name, name))
+            continue;
+        if (found.base != NULL)
+            return RC_BAD_REQUEST; /* Which of the two is meant? A proxy may read the other one. */
+        found = pair_value;
+    }
+    if (found.base == NULL)
+        return RC_NOT_FOUND;
+    return decode(found, out, size, ret_value);
+}
+
+static bool is_unreserved(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+void query_append(struct buf *out, struct slice name, struct slice value)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (out->size != 0)
+        buf_append_byte(out, '&');
+    buf_append_slice(out, name);
+    buf_append_byte(out, '=');
+    for (uint32_t i = 0; i < value.size; i++) {
+        char c = value.base[i];
+        if (is_unreserved(c)) {
+            buf_append_byte(out, (uint8_t)c);
+            continue;
+        }
+        char escape[3] = {'%', digits[(uint8_t)c >> 4], digits[(uint8_t)c & 15]};
+        buf_append(out, escape, sizeof(escape));
+    }
+}

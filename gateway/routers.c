@@ -1,0 +1,454 @@
+#include "gateway/routers.h"
+
+#include "gateway/peers.h"
+#include "gateway/users.h"
+#include "gateway/watch.h"
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+
+/* Conversation ids in one `rewatch`: its answer is a few bytes each, the request stays a small
+ * packet. */
+#define REWATCH_BYTES 16384u
+
+/* Any message that answers a request. Each begins with req and rc. */
+union answer {
+    struct msg_user_convs user_convs;
+    struct msg_watched watched;
+    struct msg_fetched fetched;
+    struct msg_rewatched rewatched;
+    struct msg_result result;
+    struct msg_members_page members_page;
+    struct msg_summaries summaries;
+    struct {
+        uint64_t req;
+        uint64_t rc;
+    } head;
+};
+
+static struct slice request_key(const void *thing)
+{
+    return slice_of(&((const struct request *)thing)->id, sizeof(uint64_t));
+}
+
+void routers_init(struct gateway *gateway)
+{
+    struct routers *routers = &gateway->routers;
+    peers_init(gateway);
+    map_init(&routers->requests, request_key);
+    list_init(&routers->by_deadline);
+    list_init(&routers->orphans);
+}
+
+static void finish(struct gateway *gateway, struct request *request, enum rc rc, const void *answer)
+{
+    list_remove(&request->by_deadline);
+    map_remove(&gateway->routers.requests, request_key(request));
+    request->on_done(gateway, request, rc, answer);
+    mem_free(request);
+}
+
+void routers_fini(struct gateway *gateway)
+{
+    struct routers *routers = &gateway->routers;
+    /* Callbacks must not begin anew: without leaders nothing can be sent. */
+    for (uint32_t i = 0; i < routers->shard_count; i++)
+        routers->shards[i].leader = NULL;
+    LIST_EACH(node, &routers->orphans)
+    finish(gateway, LIST_ENTRY(node, struct request, by_deadline), RC_UNAVAILABLE, NULL);
+    LIST_EACH(oldest, &routers->by_deadline)
+    finish(gateway, LIST_ENTRY(oldest, struct request, by_deadline), RC_UNAVAILABLE, NULL);
+    map_fini(&routers->requests);
+    mem_free(routers->shards);
+    peers_fini(gateway);
+}
+
+enum rc routers_conv_shard(const struct gateway *gateway, struct slice conv, uint32_t *ret_shard)
+{
+    const struct routers *routers = &gateway->routers;
+    if (routers->shards == NULL)
+        return RC_UNAVAILABLE;
+    *ret_shard = key_conv_shard(routers->cluster, routers->shard_count, conv);
+    return RC_OK;
+}
+
+enum rc routers_user_shard(const struct gateway *gateway, struct slice user, uint32_t *ret_shard)
+{
+    const struct routers *routers = &gateway->routers;
+    if (routers->shards == NULL)
+        return RC_UNAVAILABLE;
+    *ret_shard = key_user_shard(routers->cluster, routers->shard_count, user);
+    return RC_OK;
+}
+
+bool routers_is_live(const struct gateway *gateway, uint32_t shard)
+{
+    const struct peer *leader = gateway->routers.shards[shard].leader;
+    return leader != NULL && leader->is_up;
+}
+
+uint32_t routers_shards_led(const struct gateway *gateway)
+{
+    uint32_t led = 0;
+    for (uint32_t i = 0; i < gateway->routers.shard_count; i++)
+        led += routers_is_live(gateway, i);
+    return led;
+}
+
+/* ---- Who leads ---- */
+
+static void must_rewatch(struct gateway *gateway, struct shard *shard)
+{
+    if (!shard->must_rewatch) {
+        shard->must_rewatch = true;
+        gateway->routers.rewatch_pending++;
+    }
+    users_on_missed(gateway, &shard->users);
+    gateway->retry_now = true;
+}
+
+void routers_on_missed(struct gateway *gateway, const struct peer *peer)
+{
+    for (uint32_t i = 0; i < gateway->routers.shard_count; i++)
+        if (gateway->routers.shards[i].leader == peer)
+            must_rewatch(gateway, &gateway->routers.shards[i]);
+}
+
+void routers_on_leader_gone(struct gateway *gateway, const struct peer *peer)
+{
+    struct routers *routers = &gateway->routers;
+    for (uint32_t i = 0; i < routers->shard_count; i++)
+        if (routers->shards[i].leader == peer)
+            routers->shards[i].leader = NULL;
+    LIST_EACH(node, &routers->by_deadline)
+    {
+        if (LIST_ENTRY(node, struct request, by_deadline)->peer != peer)
+            continue;
+        list_remove(node);
+        list_append(&routers->orphans, node);
+    }
+}
+
+/* The router that `request` went to says that it does not lead. Believe it until somebody, perhaps
+ * the same, claims to. A claim that came after the request was sent is newer and stays. */
+static void on_not_leader(struct gateway *gateway, const struct request *request)
+{
+    struct shard *shard = &gateway->routers.shards[request->shard];
+    if (shard->leader == request->peer && shard->term == request->term)
+        shard->leader = NULL;
+}
+
+static void on_claim(struct gateway *gateway, struct peer *peer, uint32_t index, uint64_t term)
+{
+    struct shard *shard = &gateway->routers.shards[index];
+    if (term == 0) {
+        if (shard->leader == peer)
+            shard->leader = NULL;
+        return;
+    }
+    if (term < shard->term || (term == shard->term && shard->leader == peer))
+        return;
+    shard->term = term;
+    shard->leader = peer;
+    must_rewatch(gateway, shard);
+}
+
+static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg_beat *beat)
+{
+    struct routers *routers = &gateway->routers;
+    if (beat->shards == 0 || beat->shards > LIMIT_SHARDS_MAX ||
+        (routers->shards != NULL && beat->shards != routers->shard_count)) {
+        metric_add(packets_bad_total, 1);
+        return;
+    }
+    if (routers->shards == NULL) {
+        routers->shard_count = (uint32_t)beat->shards;
+        routers->shards = mem_zero(routers->shard_count * sizeof(*routers->shards));
+        for (uint32_t i = 0; i < routers->shard_count; i++) {
+            list_init(&routers->shards[i].watches);
+            list_init(&routers->shards[i].users);
+        }
+        users_on_shards(gateway);
+    }
+    struct record_reader r = record_reader_of(beat->terms);
+    for (uint32_t i = 0; i < routers->shard_count; i++) {
+        uint64_t term;
+        if (record_get_u64(&r, &term) != RC_OK) {
+            metric_add(packets_bad_total, 1);
+            return;
+        }
+        on_claim(gateway, peer, i, term);
+    }
+}
+
+/* ---- Requests ---- */
+
+uint64_t routers_next_id(struct gateway *gateway)
+{
+    return ++gateway->routers.request_id;
+}
+
+enum rc routers_call(struct gateway *gateway, struct request *request,
+                     const struct record_desc *desc, const void *message)
+{
+    CHECK(request->id != 0 && request->on_done != NULL);
+    struct shard *shard = &gateway->routers.shards[request->shard];
+    if (shard->leader == NULL)
+        return RC_UNAVAILABLE;
+    request->peer = shard->leader;
+    request->term = shard->term;
+    request->deadline_us = gateway_now_us(gateway) + gateway->options.request_ms * UINT64_C(1000);
+    list_append(&gateway->routers.by_deadline, &request->by_deadline);
+    map_put(&gateway->routers.requests, request);
+    metric_add(requests_total, 1);
+    peers_add(gateway, shard->leader, desc, message);
+    return RC_OK;
+}
+
+void routers_tell(struct gateway *gateway, uint32_t shard, const struct record_desc *desc,
+                  const void *message)
+{
+    struct peer *leader = gateway->routers.shards[shard].leader;
+    if (leader != NULL)
+        peers_add(gateway, leader, desc, message);
+}
+
+static const struct record_desc *answer_desc(uint32_t number)
+{
+    switch (number) {
+    case MSG_USER_CONVS:
+        return &msg_user_convs_desc;
+    case MSG_WATCHED:
+        return &msg_watched_desc;
+    case MSG_FETCHED:
+        return &msg_fetched_desc;
+    case MSG_REWATCHED:
+        return &msg_rewatched_desc;
+    case MSG_RESULT:
+        return &msg_result_desc;
+    case MSG_MEMBERS_PAGE:
+        return &msg_members_page_desc;
+    case MSG_SUMMARIES:
+        return &msg_summaries_desc;
+    default:
+        return NULL;
+    }
+}
+
+static void on_answer(struct gateway *gateway, struct peer *peer, uint32_t number,
+                      const union answer *answer)
+{
+    uint64_t id = answer->head.req;
+    struct request *request = map_get(&gateway->routers.requests, slice_of(&id, sizeof(id)));
+    if (request == NULL || request->peer != peer || request->answer_number != number)
+        return; /* Too late: it was given up. */
+    enum rc rc = answer->head.rc < RC_COUNT ? (enum rc)answer->head.rc : RC_INTERNAL;
+    if (rc == RC_NOT_LEADER)
+        on_not_leader(gateway, request);
+    finish(gateway, request, rc, answer);
+}
+
+/* ---- What comes in ---- */
+
+static void on_packet(void *context, struct slice from, const struct packet *packet)
+{
+    struct gateway *gateway = context;
+    struct peer *peer = peers_get(gateway, from);
+    metric_add(packets_in_total, 1);
+    if (peer == NULL || !peers_is_our_cluster(gateway, packet->cluster)) {
+        metric_add(packets_bad_total, 1);
+        return;
+    }
+    struct record_reader r = packet->messages;
+    while (!record_reader_at_end(&r)) {
+        uint32_t number;
+        union answer answer;
+        enum rc rc = record_peek(&r, &number);
+        const struct record_desc *desc = rc == RC_OK ? answer_desc(number) : NULL;
+        if (rc == RC_OK)
+            rc = desc != NULL ? record_decode(&r, desc, &answer) : record_skip(&r);
+        if (rc != RC_OK) {
+            metric_add(packets_bad_total, 1);
+            return;
+        }
+        if (desc != NULL)
+            on_answer(gateway, peer, number, &answer);
+    }
+}
+
+static enum rc on_event(struct gateway *gateway, struct peer *peer, struct record_reader *r)
+{
+    uint32_t number;
+    union {
+        struct msg_beat beat;
+        struct msg_event_entry entry;
+        struct msg_event_receipt receipt;
+        struct msg_event_user user;
+    } event;
+    enum rc rc = record_peek(r, &number);
+    if (rc != RC_OK)
+        return rc;
+    switch (number) {
+    case MSG_BEAT:
+        if ((rc = record_decode(r, &msg_beat_desc, &event)) == RC_OK)
+            on_beat(gateway, peer, &event.beat);
+        return rc;
+    case MSG_EVENT_ENTRY:
+        if ((rc = record_decode(r, &msg_event_entry_desc, &event)) == RC_OK)
+            watch_on_entry(gateway, &event.entry);
+        return rc;
+    case MSG_EVENT_RECEIPT:
+        if ((rc = record_decode(r, &msg_event_receipt_desc, &event)) == RC_OK)
+            watch_on_receipt(gateway, &event.receipt);
+        return rc;
+    case MSG_EVENT_USER:
+        if ((rc = record_decode(r, &msg_event_user_desc, &event)) == RC_OK)
+            users_on_event(gateway, &event.user);
+        return rc;
+    default: /* A newer router says more than we know. */
+        return record_skip(r);
+    }
+}
+
+static void on_published(void *context, struct slice from, const struct packet *packet)
+{
+    struct gateway *gateway = context;
+    struct peer *peer = peers_get(gateway, from);
+    metric_add(packets_in_total, 1);
+    if (peer == NULL || !peer->is_here || !peers_is_our_cluster(gateway, packet->cluster)) {
+        metric_add(packets_bad_total, 1);
+        return;
+    }
+    if (!peers_on_published(gateway, peer, packet))
+        return;
+    struct record_reader r = packet->messages;
+    while (!record_reader_at_end(&r)) {
+        if (on_event(gateway, peer, &r) == RC_OK)
+            continue;
+        metric_add(packets_bad_total, 1);
+        routers_on_missed(gateway, peer); /* What else it held is unknown. */
+        return;
+    }
+}
+
+static void on_peer(void *context, const struct msg_node *node, bool up)
+{
+    peers_on_peer(context, node, up);
+}
+
+struct bus_handler routers_bus_handler(struct gateway *gateway)
+{
+    return (struct bus_handler){.context = gateway,
+                                .on_request = on_packet,
+                                .on_publish = on_published,
+                                .on_peer = on_peer};
+}
+
+/* ---- Watching again ---- */
+
+struct rewatch {
+    struct request request;
+    struct buf *convs; /* In the order asked: the heads come in the same. */
+};
+
+static void on_rewatched(struct gateway *gateway, struct request *request, enum rc rc,
+                         const void *answer)
+{
+    struct rewatch *rewatch = (struct rewatch *)request;
+    struct shard *shard = &gateway->routers.shards[request->shard];
+    shard->rewatches--;
+    if (rc == RC_OK) {
+        struct record_reader convs = record_reader_of(buf_slice(rewatch->convs));
+        struct record_reader heads =
+            record_reader_of(((const struct msg_rewatched *)answer)->heads);
+        struct slice conv;
+        uint64_t head;
+        while (record_get_slice(&convs, &conv) == RC_OK && record_get_u64(&heads, &head) == RC_OK)
+            watch_on_head(gateway, conv, head);
+        rc = record_reader_at_end(&convs) ? RC_OK : RC_CORRUPT;
+    }
+    if (rc != RC_OK && !shard->must_rewatch) {
+        shard->must_rewatch = true;
+        gateway->routers.rewatch_pending++;
+    }
+    buf_unref(&rewatch->convs);
+}
+
+static void send_rewatch(struct gateway *gateway, uint32_t shard, struct buf *convs)
+{
+    struct rewatch *rewatch = mem_new(struct rewatch);
+    rewatch->convs = convs;
+    rewatch->request.id = routers_next_id(gateway);
+    rewatch->request.shard = shard;
+    rewatch->request.answer_number = MSG_REWATCHED;
+    rewatch->request.on_done = on_rewatched;
+    struct msg_rewatch message = {
+        .req = rewatch->request.id, .shard = shard, .convs = buf_slice(convs)};
+    enum rc rc = routers_call(gateway, &rewatch->request, &msg_rewatch_desc, &message);
+    CHECK(rc == RC_OK); /* The caller looked: the shard is live. */
+    gateway->routers.shards[shard].rewatches++;
+}
+
+static void rewatch_shard(struct gateway *gateway, uint32_t index)
+{
+    struct shard *shard = &gateway->routers.shards[index];
+    struct buf *convs = NULL;
+    LIST_EACH(node, &shard->watches)
+    {
+        if (convs == NULL)
+            convs = buf_new(1024);
+        record_put_slice(convs, watch_conv(watch_of_shard_node(node)));
+        if (convs->size >= REWATCH_BYTES) {
+            send_rewatch(gateway, index, convs);
+            convs = NULL;
+        }
+    }
+    if (convs != NULL)
+        send_rewatch(gateway, index, convs);
+}
+
+void routers_rewatch(struct gateway *gateway)
+{
+    struct routers *routers = &gateway->routers;
+    for (uint32_t i = 0; i < routers->shard_count && routers->rewatch_pending > 0; i++) {
+        struct shard *shard = &routers->shards[i];
+        /* One round at a time: an answer on its way may be older than the last hole, so the flag
+         * stays until a round that began after it. */
+        if (!shard->must_rewatch || shard->rewatches > 0 || !routers_is_live(gateway, i))
+            continue;
+        shard->must_rewatch = false;
+        routers->rewatch_pending--;
+        rewatch_shard(gateway, i);
+    }
+}
+
+void routers_turn(struct gateway *gateway)
+{
+    struct routers *routers = &gateway->routers;
+    uint64_t now_us = gateway_now_us(gateway);
+    struct request *request;
+    while ((request = LIST_FIRST(&routers->orphans, struct request, by_deadline)) != NULL)
+        finish(gateway, request, RC_UNAVAILABLE, NULL);
+    while ((request = LIST_FIRST(&routers->by_deadline, struct request, by_deadline)) != NULL &&
+           request->deadline_us <= now_us) {
+        metric_add(request_timeouts_total, 1);
+        finish(gateway, request, RC_TIMEOUT, NULL);
+    }
+    peers_turn(gateway);
+}
+
+void routers_flush(struct gateway *gateway)
+{
+    peers_flush(gateway);
+}
+
+uint64_t routers_due_us(const struct gateway *gateway)
+{
+    const struct routers *routers = &gateway->routers;
+    uint64_t due_us = peers_due_us(gateway);
+    const struct request *oldest = LIST_FIRST(&routers->by_deadline, struct request, by_deadline);
+    if (oldest != NULL && oldest->deadline_us < due_us)
+        due_us = oldest->deadline_us;
+    return list_is_empty(&routers->orphans) ? due_us : 0;
+}

@@ -1,0 +1,393 @@
+#include "gateway/session.h"
+
+#include "gateway/catchup.h"
+#include "gateway/frame.h"
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+
+/* A refused session tries again after this, and up to as much more, so that not all come at once.
+ */
+#define RETRY_US 250000u
+
+/* ---- Timer ---- */
+
+void session_wake_by(struct session *session, uint64_t due_us)
+{
+    if (!wheel_is_set(&session->timer) || wheel_timer_due_us(&session->timer) > due_us)
+        wheel_set(&session->gateway->wheel, &session->timer, due_us);
+}
+
+static uint64_t ms_after(uint64_t since_us, uint64_t ms)
+{
+    return since_us + ms * 1000;
+}
+
+/* The earliest time at which session_on_timer() would do something. */
+static uint64_t due_us_of(const struct session *session)
+{
+    const struct gateway_options *options = &session->gateway->options;
+    uint64_t alive_us =
+        session->heard_us > session->pinged_us ? session->heard_us : session->pinged_us;
+    uint64_t due[] = {
+        ms_after(session->heard_us, options->idle_ms),
+        ms_after(alive_us, options->ping_ms),
+        receipts_due_us(session),
+        session->state == SESSION_NEW ? ms_after(session->accepted_us, options->connect_ms)
+                                      : ENV_NEVER,
+        session->state == SESSION_GREETED ? ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS)
+                                          : ENV_NEVER,
+        session->blocked_us != 0 ? ms_after(session->blocked_us, LIMIT_STALL_MS) : ENV_NEVER,
+        session->drain_us != 0 ? session->drain_us : ENV_NEVER,
+    };
+    uint64_t least = ENV_NEVER;
+    for (size_t i = 0; i < sizeof(due) / sizeof(due[0]); i++)
+        least = due[i] < least ? due[i] : least;
+    return least;
+}
+
+/* Close what has waited too long. False: it is closed. */
+static bool is_in_time(struct session *session, uint64_t now_us)
+{
+    const struct gateway_options *options = &session->gateway->options;
+    if (session->drain_us != 0 && now_us >= session->drain_us)
+        session_close(session, CLOSE_RESTART, "the gateway restarts");
+    else if (session->state == SESSION_NEW &&
+             now_us >= ms_after(session->accepted_us, options->connect_ms))
+        session_close(session, CLOSE_TOKEN, "connect did not come");
+    else if (session->blocked_us != 0 && now_us >= ms_after(session->blocked_us, LIMIT_STALL_MS))
+        session_close(session, CLOSE_SLOW, "nothing was read for too long");
+    else if (now_us >= ms_after(session->heard_us, options->idle_ms))
+        session_close(session, CLOSE_UNRESPONSIVE, "no sign of life");
+    return session->state != SESSION_CLOSED;
+}
+
+void session_on_timer(struct session *session)
+{
+    static const uint8_t ping[2] = {0x89, 0x00};
+    const struct gateway_options *options = &session->gateway->options;
+    uint64_t now_us = gateway_now_us(session->gateway);
+    if (session->state == SESSION_CLOSED || !is_in_time(session, now_us))
+        return;
+    if (session->state == SESSION_GREETED &&
+        now_us >= ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS))
+        session_resume(session, NULL);
+    receipts_flush(session, now_us);
+    if (now_us >= ms_after(session->heard_us, options->ping_ms) &&
+        now_us >= ms_after(session->pinged_us, options->ping_ms)) {
+        session->pinged_us = now_us;
+        /* A client that does not read sees no ping either; the stall is judged elsewhere. */
+        if (!session->link->ops->is_blocked(session->link))
+            (void)session->link->ops->write(session->link, ping, sizeof(ping));
+    }
+    session_wake_by(session, due_us_of(session));
+}
+
+/* ---- Going out ---- */
+
+static void make_dirty(struct session *session)
+{
+    if (list_is_empty(&session->in_dirty))
+        list_append(&session->gateway->dirty, &session->in_dirty);
+}
+
+static uint64_t reply_bytes_max(const struct session *session)
+{
+    uint64_t max = (uint64_t)session->gateway->options.outbox_bytes_max * SESSION_REPLY_FACTOR;
+    return max < UINT32_MAX / 2 ? max : UINT32_MAX / 2;
+}
+
+static void rewind_dropped(void *owner, uint64_t seq)
+{
+    pair_rewind(owner, seq);
+}
+
+static void push(struct session *session, struct buf *frame)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    /* Replies come only as fast as the client asks, but one that asks and never reads is bounded
+     * too: full of replies it is closed, and what it asked for it will ask again. */
+    if (outbox_push(&session->outbox, frame, NULL, 0, (uint32_t)reply_bytes_max(session)) !=
+        RC_OK) {
+        session_close(session, CLOSE_SLOW, "too many replies wait to be read");
+        return;
+    }
+    make_dirty(session);
+}
+
+void session_put(struct session *session)
+{
+    struct buf *frame = frame_text(buf_slice(session->gateway->text));
+    push(session, frame);
+    buf_unref(&frame);
+}
+
+void session_put_error(struct session *session, struct slice id, enum rc rc, const char *message,
+                       uint64_t retry_after_ms)
+{
+    buf_clear(session->gateway->text);
+    client_put_error(session->gateway->text, id, rc, message, retry_after_ms);
+    session_put(session);
+}
+
+bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq, struct buf *frame)
+{
+    if (outbox_push(&session->outbox, frame, pair, seq,
+                    session->gateway->options.outbox_bytes_max) != RC_OK) {
+        session->is_choked = true;
+        outbox_drop_owned(&session->outbox, rewind_dropped);
+        return false;
+    }
+    metric_add(deliveries_total, 1);
+    make_dirty(session);
+    return true;
+}
+
+void session_push_receipt(struct session *session, struct pair *pair, struct buf *frame)
+{
+    /* Only the latest cursors count: where there is no room, the next receipt tells them. */
+    if (outbox_push(&session->outbox, frame, pair, 0, session->gateway->options.outbox_bytes_max) ==
+        RC_OK)
+        make_dirty(session);
+}
+
+void session_push_gap(struct session *session, struct slice conv, const struct msg_watched *gap)
+{
+    buf_clear(session->gateway->text);
+    client_put_gap(session->gateway->text, conv, gap->gap_from, gap->gap_to, gap->head,
+                   gap->trimmed != 0);
+    session_put(session);
+}
+
+static bool is_below_half(const struct session *session)
+{
+    return session->outbox.bytes < session->gateway->options.outbox_bytes_max / 2;
+}
+
+bool session_has_room(struct session *session)
+{
+    if (!is_below_half(session))
+        session->is_choked = true;
+    return !session->is_choked;
+}
+
+void session_flush(struct session *session)
+{
+    struct gateway *gateway = session->gateway;
+    struct link *link = session->link;
+    while (session->outbox.count > 0 && !link->ops->is_blocked(link)) {
+        struct slice bytes;
+        uint32_t count = outbox_gather(&session->outbox, session->batch, gateway->write, &bytes);
+        if (!link->ops->write(link, bytes.base, bytes.size))
+            break;
+        metric_add(writes_out_total, 1);
+        metric_add(bytes_out_total, bytes.size);
+        outbox_consume(&session->outbox, count);
+        session->blocked_us = 0;
+    }
+    bool is_blocked = session->outbox.count > 0 || link->ops->is_blocked(link);
+    if (is_blocked && session->blocked_us == 0) {
+        session->blocked_us = gateway_now_us(gateway);
+        session_wake_by(session, ms_after(session->blocked_us, LIMIT_STALL_MS));
+    } else if (!is_blocked) {
+        session->blocked_us = 0;
+    }
+    if (session->is_choked && is_below_half(session)) {
+        session->is_choked = false;
+        session_make_ready(session);
+    }
+}
+
+void session_on_writable(struct session *session)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    session->blocked_us = 0;
+    make_dirty(session);
+}
+
+/* ---- Catching up ---- */
+
+void session_make_ready(struct session *session)
+{
+    list_remove(&session->in_ready);
+    if (gateway_now_us(session->gateway) < session->retry_us)
+        list_append(&session->gateway->waiting, &session->in_ready);
+    else
+        list_append(&session->gateway->ready, &session->in_ready);
+}
+
+void session_delay_retry(struct session *session)
+{
+    struct env *env = session->gateway->env;
+    session->retry_us = env_now_us(env) + RETRY_US + env_random(env) % RETRY_US;
+}
+
+/* ---- Coming in ---- */
+
+struct session *gateway_accept(struct gateway *gateway, struct link *link,
+                               const struct auth_identity *identity, struct slice device,
+                               bool batch)
+{
+    struct session *session = mem_new(struct session);
+    uint64_t now_us = gateway_now_us(gateway);
+    session->gateway = gateway;
+    session->link = link;
+    session->batch = batch;
+    session->id = env_random(gateway->env);
+    session->accepted_us = session->heard_us = session->pinged_us = session->second_us = now_us;
+    struct list *lists[] = {&session->in_user, &session->in_dirty, &session->in_ready,
+                            &session->pairs,   &session->waiting,  &session->requests,
+                            &session->receipts};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        list_init(lists[i]);
+    wheel_timer_init(&session->timer);
+    outbox_init(&session->outbox);
+    list_append(&gateway->sessions, &session->node);
+    gateway->session_count++;
+    metric_set(connections_active, gateway->session_count);
+    if (gateway->is_draining)
+        session_close(session, CLOSE_RESTART, "the gateway restarts");
+    else if (identity == NULL && device.base != NULL && !key_device_is_valid(device))
+        session_close(session, CLOSE_PROTOCOL, "device must be 1 to 64 bytes");
+    else if (identity == NULL && device.base != NULL)
+        session->device = mem_string(device.base, device.size); /* For when connect comes. */
+    else if (identity != NULL && session_identify(session, identity, device))
+        session_welcome(session, (struct slice){0});
+    if (session->state != SESSION_CLOSED)
+        session_wake_by(session, due_us_of(session));
+    return session;
+}
+
+static void on_malformed(struct session *session, struct slice id, const char *reason)
+{
+    metric_add(frames_bad_total, 1);
+    session_put_error(session, id, RC_BAD_REQUEST, reason, 0);
+    if (session->state != SESSION_CLOSED && ++session->bad_frames >= LIMIT_BAD_FRAMES_MAX)
+        session_close(session, CLOSE_PROTOCOL, "too many malformed frames");
+}
+
+/* Count a frame. How long to wait where there were too many this second, else 0. */
+static uint64_t rate_ms(struct session *session, uint64_t now_us)
+{
+    uint32_t max = session->gateway->options.frames_per_second_max;
+    if (now_us >= session->second_us + 1000000) {
+        session->second_us = now_us;
+        session->frames = 0;
+    }
+    if (max == 0 || session->frames++ < max)
+        return 0;
+    return 1000 - (now_us - session->second_us) / 1000;
+}
+
+void session_on_frame(struct session *session, struct slice text)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    struct gateway *gateway = session->gateway;
+    uint64_t now_us = gateway_now_us(gateway);
+    session->heard_us = now_us;
+    metric_add(frames_in_total, 1);
+    metric_add(bytes_in_total, text.size);
+    uint64_t retry_ms = rate_ms(session, now_us);
+    struct client_request request = {0};
+    const char *reason = NULL;
+    enum rc rc = client_decode(&gateway->decoder, text, &request, &reason);
+    if (retry_ms != 0) {
+        session_put_error(session, request.id, RC_RATE_LIMITED, NULL, retry_ms);
+        return;
+    }
+    if (rc == RC_BAD_REQUEST) {
+        on_malformed(session, request.id, reason);
+        return;
+    }
+    session->bad_frames = 0;
+    if (rc != RC_OK)
+        session_put_error(session, request.id, rc, reason, 0);
+    else
+        session_on_request(session, &request);
+}
+
+void session_on_bad(struct session *session)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    session->heard_us = gateway_now_us(session->gateway);
+    on_malformed(session, (struct slice){0}, "frames must be text");
+}
+
+void session_on_pong(struct session *session)
+{
+    session->heard_us = gateway_now_us(session->gateway);
+}
+
+/* ---- The end ---- */
+
+void session_drain(struct session *session, uint32_t after_ms)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    buf_clear(session->gateway->text);
+    client_put_server_restart(session->gateway->text, after_ms);
+    session_put(session);
+    if (session->state == SESSION_CLOSED)
+        return;
+    session->drain_us = ms_after(gateway_now_us(session->gateway), after_ms);
+    session_wake_by(session, session->drain_us);
+}
+
+/* Leave everything that knows of this session, except the list of those whose link is there. */
+static void detach(struct session *session)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    receipts_fini(session);
+    if (session->state == SESSION_OPEN)
+        metric_add(sessions_open, -1);
+    session->state = SESSION_CLOSED;
+    metric_add(sessions_closed_total, 1);
+    session_resume_fini(session);
+    session_requests_fini(session);
+    outbox_fini(&session->outbox);
+    struct list *lists[2] = {&session->pairs, &session->waiting};
+    for (size_t i = 0; i < 2; i++)
+        LIST_EACH(node, lists[i])
+    pair_drop(LIST_ENTRY(node, struct pair, in_session));
+    if (session->user != NULL)
+        users_remove(session->gateway, session);
+    wheel_cancel(&session->timer);
+    list_remove(&session->in_dirty);
+    list_remove(&session->in_ready);
+}
+
+void session_close(struct session *session, enum session_close code, const char *reason)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    session_flush(session);
+    session->link->ops->close(session->link, code, reason);
+    detach(session);
+}
+
+void session_on_closed(struct session **session)
+{
+    struct session *taken = *session;
+    *session = NULL;
+    struct gateway *gateway = taken->gateway;
+    detach(taken);
+    taken->link = NULL;
+    list_remove(&taken->node);
+    list_append(&gateway->dead, &taken->node);
+    gateway->session_count--;
+    metric_set(connections_active, gateway->session_count);
+}
+
+void session_free(struct session *session)
+{
+    CHECK(session->state == SESSION_CLOSED && session->user == NULL);
+    list_remove(&session->node);
+    mem_free(session->device);
+    mem_free(session);
+}

@@ -1,0 +1,178 @@
+/* session - one client's connection, from its first frame to its close.
+ *
+ *     NEW ------> GREETED -----> OPEN -----> CLOSED
+ *     connect     first frame    anything
+ *     awaited     awaited        goes
+ *
+ * NEW has no identity and gets no answer but errors until `connect` brings one. GREETED has one
+ * from its HTTP request: for SESSION_CONNECT_WAIT_MS a `connect` may still bring a resume map;
+ * then, or with any other frame, it is resumed from the server's record. CLOSED waits for its link
+ * to go.
+ *
+ *   happy path     accept -> welcome -> list of conversations -> each catches up -> `resumed`, live
+ *   failure modes  no leader: resuming waits and tries again, requests get `unavailable`;
+ *                  the client reads slowly: entries are dropped from the outbox and read again
+ * later on stop        server_restart, then 1012
+ *
+ * Loop thread only. An idle session costs about half a KiB, and 96 bytes for each conversation. */
+#ifndef GATEWAY_SESSION_H
+#define GATEWAY_SESSION_H
+
+#include "gateway/core.h"
+#include "gateway/outbox.h"
+#include "gateway/users.h"
+
+#define SESSION_CONNECT_WAIT_MS 50u
+
+/* Replies may exceed the outbox's bound for entries by this factor; then the client is closed as
+ * slow. */
+#define SESSION_REPLY_FACTOR 32u
+
+enum session_close {
+    CLOSE_RESTART = 1012,
+    CLOSE_UNRESPONSIVE = 4008,
+    CLOSE_SLOW = 4010,
+    CLOSE_TOO_MANY = 4029,
+    CLOSE_PROTOCOL = 4500,
+    CLOSE_TOKEN = 4501,
+    CLOSE_REPLACED = 4509,
+};
+
+enum session_state {
+    SESSION_NEW,
+    SESSION_GREETED,
+    SESSION_OPEN,
+    SESSION_CLOSED,
+};
+
+struct pair;
+struct resume;
+
+struct session {
+    struct gateway *gateway;
+    struct link *link;
+    struct user *user;     /* NULL while NEW and once CLOSED. */
+    char *device;          /* NULL while NEW. */
+    struct resume *resume; /* While the list of conversations is read, else NULL. */
+    struct list node;      /* On the gateway's sessions, at the end on its dead. */
+    struct list in_user;
+    struct list in_dirty;
+    struct list in_ready; /* On the gateway's ready or waiting, or on itself. */
+    struct list pairs;    /* Conversations with nothing to be asked for. */
+    struct list waiting;  /* Conversations that have. */
+    struct list requests; /* Those in flight for the client. */
+    struct list receipts; /* Cursors sent within the last second, oldest first. */
+    struct wheel_timer timer;
+    struct outbox outbox;
+    uint64_t id;
+    uint64_t accepted_us;
+    uint64_t heard_us; /* The last sign of life. */
+    uint64_t pinged_us;
+    uint64_t blocked_us; /* Since when the client takes nothing; 0: it does. */
+    uint64_t retry_us;   /* Before this nothing is asked for again. */
+    uint64_t drain_us;   /* When it is closed for the restart; 0: not draining. */
+    uint64_t second_us;  /* When the current second of the frame rate began. */
+    uint64_t missed;     /* For `resumed`. */
+    uint32_t resuming;   /* Conversations not caught up yet. */
+    uint32_t pair_count;
+    uint32_t frames;        /* In the current second. */
+    uint16_t calls;         /* Pairs whose answer is awaited. */
+    uint16_t request_count; /* Length of `requests`. */
+    uint16_t receipt_count; /* Length of `receipts`. */
+    uint8_t state;          /* enum session_state. */
+    uint8_t bad_frames;     /* In a row. */
+    bool batch;
+    bool has_connected; /* A `connect` came. */
+    bool is_greeted;    /* The welcome is out. */
+    bool is_listing;    /* A `conversations` request is being answered. */
+    bool is_choked;     /* Pairs wait until the outbox has room. */
+};
+
+static inline struct slice session_user(const struct session *session)
+{
+    return user_name(session->user);
+}
+
+/* ---- What the parts of the gateway say to a session ---- */
+
+/* Send what was encoded into gateway->text. Kept whatever happens, unlike an entry. */
+void session_put(struct session *session);
+void session_put_error(struct session *session, struct slice id, enum rc rc, const char *message,
+                       uint64_t retry_after_ms);
+/* An entry, pair's cursor + 1. False: no room; the session has fallen behind, its dropped entries
+ * have been rewound. */
+bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq,
+                        struct buf *frame);
+void session_push_receipt(struct session *session, struct pair *pair, struct buf *frame);
+void session_push_gap(struct session *session, struct slice conv, const struct msg_watched *gap);
+/* More may be read from the log for it. Where not, it is made ready once there is room. */
+bool session_has_room(struct session *session);
+
+void session_make_ready(struct session *session);  /* Waiting pairs are looked at this turn. */
+void session_delay_retry(struct session *session); /* A router refused: not at once again. */
+void session_on_pair_resumed(struct session *session);
+void session_on_listed(struct session *session, struct slice conv); /* By a list asked for again. */
+void session_on_list_change(struct session *session, struct slice conv, bool gone);
+
+/* ---- Life ---- */
+
+/* Write what is there, as far as the link takes it. */
+void session_flush(struct session *session);
+/* Flush, close the link, leave everything. Callable from anywhere; freed at the end of the turn. */
+void session_close(struct session *session, enum session_close code, const char *reason);
+void session_on_timer(struct session *session);
+void session_on_cluster(struct session *session); /* The epoch is known: welcome. */
+void session_drain(struct session *session, uint32_t after_ms);
+void session_free(struct session *session);
+/* See to it that session_on_timer() is called by then. */
+void session_wake_by(struct session *session, uint64_t due_us);
+
+/* ---- session_connect.c ---- */
+
+/* Give a NEW session its user. False: it was closed. */
+bool session_identify(struct session *session, const struct auth_identity *identity,
+                      struct slice device);
+void session_welcome(struct session *session, struct slice id);
+void session_on_connect(struct session *session, const struct client_request *request);
+
+/* ---- session_resume.c ---- */
+
+/* Begin, or begin anew with what `connect` said; NULL: from the server's record. */
+void session_resume(struct session *session, const struct client_request *connect);
+void session_resume_pump(
+    struct session *session); /* Ask for the list, where that is still to do. */
+/* The list is on its way, or there. */
+bool session_is_asked(const struct session *session);
+void session_resume_fini(struct session *session);
+
+/* ---- session_requests.c ---- */
+
+void session_on_request(struct session *session, const struct client_request *request);
+/* The session is gone: answers to its requests are for nobody. */
+void session_requests_fini(struct session *session);
+
+/* ---- session_list.c ---- */
+
+void session_list_conversations(struct session *session, const struct client_request *request);
+
+/* A request to a router on behalf of a session: the head of a struct, freed with its request. */
+struct session_request {
+    struct request request;
+    struct session *session; /* NULL: gone meanwhile. */
+    struct list in_session;
+};
+
+void session_request_add(struct session *session, struct session_request *request);
+/* The answer is there. NULL: for nobody. */
+struct session *session_request_done(struct session_request *request);
+
+/* ---- receipts.c ---- */
+
+/* A cursor the client moved: leaves at once, or a second after the last one of that conversation.
+ */
+void receipts_note(struct session *session, struct slice conv, uint64_t delivered, uint64_t read);
+void receipts_flush(struct session *session, uint64_t now_us); /* Those due by now. */
+uint64_t receipts_due_us(const struct session *session);
+void receipts_fini(struct session *session); /* Everything leaves. */
+
+#endif

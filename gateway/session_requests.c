@@ -1,0 +1,473 @@
+/* What a client asks for: each request becomes one message to the leader of its shard. */
+#include "gateway/session.h"
+
+#include "mesh/base/check.h"
+#include "mesh/base/crypto.h"
+#include "mesh/base/mem.h"
+#include "mesh/wire/key.h"
+
+#include <stdio.h>
+
+#define REQUEST_ID_SIZE_MAX 256u
+#define HISTORY_COUNT       100u /* Where the client says none. */
+#define PAGE_CALLS_MAX                                                                             \
+    32u /* Pages (history, members) of one session in flight: each may be large. */
+#define SEQ_MAX (UINT64_C(1) << 53)
+
+void session_request_add(struct session *session, struct session_request *request)
+{
+    request->session = session;
+    list_append(&session->requests, &request->in_session);
+    session->request_count++;
+}
+
+struct session *session_request_done(struct session_request *request)
+{
+    struct session *session = request->session;
+    if (session == NULL)
+        return NULL;
+    request->session = NULL;
+    list_remove(&request->in_session);
+    session->request_count--;
+    return session;
+}
+
+void session_requests_fini(struct session *session)
+{
+    LIST_EACH(node, &session->requests)
+    session_request_done(LIST_ENTRY(node, struct session_request, in_session));
+}
+
+/* ---- A request on its way ---- */
+
+struct client_call {
+    struct session_request base;
+    enum client_request_type type;
+    enum conv_kind kind;
+    uint16_t id_size; /* 0: the reply bears no id. */
+    uint8_t conv_size;
+    uint8_t cid_size;
+    uint16_t title_size;
+    char text[]; /* id, conv, cid, title. */
+};
+
+static struct slice call_id(const struct client_call *call)
+{
+    return call->id_size != 0 ? slice_of(call->text, call->id_size) : (struct slice){0};
+}
+
+static struct slice call_conv(const struct client_call *call)
+{
+    return slice_of(call->text + call->id_size, call->conv_size);
+}
+
+static struct slice call_cid(const struct client_call *call)
+{
+    return slice_of(call->text + call->id_size + call->conv_size, call->cid_size);
+}
+
+static struct slice call_title(const struct client_call *call)
+{
+    const char *at = call->text + call->id_size + call->conv_size + call->cid_size;
+    return call->title_size != 0 ? slice_of(at, call->title_size) : (struct slice){0};
+}
+
+static char *put(char *at, struct slice bytes)
+{
+    if (bytes.size > 0)
+        memcpy(at, bytes.base, bytes.size);
+    return at + bytes.size;
+}
+
+static struct client_call *call_new(const struct client_request *request, struct slice conv)
+{
+    CHECK(request->id.size <= REQUEST_ID_SIZE_MAX && conv.size <= LIMIT_CONV_SIZE_MAX);
+    CHECK(request->cid.size <= LIMIT_CID_SIZE_MAX && request->title.size <= LIMIT_TITLE_SIZE_MAX);
+    struct client_call *call = mem_zero(sizeof(*call) + request->id.size + conv.size +
+                                        request->cid.size + request->title.size);
+    call->type = request->type;
+    call->kind = request->kind;
+    call->id_size = (uint16_t)request->id.size;
+    call->conv_size = (uint8_t)conv.size;
+    call->cid_size = (uint8_t)request->cid.size;
+    call->title_size = (uint16_t)request->title.size;
+    put(put(put(put(call->text, request->id), conv), request->cid), request->title);
+    return call;
+}
+
+static void put_failure(struct session *session, struct slice id, enum rc rc, struct slice detail,
+                        uint64_t hint_ms)
+{
+    char message[256];
+    snprintf(message, sizeof(message), "%.*s", SLICE_ARGS(detail));
+    bool is_passing = rc == RC_RATE_LIMITED || strcmp(rc_client_code(rc), "unavailable") == 0;
+    /* A new leader shows itself with its next beat. */
+    uint64_t retry_ms = rc == RC_NOT_LEADER ? LIMIT_BEAT_MS : LIMIT_RETRY_AFTER_MS;
+    session_put_error(session, id, rc, detail.size > 0 ? message : NULL,
+                      !is_passing    ? 0
+                      : hint_ms != 0 ? hint_ms
+                                     : retry_ms);
+}
+
+/* Send `message`, whose req is the call's id, to the leader of `shard`. Takes the call. */
+static void call_send(struct session *session, struct client_call *call,
+                      const struct record_desc *desc, const void *message)
+{
+    enum rc rc = routers_call(session->gateway, &call->base.request, desc, message);
+    if (rc == RC_OK) {
+        session_request_add(session, &call->base);
+        return;
+    }
+    put_failure(session, call_id(call), rc, (struct slice){0}, 0);
+    mem_free(call);
+}
+
+/* A call for the conversation's shard. NULL: the client was told why not. */
+static struct client_call *call_begin(struct session *session, const struct client_request *request,
+                                      struct slice conv, enum message_number answer_number,
+                                      void (*on_done)(struct gateway *, struct request *, enum rc,
+                                                      const void *))
+{
+    struct gateway *gateway = session->gateway;
+    uint32_t shard;
+    enum rc rc = routers_conv_shard(gateway, conv, &shard);
+    if (rc == RC_OK && session->request_count >= LIMIT_REQUESTS_IN_FLIGHT)
+        rc = RC_RATE_LIMITED;
+    if (rc != RC_OK) {
+        put_failure(session, request->id, rc, (struct slice){0}, 0);
+        return NULL;
+    }
+    struct client_call *call = call_new(request, conv);
+    call->base.request.id = routers_next_id(gateway);
+    call->base.request.shard = shard;
+    call->base.request.answer_number = answer_number;
+    call->base.request.on_done = on_done;
+    return call;
+}
+
+/* ---- Changes ---- */
+
+static void put_result(struct session *session, const struct client_call *call,
+                       const struct msg_result *result)
+{
+    struct buf *text = session->gateway->text;
+    buf_clear(text);
+    if (call->type == CLIENT_SEND)
+        client_put_sent(text, call_id(call), call_conv(call), call_cid(call), result->seq,
+                        result->ts, result->dup != 0);
+    else if (call->type == CLIENT_CREATE)
+        client_put_conversation(text, call_id(call), call_conv(call), call->kind, call_title(call),
+                                result->seq);
+    else
+        client_put_ok(text, call_id(call));
+    session_put(session);
+}
+
+static void on_result(struct gateway *gateway, struct request *request, enum rc rc,
+                      const void *data)
+{
+    (void)gateway;
+    const struct client_call *call = (const struct client_call *)request;
+    const struct msg_result *result = data;
+    struct session *session = session_request_done((struct session_request *)request);
+    if (session == NULL)
+        return;
+    if (rc == RC_OK)
+        put_result(session, call, result);
+    else if (result != NULL)
+        put_failure(session, call_id(call), rc, result->detail, result->hint_ms);
+    else
+        put_failure(session, call_id(call), rc, (struct slice){0}, 0);
+}
+
+static void submit(struct session *session, const struct client_request *request, struct slice conv,
+                   const struct record_desc *desc, const void *command)
+{
+    struct client_call *call = call_begin(session, request, conv, MSG_RESULT, on_result);
+    if (call == NULL)
+        return;
+    struct buf *record = session->gateway->record;
+    buf_clear(record);
+    record_encode(record, desc, command);
+    struct msg_submit message = {.req = call->base.request.id,
+                                 .shard = call->base.request.shard,
+                                 .command = buf_slice(record)};
+    call_send(session, call, &msg_submit_desc, &message);
+}
+
+static void on_send(struct session *session, const struct client_request *request)
+{
+    char direct[KEY_DIRECT_SIZE];
+    struct slice conv = request->conv;
+    if (request->to.base != NULL) {
+        key_direct(session_user(session), request->to, direct);
+        conv = slice_of(direct, sizeof(direct));
+    }
+    struct msg_cmd_send command = {.conv = conv,
+                                   .user = session_user(session),
+                                   .device = slice_string(session->device),
+                                   .peer = request->to,
+                                   .cid = request->cid,
+                                   .body = request->body,
+                                   .reply_to = request->reply_to};
+    submit(session, request, conv, &msg_cmd_send_desc, &command);
+}
+
+static void on_cursor(struct session *session, const struct client_request *request)
+{
+    uint64_t read = request->type == CLIENT_READ ? request->seq : 0;
+    if (request->id.base == NULL) {
+        receipts_note(session, request->conv, request->seq, read);
+        return;
+    }
+    struct msg_cmd_cursor command = {.conv = request->conv,
+                                     .user = session_user(session),
+                                     .device = slice_string(session->device),
+                                     .delivered = request->seq,
+                                     .read = read};
+    submit(session, request, request->conv, &msg_cmd_cursor_desc, &command);
+}
+
+/* The users a request names, as a sequence; the single `user` where there is no list. */
+static struct buf *users_of(struct session *session, const struct client_request *request,
+                            uint32_t *ret_count, struct slice *ret_last)
+{
+    struct buf *users = buf_new(256);
+    uint32_t at = 0;
+    *ret_count = 0;
+    if (request->users.raw.base == NULL && request->user.base != NULL) {
+        record_put_slice(users, request->user);
+        *ret_last = request->user;
+        *ret_count = 1;
+        return users;
+    }
+    while (request->users.raw.base != NULL &&
+           client_users_next(&session->gateway->decoder, request, &at, ret_last)) {
+        record_put_slice(users, *ret_last);
+        ++*ret_count;
+    }
+    return users;
+}
+
+static void on_create(struct session *session, const struct client_request *request)
+{
+    char made[2 + 23] = "g:";
+    char direct[KEY_DIRECT_SIZE];
+    struct slice conv = request->conv;
+    struct slice last = {0};
+    uint32_t count;
+    struct client_request as = *request;
+    struct buf *members = users_of(session, request, &count, &last);
+    if (as.kind == 0)
+        as.kind = CONV_GROUP;
+    if (as.kind == CONV_DIRECT) {
+        if (count == 1)
+            key_direct(session_user(session), last, direct);
+        if (count != 1 ||
+            (conv.base != NULL && !slice_equal(conv, slice_of(direct, sizeof(direct))))) {
+            session_put_error(session, request->id, RC_BAD_REQUEST,
+                              "a direct conversation has one other member, and its own id", 0);
+            buf_unref(&members);
+            return;
+        }
+        conv = slice_of(direct, sizeof(direct));
+    } else if (conv.base == NULL) {
+        struct env *env = session->gateway->env;
+        uint64_t random[2] = {env_random(env), env_random(env)};
+        crypto_base64url_encode(random, sizeof(random), made + 2);
+        conv = slice_string(made);
+    }
+    struct msg_cmd_create command = {.conv = conv,
+                                     .user = session_user(session),
+                                     .device = slice_string(session->device),
+                                     .kind = as.kind,
+                                     .members = buf_slice(members),
+                                     .title = request->title,
+                                     .meta = request->meta,
+                                     .cid = request->cid,
+                                     .body = request->body};
+    submit(session, &as, conv, &msg_cmd_create_desc, &command);
+    buf_unref(&members);
+}
+
+static void on_member_change(struct session *session, const struct client_request *request,
+                             enum member_change change)
+{
+    enum member_role role = ROLE_MEMBER;
+    if (request->role.base != NULL)
+        role = client_role(request->role);
+    struct client_request as = *request;
+    if (change == MEMBER_LEAVE)
+        as.user = session_user(session);
+    struct slice last = {0};
+    uint32_t count;
+    struct buf *users = users_of(session, &as, &count, &last);
+    if (count == 0 || role == 0 || (change == MEMBER_ROLE && request->role.base == NULL)) {
+        session_put_error(session, request->id, RC_BAD_REQUEST,
+                          count == 0 ? "users are missing" : "role is none of ours", 0);
+    } else {
+        struct msg_cmd_member command = {.conv = request->conv,
+                                         .user = session_user(session),
+                                         .change = change,
+                                         .users = buf_slice(users),
+                                         .role = role};
+        submit(session, request, request->conv, &msg_cmd_member_desc, &command);
+    }
+    buf_unref(&users);
+}
+
+static void on_info(struct session *session, const struct client_request *request)
+{
+    struct msg_cmd_info command = {.conv = request->conv,
+                                   .user = session_user(session),
+                                   .title = request->title,
+                                   .meta = request->meta};
+    submit(session, request, request->conv, &msg_cmd_info_desc, &command);
+}
+
+/* ---- Reads ---- */
+
+static uint64_t clamp_limit(const struct client_request *request, uint64_t otherwise, uint64_t max)
+{
+    uint64_t limit = request->has_limit && request->limit > 0 ? request->limit : otherwise;
+    return limit < max ? limit : max;
+}
+
+static void on_page(struct gateway *gateway, struct request *request, enum rc rc, const void *data)
+{
+    const struct client_call *call = (const struct client_call *)request;
+    struct session *session = session_request_done((struct session_request *)request);
+    if (session == NULL)
+        return;
+    if (rc != RC_OK) {
+        put_failure(session, call_id(call), rc, (struct slice){0}, 0);
+        return;
+    }
+    buf_clear(gateway->text);
+    if (call->type == CLIENT_HISTORY) {
+        const struct msg_fetched *answer = data;
+        client_put_history(gateway->text, call_id(call), call_conv(call), answer->entries,
+                           answer->head, answer->more != 0);
+    } else {
+        const struct msg_members_page *answer = data;
+        client_put_members(gateway->text, call_id(call), call_conv(call), answer->members,
+                           answer->total, answer->more != 0);
+    }
+    session_put(session);
+}
+
+/* Pages may be large: a client that does not read what it has asked for gets no more of them. */
+static bool may_page(struct session *session, const struct client_request *request)
+{
+    if (session->request_count < PAGE_CALLS_MAX && session_has_room(session))
+        return true;
+    put_failure(session, request->id, RC_RATE_LIMITED, (struct slice){0}, LIMIT_BEAT_MS);
+    return false;
+}
+
+static void on_history(struct session *session, const struct client_request *request)
+{
+    if (!may_page(session, request))
+        return;
+    struct client_call *call = call_begin(session, request, request->conv, MSG_FETCHED, on_page);
+    if (call == NULL)
+        return;
+    bool is_newest = !request->has_after && !request->has_before;
+    struct msg_fetch message = {.req = call->base.request.id,
+                                .shard = call->base.request.shard,
+                                .conv = request->conv,
+                                .user = session_user(session),
+                                .after = request->after,
+                                .before = is_newest ? SEQ_MAX : request->before,
+                                .limit =
+                                    clamp_limit(request, HISTORY_COUNT, LIMIT_HISTORY_COUNT_MAX)};
+    call_send(session, call, &msg_fetch_desc, &message);
+}
+
+static void on_members(struct session *session, const struct client_request *request)
+{
+    if (!may_page(session, request))
+        return;
+    struct client_call *call =
+        call_begin(session, request, request->conv, MSG_MEMBERS_PAGE, on_page);
+    if (call == NULL)
+        return;
+    struct msg_members message = {.req = call->base.request.id,
+                                  .shard = call->base.request.shard,
+                                  .conv = request->conv,
+                                  .user = session_user(session),
+                                  .after = request->after_name,
+                                  .limit =
+                                      clamp_limit(request, HISTORY_COUNT, LIMIT_MEMBERS_PAGE_MAX)};
+    call_send(session, call, &msg_members_desc, &message);
+}
+
+static void on_ping(struct session *session, const struct client_request *request)
+{
+    struct gateway *gateway = session->gateway;
+    buf_clear(gateway->text);
+    client_put_pong(gateway->text, request->id, env_wall_ms(gateway->env));
+    session_put(session);
+}
+
+static void dispatch(struct session *session, const struct client_request *request)
+{
+    switch (request->type) {
+    case CLIENT_SEND:
+        on_send(session, request);
+        return;
+    case CLIENT_ACK:
+    case CLIENT_READ:
+        on_cursor(session, request);
+        return;
+    case CLIENT_HISTORY:
+        on_history(session, request);
+        return;
+    case CLIENT_CONVERSATIONS:
+        if (may_page(session, request))
+            session_list_conversations(session, request);
+        return;
+    case CLIENT_CREATE:
+        on_create(session, request);
+        return;
+    case CLIENT_ADD:
+        on_member_change(session, request, MEMBER_ADD);
+        return;
+    case CLIENT_REMOVE:
+        on_member_change(session, request, MEMBER_REMOVE);
+        return;
+    case CLIENT_LEAVE:
+        on_member_change(session, request, MEMBER_LEAVE);
+        return;
+    case CLIENT_ROLE:
+        on_member_change(session, request, MEMBER_ROLE);
+        return;
+    case CLIENT_MEMBERS:
+        on_members(session, request);
+        return;
+    case CLIENT_INFO:
+        on_info(session, request);
+        return;
+    case CLIENT_PING:
+        on_ping(session, request);
+        return;
+    default:
+        session_put_error(session, request->id, RC_UNSUPPORTED, NULL, 0);
+        return;
+    }
+}
+
+void session_on_request(struct session *session, const struct client_request *request)
+{
+    if (request->id.size > REQUEST_ID_SIZE_MAX) {
+        session_put_error(session, (struct slice){0}, RC_BAD_REQUEST, "id is too long", 0);
+    } else if (request->type == CLIENT_CONNECT) {
+        session_on_connect(session, request);
+    } else if (session->state == SESSION_NEW) {
+        session_put_error(session, request->id, RC_UNAUTHORIZED, "connect must come first", 0);
+    } else {
+        if (session->state == SESSION_GREETED)
+            session_resume(session, NULL); /* It wants nothing else: from the server's record. */
+        dispatch(session, request);
+    }
+}

@@ -1,0 +1,257 @@
+/* How a session gets its conversations: the list of its user, page by page, each conversation from
+ * where the client says it is, or from where the server's record says. */
+#include "gateway/catchup.h"
+#include "gateway/session.h"
+#include "mesh/base/check.h"
+#include "mesh/base/crypto.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+
+struct resume_item {
+    uint64_t seq;
+    uint8_t size;
+    bool is_used;
+    char conv[LIMIT_CONV_SIZE_MAX];
+};
+
+struct resume {
+    struct map items;           /* What the client says it has, by conversation. */
+    struct resume_item *memory; /* All items. */
+    struct session_request *call;
+    char *epoch;   /* As the client said it; NULL: not at all, or looked at. */
+    char *after;   /* The last conversation of the page before, or NULL. */
+    bool is_reset; /* Another epoch: everything from nothing. */
+};
+
+static struct slice key_of(const void *thing)
+{
+    const struct resume_item *item = thing;
+    return slice_of(item->conv, item->size);
+}
+
+void session_resume_fini(struct session *session)
+{
+    struct resume *resume = session->resume;
+    if (resume == NULL)
+        return;
+    session->resume = NULL;
+    if (resume->call != NULL)
+        session_request_done(resume->call);
+    map_fini(&resume->items);
+    mem_free(resume->memory);
+    mem_free(resume->epoch);
+    mem_free(resume->after);
+    mem_free(resume);
+}
+
+bool session_is_asked(const struct session *session)
+{
+    return session->resume == NULL || session->resume->call != NULL;
+}
+
+/* Read the map of `connect`. Names that can be no conversation are left out. */
+static void read_map(struct resume *resume, struct client_decoder *decoder,
+                     const struct client_request *connect)
+{
+    if (connect->resume.raw.base == NULL)
+        return;
+    struct slice conv;
+    uint64_t seq;
+    size_t count = 0;
+    uint32_t at = 0;
+    while (client_resume_next(decoder, connect, &at, &conv, &seq))
+        count++;
+    resume->memory = mem_zero((count + 1) * sizeof(*resume->memory));
+    struct resume_item *item = resume->memory;
+    at = 0;
+    while (count > 0 && client_resume_next(decoder, connect, &at, &conv, &seq)) {
+        if (!key_conv_is_valid(conv) || map_get(&resume->items, conv) != NULL)
+            continue;
+        item->seq = seq;
+        item->size = (uint8_t)conv.size;
+        memcpy(item->conv, conv.base, conv.size);
+        map_put(&resume->items, item++);
+    }
+}
+
+static void drop_pairs(struct session *session)
+{
+    struct list *lists[2] = {&session->pairs, &session->waiting};
+    for (size_t i = 0; i < 2; i++)
+        LIST_EACH(node, lists[i])
+        {
+            struct pair *pair = LIST_ENTRY(node, struct pair, in_session);
+            pair->is_reopened = false;
+            pair->is_resuming = false;
+            pair_drop(pair);
+        }
+    session->resuming = 0;
+    session->missed = 0;
+}
+
+void session_resume(struct session *session, const struct client_request *connect)
+{
+    if (session->state == SESSION_OPEN) {
+        /* A `connect` later than SESSION_CONNECT_WAIT_MS: what the client says it has is taken, so
+         * resuming begins anew. Entries sent meanwhile may come twice; seq makes them recognisable.
+         */
+        session_resume_fini(session);
+        drop_pairs(session);
+    } else {
+        session->state = SESSION_OPEN;
+        metric_add(sessions_open, 1);
+    }
+    struct resume *resume = mem_new(struct resume);
+    map_init(&resume->items, key_of);
+    if (connect != NULL) {
+        read_map(resume, &session->gateway->decoder, connect);
+        if (connect->epoch.size > 0)
+            resume->epoch = mem_string(connect->epoch.base, connect->epoch.size);
+    }
+    session->resume = resume;
+    session_make_ready(session);
+}
+
+/* Once the cluster is known: do the client's positions belong to this history? */
+static void look_at_epoch(struct session *session)
+{
+    struct resume *resume = session->resume;
+    if (resume->epoch == NULL)
+        return;
+    char epoch[9];
+    crypto_hex(session->gateway->routers.cluster, 4, epoch);
+    if (strcmp(epoch, resume->epoch) != 0) {
+        resume->is_reset = true;
+        buf_clear(session->gateway->text);
+        client_put_reset(session->gateway->text);
+        session_put(session);
+    }
+    mem_free(resume->epoch);
+    resume->epoch = NULL;
+}
+
+static void open_listed(struct session *session, struct slice conv)
+{
+    struct resume *resume = session->resume;
+    struct resume_item *item = map_get(&resume->items, conv);
+    if (item != NULL)
+        item->is_used = true;
+    if (pair_find(session, conv) != NULL)
+        return;
+    if (resume->is_reset)
+        pair_open(session, conv, true, 0, true);
+    else
+        pair_open(session, conv, item != NULL, item != NULL ? item->seq : 0, true);
+}
+
+static void put_resumed(struct session *session)
+{
+    buf_clear(session->gateway->text);
+    client_put_resumed(session->gateway->text, session->pair_count, session->missed);
+    session_put(session);
+}
+
+void session_on_pair_resumed(struct session *session)
+{
+    CHECK(session->resuming > 0);
+    if (--session->resuming == 0 && session->resume == NULL)
+        put_resumed(session);
+}
+
+/* The list is complete. What the client names beyond it he may have been removed from: he is
+ * entitled to what came before that. */
+static void end_listing(struct session *session)
+{
+    struct resume *resume = session->resume;
+    size_t at = 0;
+    struct resume_item *item;
+    while (!resume->is_reset && (item = map_next(&resume->items, &at)) != NULL)
+        if (!item->is_used && pair_find(session, key_of(item)) == NULL)
+            pair_open(session, key_of(item), true, item->seq, true);
+    session_resume_fini(session);
+    if (session->resuming == 0)
+        put_resumed(session);
+}
+
+static void on_page(struct gateway *gateway, struct request *request, enum rc rc, const void *data)
+{
+    (void)gateway;
+    struct session *session = session_request_done((struct session_request *)request);
+    if (session == NULL)
+        return;
+    struct resume *resume = session->resume;
+    const struct msg_user_convs *page = data;
+    resume->call = NULL;
+    if (rc != RC_OK) {
+        session_delay_retry(session);
+        session_make_ready(session);
+        return;
+    }
+    struct record_reader r = record_reader_of(page->convs);
+    struct slice conv = {0};
+    while (record_get_slice(&r, &conv) == RC_OK)
+        open_listed(session, conv);
+    if (page->more == 0 || conv.size == 0) {
+        end_listing(session);
+        return;
+    }
+    mem_free(resume->after);
+    resume->after = mem_string(conv.base, conv.size);
+    session_make_ready(session);
+}
+
+void session_resume_pump(struct session *session)
+{
+    struct resume *resume = session->resume;
+    if (resume == NULL || resume->call != NULL ||
+        gateway_now_us(session->gateway) < session->retry_us)
+        return;
+    struct session_request *call = mem_new(struct session_request);
+    call->request.on_done = on_page;
+    struct slice after = {0};
+    if (resume->after != NULL)
+        after = slice_string(resume->after);
+    if (users_call_open(session->gateway, &call->request, session_user(session), after) != RC_OK) {
+        mem_free(call);
+        return;
+    }
+    session_request_add(session, call);
+    resume->call = call;
+    look_at_epoch(session);
+}
+
+/* ---- Changes of the list while the session is there ---- */
+
+static void put_conversation(struct session *session, struct slice conv, bool gone)
+{
+    buf_clear(session->gateway->text);
+    client_put_conversation_event(session->gateway->text, conv, gone);
+    session_put(session);
+}
+
+void session_on_listed(struct session *session, struct slice conv)
+{
+    if (session->state != SESSION_OPEN || pair_find(session, conv) != NULL)
+        return;
+    if (session->resume != NULL) {
+        open_listed(session, conv);
+        return;
+    }
+    put_conversation(session, conv, false);
+    if (session->state == SESSION_OPEN)
+        pair_open(session, conv, true, 0, false);
+}
+
+void session_on_list_change(struct session *session, struct slice conv, bool gone)
+{
+    if (session->state != SESSION_OPEN || !key_conv_is_valid(conv))
+        return;
+    struct pair *pair = pair_find(session, conv);
+    if (pair != NULL)
+        pair->is_reopened = !gone; /* His removal before may still be on its way here. */
+    if (gone)
+        put_conversation(session, conv, true);
+    else
+        session_on_listed(session, conv);
+}

@@ -1,0 +1,290 @@
+/* chatmesh dev.
+ *
+ *   happy path      prepare the folder, start routers and gateways, ask every gateway's /health
+ * until all say 200, print "ready", wait for signals failure modes   a child that dies before ready
+ * ends it all with the last line of its log; later it is told, and with --respawn started again, at
+ * most once a second on stop         SIGTERM to the gateways, then to the routers, SIGKILL to what
+ * is left */
+#include "nodes/dev.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mesh/base/crypto.h"
+#include "nodes/dev_child.h"
+#include "nodes/dev_files.h"
+#include "nodes/tools.h"
+
+#define NODES_MAX     198u
+#define TICK_MS       100u
+#define RESPAWN_MS    1000u
+#define STOP_GRACE_MS 3000u
+
+struct dev_node {
+    char name[16];
+    bool is_router;
+    uint32_t port;     /* Of a gateway. */
+    pid_t pid;         /* 0: it does not run. */
+    uint64_t begun_ms; /* When it was last started. */
+    bool is_up;        /* Gateway: /health has said 200. */
+};
+
+struct dev {
+    const struct config *config;
+    struct dev_files_path folder;
+    struct dev_child_setup setup;
+    struct dev_node nodes[NODES_MAX];
+    uint32_t node_count;
+    sigset_t signals;
+    bool is_ready;
+    uint64_t begun_ms;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- Children ---- */
+
+static void start_node(struct dev *dev, struct dev_node *node)
+{
+    node->pid = dev_child_start(&dev->setup, node->name, node->is_router, node->port);
+    node->begun_ms = now_ms();
+    node->is_up = false;
+    if (node->pid > 0)
+        dev_files_write_pid(&dev->folder, node->name, node->pid);
+    else
+        fprintf(stderr, "chatmesh: %s could not be started: %s\n", node->name, strerror(errno));
+}
+
+static void add_node(struct dev *dev, bool is_router, uint32_t number, uint32_t port)
+{
+    struct dev_node *node = &dev->nodes[dev->node_count++];
+    snprintf(node->name, sizeof(node->name), "%c%u", is_router ? 'r' : 'g', number);
+    node->is_router = is_router;
+    node->port = port;
+    start_node(dev, node);
+}
+
+/* The last line of a node's log: mostly the reason why it ended. */
+static void print_last_line(struct dev *dev, const struct dev_node *node)
+{
+    struct dev_files_path path = dev_files_join(&dev->folder, node->name, "log");
+    FILE *f = fopen(path.text, "re");
+    char line[2048], last[2048] = "";
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        memcpy(last, line, sizeof(last));
+    if (f != NULL)
+        fclose(f);
+    fprintf(stderr, "  %s%s", last, strchr(last, '\n') != NULL ? "" : "\n");
+}
+
+static void say_ended(struct dev *dev, const struct dev_node *node, int status)
+{
+    if (WIFSIGNALED(status))
+        fprintf(stderr, "chatmesh: %s was killed by signal %d; its log is %s/%s.log\n", node->name,
+                WTERMSIG(status), dev->folder.text, node->name);
+    else
+        fprintf(stderr, "chatmesh: %s ended with code %d; its log is %s/%s.log\n", node->name,
+                WEXITSTATUS(status), dev->folder.text, node->name);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        print_last_line(dev, node);
+}
+
+/* Take note of children that ended. Returns how many did. */
+static uint32_t reap(struct dev *dev, bool is_stopping)
+{
+    uint32_t count = 0;
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (uint32_t i = 0; i < dev->node_count; i++) {
+            struct dev_node *node = &dev->nodes[i];
+            if (node->pid != pid)
+                continue;
+            node->pid = 0;
+            dev_files_remove_pid(&dev->folder, node->name);
+            if (!is_stopping)
+                say_ended(dev, node, status);
+            count++;
+        }
+    }
+    return count;
+}
+
+static uint32_t count_running(const struct dev *dev)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < dev->node_count; i++)
+        count += dev->nodes[i].pid > 0;
+    return count;
+}
+
+static void respawn(struct dev *dev)
+{
+    for (uint32_t i = 0; i < dev->node_count; i++) {
+        struct dev_node *node = &dev->nodes[i];
+        if (node->pid <= 0 && now_ms() - node->begun_ms >= RESPAWN_MS) {
+            fprintf(stderr, "chatmesh: starting %s again\n", node->name);
+            start_node(dev, node);
+        }
+    }
+}
+
+/* ---- Stop ---- */
+
+/* A signal to all routers, or all gateways, that run. */
+static void signal_all(struct dev *dev, bool routers, int number)
+{
+    for (uint32_t i = 0; i < dev->node_count; i++)
+        if (dev->nodes[i].pid > 0 && dev->nodes[i].is_router == routers)
+            kill(dev->nodes[i].pid, number);
+}
+
+static bool any_runs(const struct dev *dev, bool routers)
+{
+    for (uint32_t i = 0; i < dev->node_count; i++)
+        if (dev->nodes[i].pid > 0 && dev->nodes[i].is_router == routers)
+            return true;
+    return false;
+}
+
+/* SIGTERM, time to act on it, then SIGKILL. A signal meanwhile means: at once. */
+static void stop_all(struct dev *dev, bool routers, uint64_t grace_ms)
+{
+    uint64_t deadline_ms = now_ms() + grace_ms;
+    struct timespec tick = {.tv_nsec = TICK_MS * 1000000L};
+    signal_all(dev, routers, SIGTERM);
+    for (;;) {
+        reap(dev, true);
+        if (!any_runs(dev, routers))
+            return;
+        if (now_ms() >= deadline_ms)
+            signal_all(dev, routers, SIGKILL);
+        int number = sigtimedwait(&dev->signals, NULL, &tick);
+        if (number == SIGTERM || number == SIGINT)
+            deadline_ms = 0;
+    }
+}
+
+static void stop(struct dev *dev)
+{
+    stop_all(dev, false, dev->config->drain_ms + STOP_GRACE_MS);
+    stop_all(dev, true, STOP_GRACE_MS);
+}
+
+/* ---- Ready ---- */
+
+static bool is_ready(struct dev *dev)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < dev->node_count; i++) {
+        struct dev_node *node = &dev->nodes[i];
+        if (node->is_router)
+            continue;
+        if (!node->is_up)
+            node->is_up = dev_child_is_healthy(&dev->setup, node->port);
+        all = all && node->is_up;
+    }
+    return all;
+}
+
+static void say_ready(struct dev *dev)
+{
+    const struct config *c = dev->config;
+    dev->is_ready = true;
+    printf("ready: chat page http://%s:%u/ (%u router%s, %u gateway%s, data in %s)\n",
+           dev->setup.host, c->port, c->routers, c->routers == 1 ? "" : "s", c->gateways,
+           c->gateways == 1 ? "" : "s", dev->folder.text);
+    fflush(stdout);
+}
+
+/* Returns the exit code, when it is time to stop. */
+static int watch(struct dev *dev)
+{
+    struct timespec tick = {.tv_nsec = TICK_MS * 1000000L};
+    for (;;) {
+        int number = sigtimedwait(&dev->signals, NULL, &tick);
+        if (number == SIGTERM || number == SIGINT)
+            return EXIT_FINE;
+        if (number == SIGHUP) {
+            signal_all(dev, true, SIGHUP);
+            signal_all(dev, false, SIGHUP);
+        }
+        uint32_t ended = reap(dev, false);
+        if (ended > 0 && !dev->is_ready)
+            return tools_fail(EXIT_FAILED, "the cluster did not come up");
+        if (dev->config->respawn)
+            respawn(dev);
+        else if (count_running(dev) == 0)
+            return tools_fail(EXIT_FAILED, "no node is left");
+        if (!dev->is_ready && is_ready(dev))
+            say_ready(dev);
+    }
+}
+
+/* ---- Start ---- */
+
+static int prepare(struct dev *dev, struct sentence *sentence)
+{
+    const struct config *c = dev->config;
+    if (c->routers > 1)
+        return tools_fail(EXIT_MISTAKE,
+                          "--routers %u: replication is not there yet, one router it is",
+                          c->routers);
+    if (c->port + c->gateways - 1 > 65535)
+        return tools_fail(EXIT_MISTAKE, "--port %u leaves no room for %u gateways", c->port,
+                          c->gateways);
+    dev->folder = dev_files_folder(c);
+    if (dev_files_prepare(&dev->folder, sentence) != RC_OK ||
+        dev_files_lock(&dev->folder, sentence) != RC_OK)
+        return tools_fail(EXIT_MISTAKE, "%s", sentence->text);
+    char *whole = realpath(dev->folder.text, NULL);
+    if (whole == NULL || strlen(whole) >= sizeof(dev->folder.text)) {
+        free(whole);
+        return tools_fail(EXIT_MISTAKE, "%s: %s", dev->folder.text, strerror(errno));
+    }
+    snprintf(dev->folder.text, sizeof(dev->folder.text), "%s", whole);
+    free(whole);
+    if (dev_child_setup(&dev->setup, c, &dev->folder, sentence) != RC_OK ||
+        dev_files_write_state(&dev->folder, dev->setup.join, dev->setup.host, c->port, c->gateways,
+                              sentence) != RC_OK)
+        return tools_fail(EXIT_MISTAKE, "%s", sentence->text);
+    return EXIT_FINE;
+}
+
+int dev_run(const struct config *c)
+{
+    struct dev dev = {.config = c};
+    struct sentence sentence;
+    int code = prepare(&dev, &sentence);
+    if (code != EXIT_FINE)
+        return code;
+    /* Signals are taken one by one in watch(): no handler runs in between. */
+    sigemptyset(&dev.signals);
+    sigaddset(&dev.signals, SIGTERM);
+    sigaddset(&dev.signals, SIGINT);
+    sigaddset(&dev.signals, SIGHUP);
+    sigaddset(&dev.signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &dev.signals, NULL);
+    printf("starting %u router%s and %u gateway%s, data in %s\n", c->routers,
+           c->routers == 1 ? "" : "s", c->gateways, c->gateways == 1 ? "" : "s", dev.folder.text);
+    fflush(stdout);
+    for (uint32_t i = 0; i < c->routers; i++)
+        add_node(&dev, true, i + 1, 0);
+    for (uint32_t i = 0; i < c->gateways; i++)
+        add_node(&dev, false, i + 1, c->port + i);
+    code = watch(&dev);
+    stop(&dev);
+    return code;
+}

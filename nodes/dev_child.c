@@ -1,0 +1,216 @@
+#include "nodes/dev_child.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "nodes/options.h"
+
+#define ARGUMENTS_MAX     256u
+#define HEALTH_TIMEOUT_US 300000
+
+/* ---- Ports ---- */
+
+static struct sockaddr_in address_of(const char *host, uint32_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+}
+
+/* Bind for a moment. Returns the port that was bound (any free one for 0), or 0 where it is taken.
+ */
+static uint32_t try_port(const char *host, uint32_t port)
+{
+    struct sockaddr_in address = address_of(host, port);
+    socklen_t size = sizeof(address);
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    uint32_t bound = 0;
+    if (bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 1) == 0 &&
+        getsockname(fd, (struct sockaddr *)&address, &size) == 0)
+        bound = ntohs(address.sin_port);
+    close(fd);
+    return bound;
+}
+
+enum rc dev_child_setup(struct dev_child_setup *setup, const struct config *c,
+                        const struct dev_files_path *folder, struct sentence *sentence)
+{
+    struct in_addr parsed;
+    setup->config = c;
+    setup->folder = folder;
+    setup->bind = c->source[CONFIG_OPTION_bind] != CONFIG_DEFAULT ? c->bind : "127.0.0.1";
+    if (inet_pton(AF_INET, setup->bind, &parsed) != 1)
+        return sentence_write(sentence, RC_CONFIG, "--bind is an IPv4 address, not \"%s\"",
+                              setup->bind);
+    setup->host = strcmp(setup->bind, "0.0.0.0") == 0 ? "127.0.0.1" : setup->bind;
+    for (uint32_t i = 0; i < c->gateways; i++)
+        if (try_port(setup->bind, c->port + i) == 0)
+            return sentence_write(sentence, RC_IN_USE,
+                                  "port %u on %s is in use or not allowed: %s; give another "
+                                  "--port",
+                                  c->port + i, setup->bind, strerror(errno));
+    /* Between here and the router's own bind somebody might take the port; the router then says so.
+     */
+    uint32_t mesh_port = try_port("127.0.0.1", c->mesh_port);
+    if (mesh_port == 0)
+        return sentence_write(sentence, RC_IN_USE,
+                              "mesh port %u is in use; give another "
+                              "--mesh-port",
+                              c->mesh_port);
+    snprintf(setup->join, sizeof(setup->join), "tcp://127.0.0.1:%u", mesh_port);
+    return RC_OK;
+}
+
+/* ---- Start ---- */
+
+struct arguments {
+    char *items[ARGUMENTS_MAX + 1]; /* NULL-terminated for execv(). */
+    uint32_t count;
+};
+
+static void add(struct arguments *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(struct arguments *a, const char *format, ...)
+{
+    char text[DEV_FILES_PATH_MAX + 256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    CHECK(a->count < ARGUMENTS_MAX); /* The table of options and LIMIT_SEEDS_MAX bound it. */
+    a->items[a->count++] = mem_string(text, strlen(text));
+}
+
+/* What was set for dev and means something to the node is handed on, whatever its source. */
+static void add_option(struct arguments *a, const struct config *c, enum config_option option)
+{
+    const struct option_row *row = &option_rows[option];
+    const char *at = (const char *)c + row->offset;
+    if (row->kind == OPTION_list) {
+        const struct config_list *list = (const struct config_list *)(const void *)at;
+        for (uint32_t i = 0; i < list->count; i++)
+            add(a, "--%s=%s", row->flag, list->items[i]);
+    } else if (row->kind == OPTION_number) {
+        add(a, "--%s=%u", row->flag, *(const uint32_t *)(const void *)at);
+    } else if (row->kind == OPTION_text || row->kind == OPTION_choice) {
+        add(a, "--%s=%s", row->flag, *(char *const *)(const void *)at);
+    }
+}
+
+static bool is_dev_business(enum config_option option)
+{
+    return option == CONFIG_OPTION_config || option == CONFIG_OPTION_data ||
+           option == CONFIG_OPTION_bind || option == CONFIG_OPTION_port;
+}
+
+static void collect(struct arguments *a, const struct dev_child_setup *setup, const char *node,
+                    bool is_router, uint32_t port)
+{
+    const struct config *c = setup->config;
+    uint32_t both = (is_router ? CONFIG_ROUTER : CONFIG_GATEWAY) | CONFIG_DEV;
+    add(a, "chatmesh");
+    add(a, "%s", is_router ? "router" : "gateway");
+    add(a, "--id=%s", node);
+    add(a, "--key=%s/cluster.key", setup->folder->text);
+    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+        if ((option_rows[i].commands & both) == both && c->source[i] != CONFIG_DEFAULT &&
+            !is_dev_business((enum config_option)i))
+            add_option(a, c, (enum config_option)i);
+    if (is_router) {
+        add(a, "--data=%s/%s", setup->folder->text, node);
+        add(a, "--listen=%s", setup->join);
+        return;
+    }
+    add(a, "--join=%s", setup->join);
+    add(a, "--bind=%s", setup->bind);
+    add(a, "--port=%u", port);
+    add(a, "--dev-tokens");
+    for (uint32_t i = 0; i < c->config.count; i++)
+        add(a, "--config=%s", c->config.items[i]);
+    add(a, "--config=%s/auth.zpl", setup->folder->text);
+    if (c->no_limits) {
+        add(a, "--connections-per-user=0");
+        add(a, "--connections-per-ip=0");
+        add(a, "--reconnects-per-minute=0");
+        add(a, "--frames-per-second=0");
+    }
+}
+
+/* In the child, between fork and exec. */
+_Noreturn static void become(const struct dev_child_setup *setup, const char *node,
+                             struct arguments *a, pid_t supervisor)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != supervisor)
+        _exit(1); /* It died before the line above. */
+    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        char variable[OPTION_VARIABLE_SIZE];
+        option_variable(&option_rows[i], variable);
+        unsetenv(variable); /* Meant for dev, which has handed on what it should. */
+    }
+    struct dev_files_path path = dev_files_join(setup->folder, node, "log");
+    int log = open(path.text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (log < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+        dup2(log, STDERR_FILENO) < 0)
+        _exit(1);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execv("/proc/self/exe", a->items);
+    _exit(1);
+}
+
+pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, bool is_router,
+                      uint32_t port)
+{
+    struct arguments a = {.count = 0};
+    collect(&a, setup, node, is_router, port);
+    pid_t supervisor = getpid();
+    pid_t pid = fork();
+    if (pid == 0)
+        become(setup, node, &a, supervisor);
+    for (uint32_t i = 0; i < a.count; i++)
+        mem_free(a.items[i]);
+    return pid;
+}
+
+/* ---- Health ---- */
+
+bool dev_child_is_healthy(const struct dev_child_setup *setup, uint32_t port)
+{
+    static const char request[] =
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    struct sockaddr_in address = address_of(setup->host, port);
+    struct timeval timeout = {.tv_usec = HEALTH_TIMEOUT_US};
+    char answer[16] = "";
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+    bool is_healthy = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+                      send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0 &&
+                      recv(fd, answer, sizeof(answer) - 1, MSG_WAITALL) > 0 &&
+                      strncmp(answer, "HTTP/1.1 200", 12) == 0;
+    close(fd);
+    return is_healthy;
+}

@@ -1,0 +1,159 @@
+#include "nodes/dev_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "gateway/json.h"
+#include "mesh/base/crypto.h"
+#include "mesh/keyfile.h"
+#include "nodes/folder.h"
+
+#define SECRET_SIZE    32u
+#define STATE_SIZE_MAX 16384u
+
+struct dev_files_path dev_files_folder(const struct config *c)
+{
+    struct dev_files_path folder;
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (c->data != NULL)
+        snprintf(folder.text, sizeof(folder.text), "%s", c->data);
+    else if (state != NULL && state[0] == '/')
+        snprintf(folder.text, sizeof(folder.text), "%s/chatmesh/dev", state);
+    else if (home != NULL && home[0] == '/')
+        snprintf(folder.text, sizeof(folder.text), "%s/.local/state/chatmesh/dev", home);
+    else
+        snprintf(folder.text, sizeof(folder.text), "/tmp/chatmesh-%u", (unsigned)getuid());
+    return folder;
+}
+
+struct dev_files_path dev_files_join(const struct dev_files_path *folder, const char *name,
+                                     const char *suffix)
+{
+    struct dev_files_path path;
+    int size = snprintf(path.text, sizeof(path.text), "%s/%s%s%s", folder->text, name,
+                        suffix != NULL ? "." : "", suffix != NULL ? suffix : "");
+    if (size < 0 || (size_t)size >= sizeof(path.text))
+        path.text[0] = '\0'; /* No such file: whoever opens it says so. */
+    return path;
+}
+
+/* The key that signs a dev cluster's tokens, drawn once. */
+static enum rc make_auth(const char *path, struct sentence *sentence)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EEXIST)
+        return RC_OK;
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (f == NULL)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path, strerror(errno));
+    uint8_t secret[SECRET_SIZE];
+    char text[SECRET_SIZE * 2];
+    crypto_random(secret, sizeof(secret));
+    crypto_base64url_encode(secret, sizeof(secret), text);
+    fprintf(f,
+            "# Made by chatmesh dev: signs the tokens of this cluster.\n"
+            "auth\n    key\n        id = \"dev\"\n        algorithm = \"HS256\"\n"
+            "        secret = \"%s\"\n",
+            text);
+    crypto_wipe(secret, sizeof(secret));
+    crypto_wipe(text, sizeof(text));
+    if (fclose(f) != 0)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path, strerror(errno));
+    return RC_OK;
+}
+
+enum rc dev_files_prepare(const struct dev_files_path *folder, struct sentence *sentence)
+{
+    enum rc rc = folder_make(folder->text, sentence);
+    if (rc != RC_OK)
+        return rc;
+    struct dev_files_path key = dev_files_join(folder, "cluster", "key");
+    rc = keyfile_generate(key.text, sentence);
+    if (rc != RC_OK && rc != RC_CONFLICT) /* A key that is there is used. */
+        return rc;
+    struct dev_files_path auth = dev_files_join(folder, "auth", "zpl");
+    return make_auth(auth.text, sentence);
+}
+
+enum rc dev_files_lock(const struct dev_files_path *folder, struct sentence *sentence)
+{
+    struct dev_files_path path = dev_files_join(folder, "dev", "lock");
+    int fd = open(path.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path.text,
+                              strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return RC_OK; /* The descriptor stays open as long as the process lives. */
+    close(fd);
+    return sentence_write(sentence, RC_IN_USE, "another chatmesh dev is running in %s",
+                          folder->text);
+}
+
+enum rc dev_files_write_state(const struct dev_files_path *folder, const char *join,
+                              const char *host, uint32_t port, uint32_t gateways,
+                              struct sentence *sentence)
+{
+    struct dev_files_path path = dev_files_join(folder, "dev", "json");
+    struct buf *state = buf_new(256);
+    buf_append_format(state, "{\"join\":\"%s\",\"pid\":%d,\"gateways\":[", join, (int)getpid());
+    for (uint32_t i = 0; i < gateways; i++)
+        buf_append_format(state, "%s\"http://%s:%u\"", i > 0 ? "," : "", host, port + i);
+    buf_append_string(state, "]}\n");
+    FILE *f = fopen(path.text, "we");
+    bool is_written = f != NULL && fwrite(state->bytes, 1, state->size, f) == state->size;
+    if (f != NULL && fclose(f) != 0)
+        is_written = false;
+    buf_unref(&state);
+    if (!is_written)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path.text,
+                              strerror(errno));
+    return RC_OK;
+}
+
+enum rc dev_files_read_join(const struct dev_files_path *folder, char *join, size_t size,
+                            struct sentence *sentence)
+{
+    struct dev_files_path path = dev_files_join(folder, "dev", "json");
+    FILE *f = fopen(path.text, "re");
+    if (f == NULL)
+        return sentence_write(sentence, RC_CONFIG,
+                              "%s holds no dev cluster: give --join ENDPOINT, or --data DIR of "
+                              "one",
+                              folder->text);
+    char text[STATE_SIZE_MAX];
+    struct slice state = slice_of(text, fread(text, 1, sizeof(text), f));
+    fclose(f);
+    const char *reason = NULL;
+    if (json_check(state, &reason) == RC_OK && state.base[0] == '{') {
+        struct json_value object = {.type = JSON_OBJECT, .raw = state}, value;
+        struct slice key;
+        for (uint32_t at = 0; json_next(object, &at, &key, &value);) {
+            if (!slice_equals(key, "join") || value.type != JSON_STRING)
+                continue;
+            snprintf(join, size, "%.*s", (int)value.raw.size - 2, value.raw.base + 1);
+            return RC_OK;
+        }
+    }
+    return sentence_write(sentence, RC_CONFIG, "%s cannot be read", path.text);
+}
+
+void dev_files_write_pid(const struct dev_files_path *folder, const char *node, pid_t pid)
+{
+    struct dev_files_path path = dev_files_join(folder, node, "pid");
+    FILE *f = fopen(path.text, "we");
+    if (f == NULL)
+        return; /* The cluster runs without it. */
+    fprintf(f, "%d\n", (int)pid);
+    fclose(f);
+}
+
+void dev_files_remove_pid(const struct dev_files_path *folder, const char *node)
+{
+    struct dev_files_path path = dev_files_join(folder, node, "pid");
+    unlink(path.text);
+}

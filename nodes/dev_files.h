@@ -1,0 +1,50 @@
+/* dev_files - what `chatmesh dev` keeps in its folder, and what other commands find there.
+ *
+ *     cluster.key   the mesh key, as keygen makes it
+ *     auth.zpl      a config file with the key that signs tokens, mode 0600
+ *     dev.json      {"join":"tcp://127.0.0.1:PORT","pid":N,"gateways":["http://127.0.0.1:8080"]}
+ *     dev.lock      held by the running `chatmesh dev`
+ *     NODE/         a router's data;  NODE.log, NODE.pid */
+#ifndef NODES_DEV_FILES_H
+#define NODES_DEV_FILES_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "mesh/sentence.h"
+#include "nodes/config.h"
+
+#define DEV_FILES_PATH_MAX 1024u
+
+struct dev_files_path {
+    char text[DEV_FILES_PATH_MAX];
+};
+
+/* The folder: --data, else $XDG_STATE_HOME/chatmesh/dev, else ~/.local/state/chatmesh/dev, else
+ * /tmp/chatmesh-UID. */
+struct dev_files_path dev_files_folder(const struct config *c);
+
+/* FOLDER/NAME, or FOLDER/NAME.SUFFIX where suffix is not NULL. */
+struct dev_files_path dev_files_join(const struct dev_files_path *folder, const char *name,
+                                     const char *suffix);
+
+/* Make the folder with its parents (mode 0700), its key and auth.zpl where they are missing.
+ * RC_CONFIG with a sentence: the folder cannot be had. */
+MUST_CHECK enum rc dev_files_prepare(const struct dev_files_path *folder,
+                                     struct sentence *sentence);
+
+/* Hold the folder for this process until it ends. RC_IN_USE where another one does. */
+MUST_CHECK enum rc dev_files_lock(const struct dev_files_path *folder, struct sentence *sentence);
+
+MUST_CHECK enum rc dev_files_write_state(const struct dev_files_path *folder, const char *join,
+                                         const char *host, uint32_t port, uint32_t gateways,
+                                         struct sentence *sentence);
+/* The join endpoint in dev.json. RC_CONFIG: there is none, or it cannot be read. */
+MUST_CHECK enum rc dev_files_read_join(const struct dev_files_path *folder, char *join, size_t size,
+                                       struct sentence *sentence);
+
+/* Write or remove NODE.pid. */
+void dev_files_write_pid(const struct dev_files_path *folder, const char *node, pid_t pid);
+void dev_files_remove_pid(const struct dev_files_path *folder, const char *node);
+
+#endif

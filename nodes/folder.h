@@ -1,0 +1,12 @@
+/* folder - a data directory, made at need. */
+#ifndef NODES_FOLDER_H
+#define NODES_FOLDER_H
+
+#include "mesh/base/rc.h"
+#include "mesh/sentence.h"
+
+/* Make the folder and its parents, mode 0700, where they are missing. RC_CONFIG with a sentence: it
+ * cannot be made, is no folder, or may not be written. */
+MUST_CHECK enum rc folder_make(const char *path, struct sentence *sentence);
+
+#endif

@@ -1,0 +1,230 @@
+/* chatmesh - the one binary: finds the command, reads its options, runs it. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mesh/base/crypto.h"
+#include "mesh/base/map.h"
+#include "nodes/config.h"
+#include "nodes/dev.h"
+#include "nodes/gateway_node.h"
+#include "nodes/options.h"
+#include "nodes/router_node.h"
+#include "nodes/status.h"
+#include "nodes/tools.h"
+
+struct command {
+    const char *name;
+    enum config_command options; /* 0: the command has none. */
+    const char *operands;        /* As the synopsis names them. */
+    uint32_t operand_count;
+    const char *purpose;  /* One line. */
+    const char *more;     /* The paragraph below it. */
+    const char *examples; /* Lines, each indented. */
+    int (*run)(struct config *c, const char **operands);
+};
+
+static int run_dev(struct config *c, const char **operands)
+{
+    (void)operands;
+    return dev_run(c);
+}
+
+static int run_router(struct config *c, const char **operands)
+{
+    (void)operands;
+    return router_node_run(c);
+}
+
+static int run_gateway(struct config *c, const char **operands)
+{
+    (void)operands;
+    return gateway_node_run(c);
+}
+
+static int run_status(struct config *c, const char **operands)
+{
+    (void)operands;
+    return status_run(c);
+}
+
+static int run_token(struct config *c, const char **operands)
+{
+    (void)operands;
+    return tools_token(c);
+}
+
+static int run_keygen(struct config *c, const char **operands)
+{
+    (void)c;
+    return tools_keygen(operands[0]);
+}
+
+static int run_config(struct config *c, const char **operands)
+{
+    (void)c;
+    if (strcmp(operands[0], "check") != 0)
+        return tools_fail(EXIT_MISTAKE, "config %s: the only subcommand is config check FILE",
+                          operands[0]);
+    return tools_config_check(operands[1]);
+}
+
+static int run_version(struct config *c, const char **operands)
+{
+    (void)c;
+    (void)operands;
+    printf("chatmesh %s\n", CHATMESH_VERSION);
+    return EXIT_FINE;
+}
+
+static const struct command commands[] = {
+    {"dev", CONFIG_DEV, "", 0, "a whole small cluster on this machine",
+     "Every node is a process of its own. DIR holds each node's data, log (NODE.log) and process\n"
+     "id (NODE.pid), the cluster key, and auth.zpl with the key that signs tokens; the same DIR\n"
+     "continues the same cluster. Gateway i listens on port + i - 1. Prints one line beginning\n"
+     "with \"ready\" once /health of every gateway is UP. Ctrl-C stops all.\n",
+     "  chatmesh dev --gateways 2 --port 8080 --data ./data\n"
+     "  chatmesh token --user alice --data ./data\n",
+     run_dev},
+    {"router", CONFIG_ROUTER, "--id ID --data DIR", 0, "a node that orders and stores messages",
+     "Without --join and with an empty data directory it begins a new cluster. SIGTERM stops it;\n"
+     "what was acknowledged is on disk at any moment. SIGHUP reads log level and format again.\n",
+     "  chatmesh router --id r1 --data /var/lib/chatmesh --listen tcp://10.0.0.1:7400 \\\n"
+     "      --key /etc/chatmesh/cluster.key\n",
+     run_router},
+    {"gateway", CONFIG_GATEWAY, "--id ID --join ENDPOINT", 0, "a node that clients connect to",
+     "Keeps nothing on disk. SIGTERM sends its clients away over --drain-ms, a second one at\n"
+     "once. SIGHUP reads the token keys and the log level again.\n",
+     "  chatmesh gateway --id g1 --port 8080 --join tcp://10.0.0.1:7400 \\\n"
+     "      --key /etc/chatmesh/cluster.key --config /etc/chatmesh/chatmesh.zpl\n",
+     run_gateway},
+    {"status", CONFIG_STATUS, "", 0, "what a cluster consists of and how it is",
+     "Asks the cluster over its mesh: by --join and --key, or those of the dev cluster in "
+     "--data.\n",
+     "  chatmesh status --data ./data\n"
+     "  chatmesh status --json --join tcp://10.0.0.1:7400 --key /etc/chatmesh/cluster.key\n",
+     run_status},
+    {"token", CONFIG_TOKEN, "--user NAME", 0, "a token (JWT) for a user, on stdout",
+     "Signed with the first key in the config that can sign, or the key of the dev cluster in\n"
+     "--data.\n",
+     "  chatmesh token --user alice --data ./data\n"
+     "  chatmesh token --user bob --device phone --ttl 7d --config /etc/chatmesh/chatmesh.zpl\n",
+     run_token},
+    {"keygen", 0, "FILE", 1, "makes the cluster key file",
+     "All nodes of a cluster need the same file. It is made readable by its owner alone, and one\n"
+     "that exists is never overwritten.\n",
+     "  chatmesh keygen /etc/chatmesh/cluster.key\n", run_keygen},
+    {"config", 0, "check FILE", 2, "checks a config file",
+     "Prints \"FILE: ok\", or file, line, key and what is wrong with it.\n",
+     "  chatmesh config check /etc/chatmesh/chatmesh.zpl\n", run_config},
+    {"version", 0, "", 0, "the version", "", "  chatmesh version\n", run_version},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "chatmesh - a self-contained real-time messaging cluster\n\n"
+                 "Usage: chatmesh COMMAND [options]\n\nCommands:\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].purpose);
+    fprintf(out, "  %-8s  %s\n\n", "help", "this, or the help of a command: chatmesh help dev");
+    fprintf(out, "Options come from defaults < config files < environment < flags.\n"
+                 "Exit codes: 0 fine, 1 failed, 2 a mistake in how it was called or set up.\n");
+}
+
+static void print_command_help(FILE *out, const struct command *command)
+{
+    fprintf(out, "chatmesh %s - %s\n\nUsage: chatmesh %s%s%s%s\n", command->name, command->purpose,
+            command->name, command->operands[0] != '\0' ? " " : "", command->operands,
+            command->options != 0 ? " [options]" : "");
+    if (command->more[0] != '\0')
+        fprintf(out, "\n%s", command->more);
+    if (command->options != 0) {
+        fprintf(out, "\n");
+        option_print_help(out, command->options);
+    }
+    fprintf(out, "\nExamples:\n%s", command->examples);
+    fprintf(out, "\nExit codes: 0 fine, 1 failed, 2 a mistake in how it was called or set up.\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *nearest = NULL;
+    uint32_t least = UINT32_MAX;
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (option_is_near(name, commands[i].name, &least))
+            nearest = commands[i].name;
+    if (nearest == NULL)
+        return tools_fail(EXIT_MISTAKE, "unknown command \"%s\"; chatmesh help lists them", name);
+    return tools_fail(EXIT_MISTAKE, "unknown command \"%s\"; did you mean %s?", name, nearest);
+}
+
+static bool is_help(const char *argument)
+{
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        if (is_help(argv[i])) {
+            print_command_help(stdout, command);
+            return EXIT_FINE;
+        }
+    }
+    const char *operands[2] = {NULL, NULL};
+    uint32_t operand_count = 0;
+    struct config config;
+    struct sentence error;
+    config_init(&config);
+    int code;
+    if (config_read(&config, command->options, argc, argv, operands, command->operand_count,
+                    &operand_count, &error) != RC_OK)
+        code = tools_fail(EXIT_MISTAKE, "%s", error.text);
+    else if (operand_count != command->operand_count)
+        code = tools_fail(EXIT_MISTAKE, "usage: chatmesh %s %s", command->name, command->operands);
+    else
+        code = command->run(&config, operands);
+    config_fini(&config);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    crypto_start();
+    uint8_t seed[16];
+    crypto_random(seed, sizeof(seed));
+    map_seed(seed);
+
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_MISTAKE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    if (is_help(name) || strcmp(name, "help") == 0) {
+        const struct command *about = argc > 2 ? find_command(argv[2]) : NULL;
+        if (argc > 2 && about == NULL)
+            return unknown_command(argv[2]);
+        if (about != NULL)
+            print_command_help(stdout, about);
+        else
+            print_help(stdout);
+        return EXIT_FINE;
+    }
+    const struct command *command = find_command(name);
+    if (command == NULL)
+        return unknown_command(name);
+    return run_command(command, argc - 2, argv + 2);
+}

@@ -1,0 +1,140 @@
+#include "mesh/base/check.h"
+#include "nodes/router/machine_parts.h"
+
+/* The member of this name, made where he is new to this conversation, which has just begun. */
+static enum rc join_new(struct machine *m, struct machine_conv *conv, struct slice from,
+                        struct slice user, enum member_role role)
+{
+    struct machine_member *member;
+    enum rc rc = machine_cache_member(m, conv, user, &member);
+    if (rc != RC_OK || member != NULL)
+        return rc; /* Named twice: taken once. */
+    machine_join(m, conv, from, user, NULL, role);
+    return RC_OK;
+}
+
+/* Two equals: whatever takes an owner or admin is not for direct conversations. */
+enum rc machine_create_direct(struct machine *m, struct slice id, struct slice user,
+                              struct slice peer, struct machine_conv **ret_conv)
+{
+    const struct row_conv info = {
+        .kind = CONV_DIRECT,
+        .creator = user,
+        .created = m->applied.clock,
+        .peer = peer,
+    };
+    struct machine_conv *conv = machine_cache_create(m, id, &info);
+    enum rc rc = join_new(m, conv, user, user, ROLE_MEMBER);
+    if (rc == RC_OK)
+        rc = join_new(m, conv, user, peer, ROLE_MEMBER);
+    *ret_conv = conv;
+    return rc;
+}
+
+static enum rc create_group(struct machine *m, const struct msg_cmd_create *c,
+                            struct machine_conv **ret_conv)
+{
+    const struct row_conv info = {
+        .kind = CONV_GROUP,
+        .title = c->title,
+        .meta = c->meta,
+        .creator = c->user,
+        .created = m->applied.clock,
+    };
+    struct machine_conv *conv = machine_cache_create(m, c->conv, &info);
+    enum rc rc = join_new(m, conv, c->user, c->user, ROLE_OWNER);
+    struct record_reader names = record_reader_of(c->members);
+    for (struct slice name; rc == RC_OK && machine_next_name(&names, &name);)
+        rc = join_new(m, conv, c->user, name, ROLE_MEMBER);
+    if (c->title.base != NULL || c->meta.base != NULL) {
+        struct msg_entry entry = {
+            .type = ENTRY_INFO,
+            .from = c->user,
+            .title = c->title,
+            .meta = c->meta,
+        };
+        machine_log_append(m, conv, &entry);
+    }
+    *ret_conv = conv;
+    return rc;
+}
+
+static enum rc send_first(struct machine *m, struct machine_conv *conv,
+                          const struct msg_cmd_create *c, struct machine_result *result)
+{
+    struct machine_member *creator;
+    enum rc rc = machine_cache_member(m, conv, c->user, &creator);
+    if (rc != RC_OK)
+        return rc;
+    if (!machine_is_current(creator))
+        return RC_CORRUPT; /* Nobody leaves a direct conversation, and a new group has its owner. */
+    struct msg_entry message = {.cid = c->cid, .body = c->body, .device = c->device};
+    return machine_send_message(m, conv, creator, &message, result);
+}
+
+/* A group that exists: fine only for its creator who asks again with the same cid. */
+static enum rc create_again(struct machine *m, const struct machine_conv *conv,
+                            const struct msg_cmd_create *c, struct machine_result *result)
+{
+    if (c->cid.base != NULL && slice_equal(conv->info.creator, c->user)) {
+        uint8_t digest[KEYSPACE_DIGEST_SIZE];
+        struct row_dedup row;
+        machine_dedup_digest(m, c->conv, c->user, c->cid, digest);
+        enum rc rc = machine_dedup_find(m, conv, digest, &row);
+        if (rc == RC_OK) {
+            result->seq = row.seq;
+            result->ts = row.ts;
+            result->dup = true;
+        }
+        if (rc != RC_NOT_FOUND)
+            return rc;
+    }
+    return machine_refuse(result, RC_CONFLICT, "a conversation of this id exists");
+}
+
+static enum rc open_direct(struct machine *m, struct machine_conv *conv,
+                           const struct msg_cmd_create *c, struct machine_result *result)
+{
+    bool is_new = conv == NULL;
+    if (is_new) {
+        struct record_reader names = record_reader_of(c->members);
+        struct slice peer;
+        bool named = machine_next_name(&names, &peer);
+        CHECK(named); /* machine_check() has counted. */
+        enum rc rc = machine_create_direct(m, c->conv, c->user, peer, &conv);
+        if (rc != RC_OK)
+            return rc;
+    }
+    if (c->body.base != NULL)
+        return send_first(m, conv, c, result);
+    result->seq = conv->head.seq;
+    result->ts = conv->head.last_ts;
+    result->dup = !is_new;
+    return RC_OK;
+}
+
+enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
+                       struct machine_result *result)
+{
+    struct machine_conv *conv;
+    enum rc rc = machine_cache_conv(m, c->conv, &conv);
+    if (rc != RC_OK)
+        return rc;
+    if (c->kind == CONV_DIRECT)
+        return open_direct(m, conv, c, result);
+    if (conv != NULL)
+        return create_again(m, conv, c, result);
+    rc = create_group(m, c, &conv);
+    if (rc != RC_OK)
+        return rc;
+    if (c->body.base != NULL)
+        return send_first(m, conv, c, result);
+    result->seq = conv->head.seq;
+    result->ts = conv->head.last_ts;
+    if (c->cid.base != NULL) { /* So that a retry is known as one though there is no message. */
+        uint8_t digest[KEYSPACE_DIGEST_SIZE];
+        machine_dedup_digest(m, c->conv, c->user, c->cid, digest);
+        machine_dedup_put(m, digest, result->seq);
+    }
+    return RC_OK;
+}

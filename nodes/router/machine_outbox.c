@@ -1,0 +1,171 @@
+/* machine_outbox - what conversations owe the lists of users.
+ *
+ * A member entry owes its user's list a row, on another shard. The log itself is the queue: a row
+ * says from where to where it holds owed entries, and is there only while it does, so that a
+ * million messages with nothing owed are never looked at and a restart finds what is owed by
+ * reading these rows alone. */
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "nodes/router/machine_parts.h"
+
+static struct slice owing_key(const void *thing)
+{
+    return ((const struct machine_owing *)thing)->conv;
+}
+
+static struct machine_owing *owing_new(struct machine *m, struct slice conv)
+{
+    char *bytes = mem_zero(sizeof(struct machine_owing) + conv.size);
+    struct machine_owing *owing = (void *)bytes;
+    memcpy(bytes + sizeof(*owing), conv.base, conv.size);
+    owing->conv = slice_of(bytes + sizeof(*owing), conv.size);
+    list_init(&owing->changed_link);
+    list_append(&m->owing, &owing->link);
+    map_put(&m->owing_map, owing);
+    return owing;
+}
+
+static void owing_free(struct machine *m, struct machine_owing *owing)
+{
+    map_remove(&m->owing_map, owing->conv);
+    list_remove(&owing->link);
+    list_remove(&owing->changed_link);
+    mem_free(owing);
+}
+
+enum rc machine_outbox_open(struct machine *m)
+{
+    map_init(&m->owing_map, owing_key);
+    list_init(&m->owing);
+    list_init(&m->owing_changed);
+    struct keyspace_key prefix;
+    keyspace_table(&prefix, &m->keys, KEYSPACE_OWED);
+    struct kv_iterator *iterator = machine_rows_iterate(m, &prefix, NULL);
+    struct slice key;
+    struct slice value;
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && m->kv->ops->next(iterator, &key, &value)) {
+        struct slice conv;
+        struct row_owed row;
+        rc = rows_decode(key, value, &row_owed_desc, &row);
+        if (rc == RC_OK && !keyspace_get_name(key, &conv))
+            rc = RC_CORRUPT;
+        if (rc == RC_OK)
+            owing_new(m, conv)->row = row;
+    }
+    return machine_rows_end(m, &iterator, rc);
+}
+
+void machine_outbox_fini(struct machine *m)
+{
+    LIST_EACH(node, &m->owing)
+    owing_free(m, LIST_ENTRY(node, struct machine_owing, link));
+    map_fini(&m->owing_map);
+}
+
+static void on_changed(struct machine *m, struct machine_owing *owing)
+{
+    m->unflushed = true;
+    if (list_is_empty(&owing->changed_link))
+        list_append(&m->owing_changed, &owing->changed_link);
+}
+
+void machine_outbox_owe(struct machine *m, struct slice conv, uint64_t seq)
+{
+    struct machine_owing *owing = map_get(&m->owing_map, conv);
+    if (owing == NULL)
+        owing = owing_new(m, conv);
+    if (owing->settled || owing->row.last == 0)
+        owing->row.first = seq;
+    owing->row.last = seq;
+    owing->settled = false;
+    on_changed(m, owing);
+}
+
+void machine_outbox_told(struct machine *m, struct slice conv, uint64_t seq)
+{
+    struct machine_owing *owing = map_get(&m->owing_map, conv);
+    if (owing == NULL || seq < owing->row.first)
+        return;
+    owing->settled = seq >= owing->row.last;
+    owing->row.first = seq + 1;
+    on_changed(m, owing);
+}
+
+void machine_outbox_flush(struct machine *m, struct kv_batch *batch)
+{
+    LIST_EACH(node, &m->owing_changed)
+    {
+        struct machine_owing *owing = LIST_ENTRY(node, struct machine_owing, changed_link);
+        struct keyspace_key key;
+        keyspace_name(&key, &m->keys, KEYSPACE_OWED, owing->conv);
+        list_remove(&owing->changed_link);
+        if (owing->settled) {
+            batch->ops->remove(batch, KV_STATE, keyspace_slice(&key));
+            owing_free(m, owing);
+        } else {
+            machine_rows_put(m, batch, &key, &row_owed_desc, &owing->row);
+        }
+    }
+}
+
+/* ---- What the leader reads ---- */
+
+bool machine_owes(const struct machine *m)
+{
+    return !list_is_empty(&m->owing);
+}
+
+/* Visit the owed entries of one conversation; *limit counts down. */
+static enum rc visit_one(struct machine *m, const struct machine_owing *owing, uint32_t *limit,
+                         void (*visit)(void *context, const struct machine_owed *owed),
+                         void *context)
+{
+    struct keyspace_key from;
+    struct keyspace_key to;
+    keyspace_entry(&from, &m->keys, owing->conv, owing->row.first);
+    keyspace_entry(&to, &m->keys, owing->conv, owing->row.last + 1);
+    struct kv_iterator *iterator =
+        m->kv->ops->iterate(m->kv, KV_STATE, keyspace_slice(&from), keyspace_slice(&to), false);
+    struct slice key;
+    struct slice value;
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && *limit > 0 && m->kv->ops->next(iterator, &key, &value)) {
+        struct slice record;
+        struct msg_entry entry;
+        uint64_t messages;
+        rc = rows_decode_entry(key, value, &messages, &record);
+        if (rc != RC_OK)
+            break;
+        struct record_reader r = record_reader_of(record);
+        rc = record_decode(&r, &msg_entry_desc, &entry);
+        if (rc != RC_OK || entry.type != ENTRY_MEMBER || entry.change == MEMBER_ROLE)
+            continue;
+        const struct machine_owed owed = {
+            .conv = owing->conv,
+            .seq = entry.seq,
+            .user = entry.user,
+            .gone = entry.change != MEMBER_ADD,
+        };
+        visit(context, &owed);
+        --*limit;
+    }
+    return machine_rows_end(m, &iterator, rc);
+}
+
+enum rc machine_owed(struct machine *m, uint32_t limit,
+                     void (*visit)(void *context, const struct machine_owed *owed), void *context)
+{
+    /* Each conversation visited goes to the end: one whose users' shards are down does not keep the
+     * others waiting. */
+    for (size_t left = m->owing_map.count; left > 0 && limit > 0; left--) {
+        struct machine_owing *owing = LIST_FIRST(&m->owing, struct machine_owing, link);
+        CHECK(owing != NULL); /* The list and the map hold the same. */
+        list_remove(&owing->link);
+        list_append(&m->owing, &owing->link);
+        enum rc rc = visit_one(m, owing, &limit, visit, context);
+        if (rc != RC_OK)
+            return rc;
+    }
+    return RC_OK;
+}

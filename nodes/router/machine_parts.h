@@ -1,0 +1,269 @@
+/* machine_parts - what the files of the state machine share. Nobody else includes it.
+ *
+ *   machine.c         open, apply, flush: the frame of a turn
+ *   machine_check.c   from bytes to a command that is known to be well-formed
+ *   machine_rows.c    single rows
+ *   machine_cache.c   conversations and their members, in memory
+ *   machine_dedup.c   which cid was used, and what it was answered
+ *   machine_log.c     a conversation's log: append, count
+ *   machine_send.c, machine_create.c, machine_member.c, machine_cursor.c, machine_index.c
+ *                     the commands
+ *   machine_outbox.c  what lists of users have yet to be told
+ *   machine_read.c, machine_list.c   the reads
+ *
+ * Within a turn the store does not have yet what was applied; everything that a later command of
+ * the turn may ask for is therefore found in memory: conversations and members that changed stay in
+ * the cache until machine_written(), new deduplication and index rows in overlays.
+ *
+ * A command first finds out all that could refuse it, then changes things: there is no undo.
+ * Functions return an rc only for trouble of the store; what a command comes to is in its
+ * machine_result. */
+#ifndef NODES_ROUTER_MACHINE_PARTS_H
+#define NODES_ROUTER_MACHINE_PARTS_H
+
+#include "mesh/base/list.h"
+#include "mesh/base/map.h"
+#include "nodes/router/machine.h"
+#include "storage/keyspace.h"
+#include "storage/rows.h"
+
+#define MACHINE_CACHE_CONVS   1024u /* Clean conversations kept, of one shard. */
+#define MACHINE_CACHE_MEMBERS 1024u /* Members kept, of one conversation. */
+
+/* Half of the time a cid is remembered: what is at most 7 days old lies in three buckets, and a
+ * bucket that is over is dropped as one range. */
+#define MACHINE_BUCKET_MS (LIMIT_DEDUP_MS / 2u)
+#define MACHINE_BUCKETS   3u
+
+/* A device's cursor that changed in this turn. */
+struct machine_device {
+    struct machine_device *next;
+    struct row_device row;
+    bool changed;    /* To be put at the next flush. */
+    struct slice id; /* Within this allocation. */
+};
+
+/* A member, or one who was. */
+struct machine_member {
+    struct list link; /* On the conversation's `unwritten`, else on nothing. */
+    struct row_member row;
+    struct row_cursor cursor;
+    struct machine_device *devices;
+    uint64_t mark; /* The command that met him last: a name given twice in one is found out. */
+    bool row_changed, cursor_changed;
+    struct slice user; /* Within this allocation. */
+};
+
+struct machine_conv {
+    struct list link; /* On the machine's `clean` or `unwritten`. */
+    struct slice id;  /* Within this allocation. */
+    struct row_conv info;
+    struct buf *info_value; /* The stored value; info's slices point into it. */
+    struct row_head head;
+    uint64_t written_seq; /* Entries up to here are in the store, later ones only in the batch. */
+    bool info_changed, head_changed;
+    bool is_unwritten;
+    struct map members;    /* Those that were needed; by user. */
+    struct list unwritten; /* Members that changed in this turn. */
+    uint64_t *others;      /* Seqs of this turn's entries that are not messages, ascending. */
+    uint32_t others_count, others_capacity;
+};
+
+/* A conversation that owes. Known from the moment it does until it does not, cached or not. */
+struct machine_owing {
+    struct list link;         /* On the machine's `owing`, in the order of the next visit. */
+    struct list changed_link; /* On the machine's `owing_changed` until flushed. */
+    struct row_owed row;
+    bool settled;      /* Nothing is owed any more: the row is to be removed. */
+    struct slice conv; /* Within this allocation. */
+};
+
+struct machine_dedup_slot {
+    uint8_t digest[KEYSPACE_DIGEST_SIZE];
+    struct row_dedup row;
+    uint64_t turn; /* The slot is taken where this is the current turn. */
+};
+
+/* The rows put in this turn, by open addressing: the digest is its own hash. Emptied by counting
+ * turns. */
+struct machine_dedup {
+    uint8_t keys[2][16];
+    struct machine_dedup_slot *slots;
+    size_t capacity; /* A power of two. */
+    size_t count;
+    uint64_t turn; /* From 1. */
+};
+
+struct machine {
+    struct kv *kv;
+    struct keyspace keys;
+    struct row_applied applied;
+    bool applied_changed;
+    bool unflushed;                       /* Something was put or changed since the last flush. */
+    struct buf *read_value, *write_value; /* Scratch. */
+
+    struct map convs;
+    struct list clean;     /* The least recently used first. */
+    struct list unwritten; /* Changed in this turn. */
+    uint32_t clean_count, clean_max;
+
+    struct machine_dedup dedup;
+    struct map index; /* The index rows put in this turn. */
+
+    struct map owing_map;
+    struct list owing, owing_changed;
+
+    /* While an entry is applied. */
+    struct kv_batch *batch;
+    const struct machine_listener *listener;
+    uint64_t mark; /* Counts commands. */
+};
+
+/* ---- machine_check.c ---- */
+
+struct machine_command {
+    enum message_number number;
+    struct slice key; /* A conversation's id or a user's name. */
+    bool key_is_user;
+    union {
+        struct msg_cmd_send send;
+        struct msg_cmd_create create;
+        struct msg_cmd_member member;
+        struct msg_cmd_info info;
+        struct msg_cmd_cursor cursor;
+        struct msg_cmd_index index;
+        struct msg_cmd_told told;
+    } as;
+};
+
+/* RC_BAD_REQUEST, RC_TOO_LARGE, RC_UNSUPPORTED (a number that is no command), with the reason. */
+MUST_CHECK enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
+                                 const char **ret_detail);
+/* The next name of a sequence that machine_check() has been through. False at the end. */
+bool machine_next_name(struct record_reader *names, struct slice *ret_name);
+
+/* ---- machine_rows.c ---- */
+
+/* Read one row. RC_NOT_FOUND, RC_CORRUPT, RC_IO. Slices live until the next read. */
+MUST_CHECK enum rc machine_rows_get(struct machine *m, const struct keyspace_key *key,
+                                    const struct record_desc *desc, void *row);
+void machine_rows_put(struct machine *m, struct kv_batch *batch, const struct keyspace_key *key,
+                      const struct record_desc *desc, const void *row);
+/* All keys that begin with `prefix`, from the first after `after` (a whole key, or NULL). */
+struct kv_iterator *machine_rows_iterate(struct machine *m, const struct keyspace_key *prefix,
+                                         const struct keyspace_key *after);
+MUST_CHECK enum rc machine_rows_end(struct machine *m, struct kv_iterator **iterator, enum rc rc);
+
+/* ---- machine_cache.c ---- */
+
+void machine_cache_init(struct machine *m);
+void machine_cache_fini(struct machine *m);
+/* *ret_conv is NULL where there is no such conversation. May drop others that are clean. */
+MUST_CHECK enum rc machine_cache_conv(struct machine *m, struct slice id,
+                                      struct machine_conv **ret_conv);
+/* Begin one that does not exist yet. */
+struct machine_conv *machine_cache_create(struct machine *m, struct slice id,
+                                          const struct row_conv *info);
+void machine_cache_set_info(struct machine *m, struct machine_conv *conv,
+                            const struct row_conv *info);
+/* *ret_member is NULL where he never was one. */
+MUST_CHECK enum rc machine_cache_member(struct machine *m, struct machine_conv *conv,
+                                        struct slice user, struct machine_member **ret_member);
+/* Begin a member who never was one; counts him nowhere. */
+struct machine_member *machine_cache_add_member(struct machine *m, struct machine_conv *conv,
+                                                struct slice user);
+/* It is about to change: keep it until it is written. */
+void machine_cache_touch(struct machine *m, struct machine_conv *conv);
+void machine_cache_touch_member(struct machine *m, struct machine_conv *conv,
+                                struct machine_member *member);
+MUST_CHECK enum rc machine_cache_device(struct machine *m, struct machine_conv *conv,
+                                        struct machine_member *member, struct slice id,
+                                        struct machine_device **ret_device);
+void machine_cache_flush(struct machine *m, struct kv_batch *batch);
+void machine_cache_written(struct machine *m);
+
+static inline bool machine_is_current(const struct machine_member *member)
+{
+    return member != NULL && member->row.left == 0;
+}
+
+/* ---- machine_dedup.c ---- */
+
+void machine_dedup_init(struct machine *m, const uint8_t cluster[16]);
+void machine_dedup_fini(struct machine *m);
+/* The shard's clock moves on to `clock`: drop the buckets that are over. */
+void machine_dedup_advance(struct machine *m, uint64_t clock);
+void machine_dedup_digest(const struct machine *m, struct slice conv, struct slice user,
+                          struct slice cid, uint8_t digest[KEYSPACE_DIGEST_SIZE]);
+/* What the cid with this digest was answered. RC_NOT_FOUND: it is new, or forgotten. */
+MUST_CHECK enum rc machine_dedup_find(struct machine *m, const struct machine_conv *conv,
+                                      const uint8_t digest[KEYSPACE_DIGEST_SIZE],
+                                      struct row_dedup *ret_row);
+void machine_dedup_put(struct machine *m, const uint8_t digest[KEYSPACE_DIGEST_SIZE], uint64_t seq);
+void machine_dedup_written(struct machine *m);
+
+/* ---- machine_log.c ---- */
+
+/* Append an entry: gives it seq and ts. */
+void machine_log_append(struct machine *m, struct machine_conv *conv, struct msg_entry *entry);
+/* Append a `member` entry; joining, removing and leaving are owed to the user's list. */
+void machine_log_append_member(struct machine *m, struct machine_conv *conv, struct slice from,
+                               struct slice user, enum member_change change, enum member_role role);
+/* How many messages there are up to and including `seq`, at most the head. */
+MUST_CHECK enum rc machine_log_count(struct machine *m, const struct machine_conv *conv,
+                                     uint64_t seq, uint64_t *ret_messages);
+/* Append the records of entries first..last to `into`, at most `count_max` and
+ * LIMIT_FETCH_BYTES_MAX (but one); *ret_next is the seq after the last one appended. */
+MUST_CHECK enum rc machine_log_read(struct machine *m, struct slice conv, uint64_t first,
+                                    uint64_t last, uint64_t count_max, struct buf *into,
+                                    uint64_t *ret_next);
+/* Likewise for the newest of them; *ret_first is the seq of the first one appended. */
+MUST_CHECK enum rc machine_log_read_last(struct machine *m, struct slice conv, uint64_t first,
+                                         uint64_t last, uint64_t count_max, struct buf *into,
+                                         uint64_t *ret_first);
+
+/* ---- Commands: each fills the result, and returns RC_OK but for trouble of the store. ---- */
+
+static inline enum rc machine_refuse(struct machine_result *result, enum rc rc, const char *detail)
+{
+    result->rc = rc;
+    result->detail = detail;
+    return RC_OK;
+}
+
+MUST_CHECK enum rc machine_send(struct machine *m, const struct msg_cmd_send *c,
+                                struct machine_result *result);
+/* A member sends into a conversation he is in: the last step of send and of create. */
+MUST_CHECK enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
+                                        struct machine_member *sender, struct msg_entry *message,
+                                        struct machine_result *result);
+MUST_CHECK enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
+                                  struct machine_result *result);
+/* Begin the direct conversation of two users, or of one with himself, with its `member` entries. */
+MUST_CHECK enum rc machine_create_direct(struct machine *m, struct slice id, struct slice user,
+                                         struct slice peer, struct machine_conv **ret_conv);
+MUST_CHECK enum rc machine_change_members(struct machine *m, const struct msg_cmd_member *c,
+                                          struct machine_result *result);
+MUST_CHECK enum rc machine_change_info(struct machine *m, const struct msg_cmd_info *c,
+                                       struct machine_result *result);
+/* Make `user` a member, with his entry; he was none. */
+void machine_join(struct machine *m, struct machine_conv *conv, struct slice from,
+                  struct slice user, struct machine_member *member, enum member_role role);
+MUST_CHECK enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,
+                                       struct machine_result *result);
+/* A sender has read up to his own message. */
+void machine_read_all(struct machine *m, struct machine_conv *conv, struct machine_member *member);
+MUST_CHECK enum rc machine_set_index(struct machine *m, const struct msg_cmd_index *c,
+                                     struct machine_result *result);
+void machine_index_written(struct machine *m);
+struct slice machine_index_key(const void *thing);
+
+/* ---- machine_outbox.c ---- */
+
+MUST_CHECK enum rc machine_outbox_open(struct machine *m);
+void machine_outbox_fini(struct machine *m);
+void machine_outbox_owe(struct machine *m, struct slice conv, uint64_t seq);
+void machine_outbox_told(struct machine *m, struct slice conv, uint64_t seq);
+void machine_outbox_flush(struct machine *m, struct kv_batch *batch);
+
+#endif

@@ -1,0 +1,62 @@
+#include "nodes/router/machine_parts.h"
+
+enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
+                             struct machine_member *sender, struct msg_entry *message,
+                             struct machine_result *result)
+{
+    uint8_t digest[KEYSPACE_DIGEST_SIZE];
+    if (message->cid.base != NULL) {
+        struct row_dedup row;
+        machine_dedup_digest(m, conv->id, sender->user, message->cid, digest);
+        enum rc rc = machine_dedup_find(m, conv, digest, &row);
+        if (rc == RC_OK) {
+            result->seq = row.seq;
+            result->ts = row.ts;
+            result->dup = true;
+            return RC_OK;
+        }
+        if (rc != RC_NOT_FOUND)
+            return rc;
+    }
+    if (message->reply_to > conv->head.seq)
+        return machine_refuse(result, RC_BAD_REQUEST, "reply_to is beyond the conversation's end");
+    message->type = ENTRY_MESSAGE;
+    message->from = sender->user;
+    machine_log_append(m, conv, message);
+    if (message->cid.base != NULL)
+        machine_dedup_put(m, digest, message->seq);
+    machine_read_all(m, conv, sender);
+    result->seq = message->seq;
+    result->ts = message->ts;
+    return RC_OK;
+}
+
+enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct machine_result *result)
+{
+    struct machine_conv *conv;
+    enum rc rc = machine_cache_conv(m, c->conv, &conv);
+    if (rc != RC_OK)
+        return rc;
+    if (conv == NULL) {
+        if (c->peer.base == NULL)
+            return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
+        if (c->reply_to != 0)
+            return machine_refuse(result, RC_BAD_REQUEST, "there is nothing to reply to yet");
+        rc = machine_create_direct(m, c->conv, c->user, c->peer, &conv);
+        if (rc != RC_OK)
+            return rc;
+    }
+    struct machine_member *sender;
+    rc = machine_cache_member(m, conv, c->user, &sender);
+    if (rc != RC_OK)
+        return rc;
+    if (!machine_is_current(sender))
+        return machine_refuse(result, RC_FORBIDDEN, "you are not a member");
+    struct msg_entry message = {
+        .cid = c->cid,
+        .body = c->body,
+        .reply_to = c->reply_to,
+        .device = c->device,
+    };
+    return machine_send_message(m, conv, sender, &message, result);
+}

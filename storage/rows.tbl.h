@@ -1,0 +1,72 @@
+/* What a shard stores, besides the entries of its conversations.
+ *
+ * ROWS lists the row types with their numbers; ROW_FIELDS_x the fields of each as
+ * F(T, kind, name, "prose"), as in mesh/wire/messages.tbl.h. Keys are in storage/keyspace.h. Append
+ * fields; never move or reuse one. */
+
+/* One a shard: how far the Raft log is in these rows. */
+#define ROW_FIELDS_applied(F, T)                                                                   \
+    F(T, u64, index, "of the last Raft entry whose effects are stored")                            \
+    F(T, u64, clock, "log time in ms: the highest timestamp of all entries applied")
+
+/* What changes rarely about a conversation. */
+#define ROW_FIELDS_conv(F, T)                                                                      \
+    F(T, u64, kind, "enum conv_kind")                                                              \
+    F(T, str, title, "absent until set")                                                           \
+    F(T, bin, meta, "JSON text; absent until set")                                                 \
+    F(T, str, creator, "who made it")                                                              \
+    F(T, u64, created, "log time of its first entry")                                              \
+    F(T, str, peer, "direct: the other of the two; the creator himself in notes to oneself")
+
+/* What changes with every entry of a conversation; written once a turn. */
+#define ROW_FIELDS_head(F, T)                                                                      \
+    F(T, u64, seq, "of the newest entry")                                                          \
+    F(T, u64, messages, "how many entries are messages")                                           \
+    F(T, u64, last_ts, "of the newest entry")                                                      \
+    F(T, u64, last_message, "seq of the newest message, 0 none")                                   \
+    F(T, u64, last_other, "seq of the newest entry that is not a message")                         \
+    F(T, u64, members, "how many are members now")                                                 \
+    F(T, u64, owners, "how many of them are owners")
+
+/* A member, or one who was: the row stays, so that he can read what he was there for. */
+#define ROW_FIELDS_member(F, T)                                                                    \
+    F(T, u64, role, "enum member_role")                                                            \
+    F(T, u64, joined, "seq of the entry that let him in, the last time")                           \
+    F(T, u64, left, "seq of the entry that removed him; 0: he is a member")                        \
+    F(T, u64, visible, "seq of the first entry he may see")
+
+/* Where a member is. Unread messages are head.messages - cursor.messages. */
+#define ROW_FIELDS_cursor(F, T)                                                                    \
+    F(T, u64, read, "read up to this seq")                                                         \
+    F(T, u64, messages, "how many messages there are up to `read`")                                \
+    F(T, u64, delivered, "the highest seq any of his devices has")
+
+/* What one device of a member has. */
+#define ROW_FIELDS_device(F, T)                                                                    \
+    F(T, u64, delivered, "everything up to this seq")
+
+/* That a cid was used: the answer it got. */
+#define ROW_FIELDS_dedup(F, T)                                                                     \
+    F(T, u64, seq, "of the entry")                                                                 \
+    F(T, u64, ts, "of the entry")
+
+/* A conversation that owes lists of users; the row is there only while it does. */
+#define ROW_FIELDS_owed(F, T)                                                                      \
+    F(T, u64, first, "no member entry before this seq is owed")                                    \
+    F(T, u64, last, "seq of the last member entry that is owed")
+
+/* A conversation on a user's list. */
+#define ROW_FIELDS_index(F, T)                                                                     \
+    F(T, u64, seq, "of the member entry that this row is due to; older news are ignored")          \
+    F(T, u64, gone, "1: off the list; the row remembers seq")
+
+#define ROWS(M)                                                                                    \
+    M(applied, APPLIED, 1)                                                                         \
+    M(conv, CONV, 2)                                                                               \
+    M(head, HEAD, 3)                                                                               \
+    M(member, MEMBER, 4)                                                                           \
+    M(cursor, CURSOR, 5)                                                                           \
+    M(device, DEVICE, 6)                                                                           \
+    M(dedup, DEDUP, 7)                                                                             \
+    M(owed, OWED, 8)                                                                               \
+    M(index, INDEX, 9)

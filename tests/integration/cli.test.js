@@ -1,0 +1,156 @@
+// cli.test - the command line: help, one sentence for every mistake, exit codes.
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import { Cluster, freePorts, run, temporaryFolder } from './cluster.js';
+
+const folder = temporaryFolder();
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The operator's mistake: exit code 2, one sentence on stderr, nothing on stdout. */
+function assertMistake(result, pattern) {
+    assert.equal(result.code, 2, `${result.code}: ${result.stderr}`);
+    assert.equal(result.stderr.trim().split('\n').length, 1, result.stderr);
+    assert.match(result.stderr, pattern);
+}
+
+const COMMANDS = ['dev', 'router', 'gateway', 'status', 'token', 'keygen', 'config', 'version'];
+
+for (const command of COMMANDS)
+    test(`chatmesh ${command} --help explains itself and exits 0`, async () => {
+        const { code, stdout } = await run([command, '--help']);
+        assert.equal(code, 0);
+        assert.match(stdout, new RegExp(`^chatmesh ${command} - .+`));
+        assert.match(stdout, /Usage: /);
+        assert.match(stdout, /Examples:/);
+    });
+
+test('chatmesh --help lists every command', async () => {
+    const { code, stdout } = await run(['--help']);
+    assert.equal(code, 0);
+    for (const command of COMMANDS)
+        assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
+});
+
+test('an unknown command and an unknown option are one sentence and exit 2', async () => {
+    assertMistake(await run(['frobnicate']), /frobnicate/);
+    for (const command of ['dev', 'router', 'gateway', 'status', 'token'])
+        assertMistake(await run([command, '--no-such-option']), /no-such-option/);
+});
+
+test('a value out of range, of the wrong kind or missing is told with its option', async () => {
+    assertMistake(await run(['dev', '--port', '70000', '--data', join(folder, 'd')]), /port/);
+    assertMistake(await run(['dev', '--port', 'x', '--data', join(folder, 'd')]), /port/);
+    assertMistake(await run(['dev', '--port']), /port/);
+    assertMistake(await run(['token', '--data', folder]), /user/);
+    assertMistake(await run(['router', '--data', join(folder, 'r')]), /id/);
+    assertMistake(await run(['gateway', '--id', 'g1']), /join/);
+    assertMistake(await run(['router', '--id', 'much-too-long-a-name', '--data', join(folder, 'r')]), /id/);
+});
+
+test('config check names file, line and key of a mistake', async () => {
+    const file = join(folder, 'bad.zpl');
+    writeFileSync(file, 'http\n    port = "8080"\n    portt = "8081"\n');
+    const bad = await run(['config', 'check', file]);
+    assertMistake(bad, /bad\.zpl/);
+    assert.match(bad.stderr, /\b3\b/);
+    assert.match(bad.stderr, /portt/);
+    writeFileSync(file, 'http\n    port = "99999"\n');
+    const range = await run(['config', 'check', file]);
+    assertMistake(range, /bad\.zpl/);
+    assert.match(range.stderr, /\b2\b/);
+    assert.match(range.stderr, /port/);
+    assertMistake(await run(['config', 'check', join(folder, 'missing.zpl')]), /missing\.zpl/);
+});
+
+test('config check says ok of a good file', async () => {
+    const file = join(folder, 'good.zpl');
+    writeFileSync(file, 'node\n    id = "g1"\nhttp\n    port = "8080"\nlimits\n    connections_per_user = "7"\n');
+    const { code, stdout } = await run(['config', 'check', file]);
+    assert.equal(code, 0);
+    assert.match(stdout, /good\.zpl: ok/);
+});
+
+test('a data directory that cannot be had is told', async () => {
+    const file = join(folder, 'a-file');
+    writeFileSync(file, 'x');
+    assertMistake(await run(['dev', '--data', file, '--port', await freePorts(2)]), /a-file/);
+    assertMistake(await run(['router', '--id', 'r1', '--data', join(file, 'below')]), /a-file/);
+});
+
+test('a port in use is told', async () => {
+    const server = createServer();
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address();
+    assertMistake(await run(['dev', '--data', join(folder, 'd'), '--gateways', '1', '--port', port]), new RegExp(port));
+    server.close();
+});
+
+test('the same folder is not run twice at once', async () => {
+    const cluster = await Cluster.start();
+    try {
+        assertMistake(await run(['dev', '--data', cluster.data, '--port', await freePorts(2)]), /running/);
+    } finally {
+        await cluster.stop();
+    }
+});
+
+test('keygen makes a key once and never overwrites it', async () => {
+    const file = join(folder, 'cluster.key');
+    assert.equal((await run(['keygen', file])).code, 0);
+    assertMistake(await run(['keygen', file]), /cluster\.key/);
+});
+
+test('a router refuses data of another node', async () => {
+    const cluster = await Cluster.start();
+    await cluster.stop({ keep: true });
+    const port = await freePorts(3);
+    const result = await run(['router', '--id', 'r9', '--data', join(cluster.data, 'r1'), '--listen', `tcp://127.0.0.1:${port}`]);
+    rmSync(cluster.data, { recursive: true, force: true });
+    assertMistake(result, /r1|another/);
+});
+
+test('a folder that is not ours is refused, not overwritten', async () => {
+    const data = join(folder, 'holiday');
+    mkdirSync(data);
+    writeFileSync(join(data, 'photo.jpg'), 'x');
+    const port = await freePorts(3);
+    assertMistake(await run(['router', '--id', 'r1', '--data', data, '--listen', `tcp://127.0.0.1:${port}`]), /holiday/);
+});
+
+test('token makes a token for the dev cluster, status tells of it', async () => {
+    const cluster = await Cluster.start();
+    try {
+        const { code, stdout } = await run(['token', '--user', 'alice', '--data', cluster.data]);
+        assert.equal(code, 0);
+        assert.match(stdout, /^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+        const status = await run(['status', '--json', '--data', cluster.data]);
+        assert.equal(status.code, 0, status.stderr);
+        const text = JSON.stringify(JSON.parse(status.stdout));
+        for (const node of ['r1', 'g1', 'g2'])
+            assert.match(text, new RegExp(`"${node}"`));
+        const plain = await run(['status', '--data', cluster.data]);
+        assert.equal(plain.code, 0);
+        assert.match(plain.stdout, /r1/);
+    } finally {
+        await cluster.stop();
+    }
+});
+
+test('status of a cluster that is not there fails with one sentence', async () => {
+    const port = await freePorts(1);
+    const { code, stderr } = await run(['status', '--join', `tcp://127.0.0.1:${port}`, '--timeout-ms', '500']);
+    assert.equal(code, 1);
+    assert.equal(stderr.trim().split('\n').length, 1, stderr);
+});
+
+test('SIGTERM drains the cluster and exits 0', async () => {
+    const cluster = await Cluster.start({ args: ['--drain-ms', '100'] });
+    const ended = cluster.ended;
+    cluster.child.kill('SIGTERM');
+    assert.equal(await ended, 0);
+    rmSync(cluster.data, { recursive: true, force: true });
+});

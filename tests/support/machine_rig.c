@@ -1,0 +1,240 @@
+#include "tests/support/machine_rig.h"
+
+#include "mesh/base/check.h"
+#include "mesh/base/crypto.h"
+#include "mesh/wire/key.h"
+#include "storage/mem_kv.h"
+
+static const uint8_t cluster[16] = "a test's cluster";
+
+static void on_result(void *context, uint64_t index, uint32_t nth,
+                      const struct machine_result *result)
+{
+    struct rig *rig = context;
+    CHECK(index == rig->index + 1);
+    CHECK(nth < RIG_RESULTS_MAX);
+    CHECK((result->detail != NULL) == (result->rc != RC_OK));
+    rig->results[nth] = (struct rig_result){
+        .rc = result->rc,
+        .seq = result->seq,
+        .ts = result->ts,
+        .dup = result->dup,
+    };
+}
+
+static void on_entry(void *context, struct slice conv, const struct msg_entry *fields,
+                     struct slice entry)
+{
+    struct rig *rig = context;
+    struct record_reader r = record_reader_of(entry);
+    struct msg_entry decoded;
+    enum rc rc = record_decode(&r, &msg_entry_desc, &decoded);
+    CHECK(rc == RC_OK);
+    CHECK(decoded.seq == fields->seq && conv.size > 0);
+    rig->entries++;
+}
+
+static void on_receipt(void *context, const struct msg_event_receipt *receipt)
+{
+    struct rig *rig = context;
+    rig->receipts++;
+    rig->receipt_delivered = receipt->delivered;
+    rig->receipt_read = receipt->read;
+    rig->receipt_members = receipt->members;
+}
+
+static void on_user(void *context, const struct msg_event_user *event)
+{
+    struct rig *rig = context;
+    rig->user_events++;
+    rig->user_gone = event->gone != 0;
+}
+
+static void open_machine(struct rig *rig)
+{
+    enum rc rc = machine_open(rig->kv, 7, cluster, &rig->machine);
+    CHECK(rc == RC_OK);
+    rig->index = machine_applied(rig->machine);
+}
+
+void rig_open(struct rig *rig)
+{
+    memset(rig, 0, sizeof(*rig));
+    crypto_start();
+    rig->kv = mem_kv_new();
+    rig->batch = rig->kv->ops->batch_new(rig->kv);
+    rig->commands = buf_new(0);
+    rig->into = buf_new(0);
+    rig->ts = 1700000000000;
+    open_machine(rig);
+}
+
+void rig_close(struct rig *rig)
+{
+    machine_free(&rig->machine);
+    buf_unref(&rig->into);
+    buf_unref(&rig->commands);
+    rig->kv->ops->batch_free(&rig->batch);
+    rig->kv->ops->close(&rig->kv);
+}
+
+void rig_reopen(struct rig *rig)
+{
+    machine_free(&rig->machine);
+    rig->kv->ops->batch_free(&rig->batch);
+    rig->batch = rig->kv->ops->batch_new(rig->kv);
+    open_machine(rig);
+}
+
+void rig_add(struct rig *rig, const struct record_desc *desc, const void *command)
+{
+    record_encode(rig->commands, desc, command);
+    rig->count++;
+}
+
+struct buf *rig_pack(struct rig *rig)
+{
+    struct msg_batch batch = {
+        .ts = rig->ts,
+        .count = rig->count,
+        .commands = buf_slice(rig->commands),
+    };
+    struct buf *entry = buf_new(0);
+    record_encode(entry, &msg_batch_desc, &batch);
+    buf_clear(rig->commands);
+    rig->count = 0;
+    return entry;
+}
+
+void rig_apply_entry(struct rig *rig, struct slice entry)
+{
+    const struct machine_listener listener = {
+        .context = rig,
+        .on_result = on_result,
+        .on_entry = on_entry,
+        .on_receipt = on_receipt,
+        .on_user = on_user,
+    };
+    enum rc rc = machine_apply(rig->machine, rig->index + 1, entry, rig->batch, &listener);
+    CHECK(rc == RC_OK);
+    rig->index++;
+}
+
+void rig_apply(struct rig *rig)
+{
+    struct buf *entry = rig_pack(rig);
+    rig_apply_entry(rig, buf_slice(entry));
+    buf_unref(&entry);
+}
+
+void rig_write(struct rig *rig)
+{
+    machine_flush(rig->machine, rig->batch);
+    enum rc rc = rig->kv->ops->write(rig->kv, rig->batch);
+    CHECK(rc == RC_OK);
+    machine_written(rig->machine);
+}
+
+struct rig_result rig_do(struct rig *rig, const struct record_desc *desc, const void *command)
+{
+    rig_add(rig, desc, command);
+    rig_apply(rig);
+    rig_write(rig);
+    return rig->results[0];
+}
+
+struct slice rig_text(const char *text)
+{
+    return text != NULL ? slice_string(text) : (struct slice){0};
+}
+
+struct slice rig_direct(const char *a, const char *b)
+{
+    static char id[KEY_DIRECT_SIZE];
+    key_direct(slice_string(a), slice_string(b), id);
+    return slice_of(id, sizeof(id));
+}
+
+struct buf *rig_names(const char *names)
+{
+    struct buf *out = buf_new(16);
+    while (names != NULL && *names != 0) {
+        size_t size = strcspn(names, " ");
+        record_put_slice(out, slice_of(names, size));
+        names += size + (names[size] != 0);
+    }
+    return out;
+}
+
+struct rig_result rig_send(struct rig *rig, const char *conv, const char *user, const char *cid,
+                           const char *body)
+{
+    struct msg_cmd_send c = {
+        .conv = slice_string(conv),
+        .user = slice_string(user),
+        .device = slice_string("d"),
+        .cid = rig_text(cid),
+        .body = slice_string(body),
+    };
+    return rig_do(rig, &msg_cmd_send_desc, &c);
+}
+
+struct rig_result rig_create(struct rig *rig, const char *conv, const char *user,
+                             const char *others)
+{
+    struct buf *names = rig_names(others);
+    struct msg_cmd_create c = {
+        .conv = slice_string(conv),
+        .user = slice_string(user),
+        .kind = CONV_GROUP,
+        .members = buf_slice(names),
+    };
+    struct rig_result result = rig_do(rig, &msg_cmd_create_desc, &c);
+    buf_unref(&names);
+    return result;
+}
+
+struct rig_result rig_member(struct rig *rig, const char *conv, const char *user,
+                             enum member_change change, const char *others, enum member_role role)
+{
+    struct buf *names = rig_names(others);
+    struct msg_cmd_member c = {
+        .conv = slice_string(conv),
+        .user = slice_string(user),
+        .change = change,
+        .users = buf_slice(names),
+        .role = role,
+    };
+    struct rig_result result = rig_do(rig, &msg_cmd_member_desc, &c);
+    buf_unref(&names);
+    return result;
+}
+
+struct rig_result rig_cursor(struct rig *rig, const char *conv, const char *user,
+                             const char *device, uint64_t delivered, uint64_t read)
+{
+    struct msg_cmd_cursor c = {
+        .conv = slice_string(conv),
+        .user = slice_string(user),
+        .device = rig_text(device),
+        .delivered = delivered,
+        .read = read,
+    };
+    return rig_do(rig, &msg_cmd_cursor_desc, &c);
+}
+
+struct buf *rig_dump(struct kv *kv)
+{
+    struct buf *out = buf_new(0);
+    struct slice key;
+    struct slice value;
+    struct kv_iterator *iterator =
+        kv->ops->iterate(kv, KV_STATE, slice_of("", 0), slice_of("\xff", 1), false);
+    while (kv->ops->next(iterator, &key, &value)) {
+        record_put_slice(out, key);
+        record_put_slice(out, value);
+    }
+    enum rc rc = kv->ops->iterator_free(&iterator);
+    CHECK(rc == RC_OK);
+    return out;
+}

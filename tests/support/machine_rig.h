@@ -1,0 +1,69 @@
+/* machine_rig - a state machine on a store in memory, and short ways to say commands.
+ *
+ * A test says rig_do() for one command in an entry and turn of its own, or rig_add() … rig_apply()
+ * … rig_write() where the packing matters. */
+#ifndef TESTS_SUPPORT_MACHINE_RIG_H
+#define TESTS_SUPPORT_MACHINE_RIG_H
+
+#include "nodes/router/machine.h"
+#include "storage/kv.h"
+
+#define RIG_RESULTS_MAX 4096u
+
+struct rig_result {
+    enum rc rc;
+    uint64_t seq, ts;
+    bool dup;
+};
+
+struct rig {
+    struct kv *kv;
+    struct machine *machine;
+    struct kv_batch *batch;
+    struct buf *commands; /* Of the entry being gathered. */
+    uint32_t count;
+    uint64_t index; /* Of the last entry applied. */
+    uint64_t ts;    /* Of the next entry. */
+    struct buf *into;
+
+    struct rig_result results[RIG_RESULTS_MAX]; /* Of the last entry applied. */
+    uint32_t entries;                           /* Seen by the listener since rig_open(). */
+    uint32_t receipts;
+    uint64_t receipt_delivered, receipt_read, receipt_members; /* The last one. */
+    uint32_t user_events;
+    bool user_gone;
+};
+
+void rig_open(struct rig *rig);
+void rig_close(struct rig *rig);
+/* Forget the machine and open it again on what is stored. */
+void rig_reopen(struct rig *rig);
+
+void rig_add(struct rig *rig, const struct record_desc *desc, const void *command);
+/* Encode the gathered entry, as a Raft log would hold it. */
+struct buf *rig_pack(struct rig *rig);
+void rig_apply(struct rig *rig);
+void rig_apply_entry(struct rig *rig, struct slice entry); /* One packed before. */
+void rig_write(struct rig *rig);
+struct rig_result rig_do(struct rig *rig, const struct record_desc *desc, const void *command);
+
+/* The commands as people say them; `others` is a list of names separated by spaces. */
+struct rig_result rig_send(struct rig *rig, const char *conv, const char *user, const char *cid,
+                           const char *body);
+struct rig_result rig_create(struct rig *rig, const char *conv, const char *user,
+                             const char *others);
+struct rig_result rig_member(struct rig *rig, const char *conv, const char *user,
+                             enum member_change change, const char *others, enum member_role role);
+struct rig_result rig_cursor(struct rig *rig, const char *conv, const char *user,
+                             const char *device, uint64_t delivered, uint64_t read);
+
+/* A sequence of names, from a list separated by spaces. The caller unrefs. */
+struct buf *rig_names(const char *names);
+/* The id of the direct conversation of two, in a static buffer. */
+struct slice rig_direct(const char *a, const char *b);
+struct slice rig_text(const char *text); /* NULL: absent. */
+
+/* All rows of the state family, keys and values, in order. The caller unrefs. */
+struct buf *rig_dump(struct kv *kv);
+
+#endif

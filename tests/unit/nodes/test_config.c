@@ -1,0 +1,321 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mesh/base/crypto.h"
+#include "nodes/config.h"
+
+struct fixture {
+    char folder[64];
+    char file[96];
+    struct config config;
+    struct sentence sentence;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    crypto_start();
+    snprintf(f->folder, sizeof(f->folder), "/tmp/chatmesh-config-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(f->file, sizeof(f->file), "%s/c.zpl", f->folder);
+    config_init(&f->config);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    snprintf(command, sizeof(command), "%s/secret", f->folder);
+    unlink(command);
+    unlink(f->file);
+    rmdir(f->folder);
+    config_fini(&f->config);
+    free(f);
+    return 0;
+}
+
+static void write_file(const char *path, const char *text, mode_t mode)
+{
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static enum rc read_text(struct fixture *f, const char *text)
+{
+    write_file(f->file, text, 0600);
+    return config_read_file(&f->config, f->file, &f->sentence);
+}
+
+/* The file is refused, with its name, this line and these words. */
+static void assert_refused(struct fixture *f, const char *text, unsigned line, const char *words)
+{
+    char where[128];
+    assert_int_equal(read_text(f, text), RC_CONFIG);
+    snprintf(where, sizeof(where), "%s:%u: ", f->file, line);
+    if (strncmp(f->sentence.text, where, strlen(where)) != 0 ||
+        strstr(f->sentence.text, words) == NULL)
+        fail_msg("expected %s…%s…, got %s", where, words, f->sentence.text);
+}
+
+static enum rc read_flags(struct fixture *f, enum config_command command, int argc, char **argv)
+{
+    uint32_t count;
+    return config_read_flags(&f->config, command, argc, argv, NULL, 0, &count, &f->sentence);
+}
+
+/* What nobody set has the table's default. */
+static void options_begin_with_their_defaults(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(f->config.port, 8080);
+    assert_int_equal(f->config.shards, LIMIT_SHARDS_DEFAULT);
+    assert_string_equal(f->config.log_level, "info");
+    assert_null(f->config.id);
+    assert_int_equal(f->config.join.count, 0);
+}
+
+/* A file sets numbers, texts, choices, booleans and lists; comments and blank lines are skipped. */
+static void a_file_sets_options(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(read_text(f, "# a comment\nhttp\n    port = 9000 # the port\n\n"
+                                  "    dev_tokens = true\nmesh\n    join = \"tcp://a:1\"\n"
+                                  "    join = 'tcp://b:2'\nlog\n    level = debug\n"
+                                  "node\n    data = d\n"),
+                     RC_OK);
+    assert_int_equal(f->config.port, 9000);
+    assert_int_equal(f->config.dev_tokens, 1);
+    assert_int_equal(f->config.join.count, 2);
+    assert_string_equal(f->config.join.items[1], "tcp://b:2");
+    assert_string_equal(f->config.log_level, "debug");
+}
+
+/* A path in a file counts from the file's folder, so that the two can move together. */
+static void a_path_in_a_file_counts_from_its_folder(void **state)
+{
+    struct fixture *f = *state;
+    char expected[128];
+    assert_int_equal(read_text(f, "mesh\n    key = cluster.key\n"), RC_OK);
+    snprintf(expected, sizeof(expected), "%s/cluster.key", f->folder);
+    assert_string_equal(f->config.key, expected);
+}
+
+/* A misspelt key is told with file, line and what was meant. */
+static void an_unknown_key_is_refused_with_its_line(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "\n# x\nhttp\n    prot = 1\n", 4,
+                   "http/prot: unknown key; did you mean http/port?");
+    assert_refused(f, "htpt\n    port = 1\n", 1, "htpt: unknown key");
+    assert_refused(f, "auth\n    key\n        name = x\n", 3, "auth/key/name: unknown key");
+}
+
+/* Numbers have a range, choices a list, booleans two words, and a scalar is given once. */
+static void a_wrong_value_is_refused_with_its_line(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "http\n    port = many\n", 2, "is a number from 1 to 65535, not \"many\"");
+    assert_refused(f, "http\n    port = 0\n", 2, "is a number from 1 to 65535");
+    assert_refused(f, "http\n    port = 65536\n", 2, "is a number from 1 to 65535");
+    assert_refused(f, "http\n    port = 99999999999999999999\n", 2, "is a number");
+    assert_refused(f, "log\n    level = loud\n", 2, "is one of debug|info|warn|error");
+    assert_refused(f, "http\n    dev_tokens = yes\n", 2, "is true or false");
+    assert_refused(f, "http\n    port = 1\n    port = 2\n", 3, "is given twice");
+    assert_refused(f, "http\n    port\n", 2, "needs a value");
+}
+
+/* What zconfig would only complain about on stdout is told as a sentence. */
+static void a_malformed_line_is_refused_with_its_number(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "http\n  port = 1\n", 2, "multiple of four");
+    assert_refused(f, "http\n\tport = 1\n", 2, "a tab");
+    assert_refused(f, "http\n        port = 1\n", 2, "deeper than its section");
+    assert_refused(f, "http\n    port = \"1\n", 2, "the quote is not closed");
+    assert_refused(f, "http\n    port = \"1\" x\n", 2, "follows the closing quote");
+    assert_refused(f, "http\n    port 1\n", 2, "expected =");
+    assert_refused(f, "ht!tp\n", 1, "expected =");
+    assert_refused(f, "!\n", 1, "expected a name");
+}
+
+/* A list has an end. */
+static void a_list_holds_so_many_and_no_more(void **state)
+{
+    struct fixture *f = *state;
+    char text[2048] = "mesh\n";
+    for (unsigned i = 0; i <= LIMIT_SEEDS_MAX; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "    join = tcp://a:%u\n",
+                 i + 1);
+    assert_refused(f, text, LIMIT_SEEDS_MAX + 2, "at most 16 times");
+}
+
+/* A file that is not there or is no text is a mistake with a sentence. */
+static void a_file_that_cannot_be_read_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(config_read_file(&f->config, "/nowhere/at.all", &f->sentence), RC_CONFIG);
+    assert_non_null(strstr(f->sentence.text, "/nowhere/at.all: cannot read it"));
+    assert_int_equal(config_read_file(&f->config, f->folder, &f->sentence), RC_CONFIG);
+}
+
+/* Both algorithms, the secret in the file or in one of its own. */
+static void keys_are_read(void **state)
+{
+    struct fixture *f = *state;
+    char secret[128];
+    snprintf(secret, sizeof(secret), "%s/secret", f->folder);
+    write_file(secret, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", 0600);
+    assert_int_equal(
+        read_text(f, "auth\n    issuer = me\n    key\n        id = a\n        algorithm = HS256\n"
+                     "        secret = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n"
+                     "    key\n        id = b\n        algorithm = EdDSA\n"
+                     "        public = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n"
+                     "    key\n        id = c\n        algorithm = HS256\n"
+                     "        secret_file = secret\n"),
+        RC_OK);
+    assert_int_equal(f->config.auth.key_count, 3);
+    assert_true(f->config.auth.keys[0].can_sign);
+    assert_false(f->config.auth.keys[1].can_sign);
+    assert_int_equal(f->config.auth.keys[1].algorithm, AUTH_EDDSA);
+    assert_int_equal(f->config.auth.keys[2].size, 32);
+}
+
+/* A key section that lacks something is told with the line of its heading. */
+static void an_incomplete_key_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "auth\n    key\n        algorithm = HS256\n", 2, "has no id");
+    assert_refused(f, "auth\n    key\n        id = a\n", 2, "has no algorithm");
+    assert_refused(f, "auth\n    key\n        id = a\n        algorithm = HS256\n", 2,
+                   "needs a secret");
+    assert_refused(f, "auth\n    key\n        id = a\n        algorithm = EdDSA\n", 2,
+                   "needs a public key");
+    assert_refused(f, "auth\n    key\n        id = a\n        algorithm = RS256\n", 4,
+                   "is HS256 or EdDSA");
+    assert_refused(f, "auth\n    key\n        id = a\n        secret = \"AA==\"\n", 4,
+                   "is not base64url");
+    assert_refused(f,
+                   "auth\n    key\n        id = a\n        algorithm = HS256\n"
+                   "        secret = \"AAAA\"\n",
+                   2, "32 to 64 bytes");
+}
+
+/* A secret that everybody may read is none. */
+static void a_secret_that_everybody_may_read_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char secret[128];
+    write_file(f->file, "auth\n    key\n        secret = \"AAAA\"\n", 0644);
+    assert_int_equal(config_read_file(&f->config, f->file, &f->sentence), RC_CONFIG);
+    assert_non_null(strstr(f->sentence.text, ":3: auth/key/secret: this file may be read"));
+    snprintf(secret, sizeof(secret), "%s/secret", f->folder);
+    write_file(secret, "AAAA\n", 0644);
+    assert_refused(f, "auth\n    key\n        secret_file = secret\n", 3,
+                   "may be read by everybody");
+    assert_refused(f, "auth\n    key\n        secret_file = nothing\n", 3, "cannot read");
+}
+
+/* A flag beats a variable, a variable a file, in whatever order they are read. */
+static void the_stronger_source_wins(void **state)
+{
+    struct fixture *f = *state;
+    char *argv[] = {"--port", "1111"};
+    setenv("CHATMESH_PORT", "2222", 1);
+    setenv("CHATMESH_DRAIN_MS", "22", 1);
+    setenv("CHATMESH_JOIN", "tcp://x:1, tcp://y:2", 1);
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 2, argv), RC_OK);
+    assert_int_equal(config_read_environment(&f->config, CONFIG_GATEWAY, &f->sentence), RC_OK);
+    assert_int_equal(read_text(f, "http\n    port = 3333\ngateway\n    drain_ms = 33\n"
+                                  "mesh\n    join = tcp://z:3\nlimits\n    ping_ms = 333\n"),
+                     RC_OK);
+    unsetenv("CHATMESH_PORT");
+    unsetenv("CHATMESH_DRAIN_MS");
+    unsetenv("CHATMESH_JOIN");
+    assert_int_equal(f->config.port, 1111);
+    assert_int_equal(f->config.drain_ms, 22);
+    assert_int_equal(f->config.ping_ms, 333);
+    assert_int_equal(f->config.join.count, 2);
+    assert_string_equal(f->config.join.items[1], "tcp://y:2");
+}
+
+/* A wrong variable is named. */
+static void a_wrong_variable_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    setenv("CHATMESH_PORT", "x", 1);
+    assert_int_equal(config_read_environment(&f->config, CONFIG_GATEWAY, &f->sentence), RC_CONFIG);
+    assert_int_equal(config_read_environment(&f->config, CONFIG_ROUTER, &f->sentence), RC_OK);
+    unsetenv("CHATMESH_PORT");
+    assert_non_null(strstr(f->sentence.text, "CHATMESH_PORT is a number"));
+}
+
+/* Both forms of a flag, lists that grow, booleans without a value, times with a unit. */
+static void flags_are_read(void **state)
+{
+    struct fixture *f = *state;
+    char *gateway[] = {"--id=g1", "--join", "tcp://a:1", "--join=tcp://b:1", "--dev-tokens"};
+    char *token[] = {"--user", "alice", "--ttl", "15m"};
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 5, gateway), RC_OK);
+    assert_string_equal(f->config.id, "g1");
+    assert_int_equal(f->config.join.count, 2);
+    assert_int_equal(f->config.dev_tokens, 1);
+    assert_int_equal(read_flags(f, CONFIG_TOKEN, 4, token), RC_OK);
+    assert_int_equal(f->config.ttl, 900);
+}
+
+/* A flag of another command is unknown here, a misspelt one is told its neighbour. */
+static void an_unknown_flag_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char *misspelt[] = {"--prot", "1"};
+    char *foreign[] = {"--respawn"};
+    char *bare[] = {"--port"};
+    char *short_one[] = {"-x"};
+    char *operand[] = {"x"};
+    char *bad_time[] = {"--ttl", "3 weeks"};
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 2, misspelt), RC_CONFIG);
+    assert_string_equal(f->sentence.text, "unknown option --prot; did you mean --port?");
+    assert_int_equal(read_flags(f, CONFIG_ROUTER, 1, foreign), RC_CONFIG);
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 1, bare), RC_CONFIG);
+    assert_string_equal(f->sentence.text, "--port needs a value");
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 1, short_one), RC_CONFIG);
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 1, operand), RC_CONFIG);
+    assert_string_equal(f->sentence.text, "\"x\" is one argument too many");
+    assert_int_equal(read_flags(f, CONFIG_TOKEN, 2, bad_time), RC_CONFIG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(options_begin_with_their_defaults),
+        TEST(a_file_sets_options),
+        TEST(a_path_in_a_file_counts_from_its_folder),
+        TEST(an_unknown_key_is_refused_with_its_line),
+        TEST(a_wrong_value_is_refused_with_its_line),
+        TEST(a_malformed_line_is_refused_with_its_number),
+        TEST(a_list_holds_so_many_and_no_more),
+        TEST(a_file_that_cannot_be_read_is_refused),
+        TEST(keys_are_read),
+        TEST(an_incomplete_key_is_refused),
+        TEST(a_secret_that_everybody_may_read_is_refused),
+        TEST(the_stronger_source_wins),
+        TEST(a_wrong_variable_is_refused),
+        TEST(flags_are_read),
+        TEST(an_unknown_flag_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
