@@ -44,7 +44,9 @@ static void end_resuming(struct pair *pair)
 static void pair_move(struct pair *pair, enum pair_state state)
 {
     struct session *session = pair->session;
-    if (pair->state == PAIR_LIVE && state != PAIR_LIVE)
+    if (pair->state == state && (state == PAIR_LIVE || state == PAIR_PARKED))
+        return; /* It keeps its place: somebody may be walking the list. */
+    if (pair->state == PAIR_LIVE)
         metric_add(catchups_total, 1);
     bool was_in_flight = is_in_flight(pair);
     session->calls -= was_in_flight;

@@ -7,7 +7,6 @@
 #include "mesh/base/check.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
-#include "mesh/base/metrics.h"
 
 #define EDGE_RX_SIZE         1024  /* A buffer of this size for ever in each connection. */
 #define EDGE_TX_SIZE         65536 /* Of one send(); what is over it is copied and sent later. */
@@ -16,6 +15,7 @@
 #define EDGE_HANDSHAKE_S     10    /* A request, head and body, must be there within this. */
 #define EDGE_KEEPALIVE_S     15    /* A connection between two requests. */
 #define EDGE_CLOSE_S         5     /* A close that waits for a peer that does not read. */
+#define CLOSE_PAYLOAD_MAX    125   /* RFC 6455, section 5.5: of any control frame. */
 #define EDGE_FILES_MAX       1048576
 #define EDGE_LOG_LINES_MAX   10 /* A second: peers cause most of them. */
 #define EDGE_LAST_ITERATIONS 4
@@ -27,33 +27,49 @@ static struct edge_conn *conn_of(const struct link *link)
     return (struct edge_conn *)(uintptr_t)link;
 }
 
-/* End a connection whose socket is dead or whose peer does not read. libwebsockets looks at its
- * timers only after I/O of its own, hence the cancel. */
+/* Give the peer this long to end, or none at all. libwebsockets looks at its timers only after I/O
+ * of its own, hence the cancel. */
 static void end_within(struct edge_conn *conn, int seconds)
 {
-    lws_set_timeout(conn->wsi, PENDING_TIMEOUT_CLOSE_SEND, seconds);
+    lws_set_timeout(conn->wsi, PENDING_TIMEOUT_CLOSE_ACK, seconds);
     lws_cancel_service(conn->edge->context);
 }
 
 /* On an upgraded HTTP/1 connection LWS_WRITE_HTTP means "these bytes as they are": so one buf with
  * complete frames serves every recipient, and several frames share a send. The documented way is a
  * frame per send, four epoll_ctl each. Every write to a client goes through here. */
+static void write_frames(struct edge_conn *conn, const void *bytes, size_t size)
+{
+    if (lws_write(conn->wsi, (unsigned char *)(uintptr_t)bytes, size, LWS_WRITE_HTTP) < 0) {
+        conn->is_broken = true;
+        end_within(conn, LWS_TO_KILL_ASYNC);
+    }
+}
+
 static bool link_write(struct link *link, const void *bytes, size_t size)
 {
     struct edge_conn *conn = conn_of(link);
-    CHECK(conn->session != NULL);
     if (conn->close_code != 0 || conn->is_broken)
         return true; /* Nobody will read it. */
     if (lws_partial_buffered(conn->wsi))
         return false; /* libwebsockets asks for the writable callback by itself then. */
-    if (lws_write(conn->wsi, (unsigned char *)(uintptr_t)bytes, size, LWS_WRITE_HTTP) < 0) {
-        conn->is_broken = true;
-        end_within(conn, LWS_TO_KILL_ASYNC);
-        return true;
-    }
-    metric_add(writes_out_total, 1);
-    metric_add(bytes_out_total, size);
+    write_frames(conn, bytes, size);
     return true;
+}
+
+/* The frame is our own (RFC 6455, section 5.5.1). The documented way, to return -1 from the
+ * writable callback, loses it: Debian's build is one for debugging and then closes twice. */
+static void send_close(struct edge_conn *conn)
+{
+    uint8_t frame[2 + CLOSE_PAYLOAD_MAX];
+    size_t reason_size = strnlen(conn->close_reason, CLOSE_PAYLOAD_MAX - 2);
+    frame[0] = 0x88;
+    frame[1] = (uint8_t)(2 + reason_size);
+    frame[2] = (uint8_t)(conn->close_code >> 8);
+    frame[3] = (uint8_t)conn->close_code;
+    memcpy(frame + 4, conn->close_reason, reason_size);
+    conn->is_close_sent = true;
+    write_frames(conn, frame, 4 + reason_size);
 }
 
 static void link_close(struct link *link, unsigned code, const char *reason)
@@ -66,9 +82,10 @@ static void link_close(struct link *link, unsigned code, const char *reason)
     conn->close_reason = mem_string(reason, strlen(reason));
     if (conn->is_broken)
         return;
-    if (lws_partial_buffered(conn->wsi))
-        end_within(conn, EDGE_CLOSE_S);
-    lws_callback_on_writable(conn->wsi); /* on_writable() sends the frame: only it may. */
+    end_within(conn, EDGE_CLOSE_S);
+    if (!lws_partial_buffered(conn->wsi))
+        send_close(conn);
+    lws_callback_on_writable(conn->wsi); /* There the session is told, see on_writable(). */
 }
 
 static bool link_is_blocked(const struct link *link)
@@ -117,7 +134,6 @@ static void end_session(struct edge_conn *conn)
 {
     if (conn->session == NULL)
         return;
-    metric_add(connections_active, -1);
     session_on_closed(&conn->session);
     buf_unref(&conn->input);
 }
@@ -144,7 +160,7 @@ static int on_established(struct edge_conn *conn)
     edge->upgrading = NULL;
     end_waiting(conn);
     buf_unref(&conn->input);
-    metric_add(connections_active, 1);
+    lws_set_wsi_user(conn->wsi, conn); /* Without one, DROP_PROTOCOL is not told. */
     const struct http_upgrade *upgrade = &edge->upgrade;
     struct slice device = {0};
     if (upgrade->device_size > 0)
@@ -155,22 +171,25 @@ static int on_established(struct edge_conn *conn)
     return 0;
 }
 
-/* What libwebsockets will do with a -1 from here: send the close frame, await the peer's, end. */
-static int end_with(struct edge_conn *conn, unsigned code, const char *reason)
-{
-    end_session(conn);
-    lws_close_reason(conn->wsi, (enum lws_close_status)code, (unsigned char *)(uintptr_t)reason,
-                     strlen(reason));
-    return -1;
-}
-
 static int on_writable(struct edge_conn *conn)
 {
-    if (conn->close_code != 0 && conn->session != NULL)
-        return end_with(conn, conn->close_code, conn->close_reason);
-    if (conn->session != NULL && !conn->is_broken && !lws_partial_buffered(conn->wsi))
+    if (conn->session == NULL || conn->is_broken || lws_partial_buffered(conn->wsi))
+        return 0;
+    if (conn->close_code == 0) {
         session_on_writable(conn->session);
+        return 0;
+    }
+    if (!conn->is_close_sent)
+        send_close(conn);
+    end_session(conn);
     return 0;
+}
+
+/* After our close frame the peer's is the end; else libwebsockets sends one back. */
+static int on_peer_close(struct edge_conn *conn)
+{
+    end_session(conn);
+    return conn->is_close_sent ? -1 : 0;
 }
 
 /* ---- What clients send ---- */
@@ -192,8 +211,10 @@ static int on_message_piece(struct edge_conn *conn, const void *bytes, size_t si
     size_t follows = lws_remaining_packet_payload(conn->wsi);
     size_t size_max = conn->edge->options.frame_size_max;
     /* `follows` is the peer's word, up to 2^64 - 1: no sum with it before it is judged. */
-    if (follows > size_max || have + size + follows > size_max)
-        return end_with(conn, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "the message is too large");
+    if (follows > size_max || have + size + follows > size_max) {
+        link_close(&conn->link, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "the message is too large");
+        return 0;
+    }
     if (is_first && is_last) {
         session_on_frame(conn->session, slice_of(bytes, size));
         return 0;
@@ -232,6 +253,8 @@ static int on_event(struct edge_conn *conn, enum lws_callback_reasons event, voi
     case LWS_CALLBACK_SERVER_WRITEABLE:
         return on_writable(conn);
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+        return on_peer_close(conn);
+    case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL: /* libwebsockets closes by itself: 1002, 1007. */
     case LWS_CALLBACK_CLOSED:
         end_session(conn);
         return 0;

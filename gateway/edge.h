@@ -6,18 +6,20 @@
  * uv_check), and one at gateway_due_us() when nothing comes in: then each client costs one write a
  * turn, however many frames it is sent.
  *
- * Happy path: our own listener accepts at most 64 connections an iteration and gives them to
- * libwebsockets; the request is judged before the upgrade (path, Origin, token); the session then
- * reads through callbacks and writes directly to the socket. Failure modes: out of file
- * descriptors: the listener rests until a connection closes; too many connections that have not
- * upgraded yet: likewise; too many of one address: 429. A peer that does not read: link->write says
- * false until there is room, and a close that cannot be sent ends the connection after 5 s. On
- * stop: edge_stop_accepting(), then let the sessions go (gateway_drain), then edge_close(), which
- * cuts whoever is left; every session hears session_on_closed().
+ *   happy path     our own listener accepts at most 64 connections an iteration and hands them on;
+ *                  a request is judged before its upgrade (path, Origin, token); then the session
+ *                  reads through callbacks and writes directly to the socket
+ *   failure modes  no file descriptors left, or too many connections that have not upgraded: the
+ *                  listener rests until one ends; too many of one address: 429; a peer that does
+ *                  not read: link->write says false until there is room, and a close that does not
+ *                  get through ends the connection after 5 s
+ *   on stop        edge_stop_accepting(), then let the sessions go (gateway_drain), then
+ *                  edge_close(), which cuts who is left; each session hears session_on_closed()
  *
- * Counted here: connections accepted, refused and active, bytes and writes out. Frames are counted
- * by the core. The process must have raised RLIMIT_NOFILE before edge_new(): libwebsockets sizes
- * its table by it once. One edge, one loop, one thread; SIGPIPE must be ignored by the process. */
+ * Counted here: connections accepted and refused; all else by the core. A session's pings must have
+ * a payload: libwebsockets does not tell of an empty pong. The process must have raised
+ * RLIMIT_NOFILE before edge_new(): libwebsockets sizes its table by it once. One edge, one loop,
+ * one thread; SIGPIPE must be ignored by the process. */
 #ifndef GATEWAY_EDGE_H
 #define GATEWAY_EDGE_H
 

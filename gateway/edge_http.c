@@ -5,6 +5,9 @@
  * and every header is taken with all its occurrences joined: what was smuggled in next to the real
  * one then matches no rule. */
 #include "gateway/edge_private.h"
+
+#include <strings.h>
+
 #include "gateway/query.h"
 #include "mesh/base/check.h"
 #include "mesh/base/metrics.h"

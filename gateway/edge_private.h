@@ -3,10 +3,7 @@
 #ifndef GATEWAY_EDGE_PRIVATE_H
 #define GATEWAY_EDGE_PRIVATE_H
 
-/* sendmmsg's flag has the name of one of our messages, and nobody here wants the flag. */
-#define MSG_BATCH MSG_BATCH_OF_SENDMMSG
 #include <sys/socket.h>
-#undef MSG_BATCH
 
 #include <libwebsockets.h>
 
@@ -35,6 +32,7 @@ struct edge_conn {
     struct buf *input;       /* A message in pieces, or a request's body; NULL most of the time. */
     char *close_reason;      /* Set with close_code. */
     uint16_t close_code; /* Not 0: the session closed its link; nothing goes in or out any more. */
+    bool is_close_sent;  /* And its frame has gone out. */
     bool is_waiting;     /* Not upgraded; counted in edge->waiting. */
     bool is_broken;      /* A write failed: the socket is dead, its end is under way. */
 };

@@ -97,10 +97,15 @@ static void on_timers(struct gateway *gateway)
         session_on_timer(LIST_ENTRY(timer, struct session, timer));
 }
 
+/* Those whose time has not come go back to the list of the waiting: so it is emptied first. */
 static void make_waiting_ready(struct gateway *gateway)
 {
-    LIST_EACH(node, &gateway->waiting)
-    session_make_ready(LIST_ENTRY(node, struct session, in_ready));
+    struct list waiting;
+    list_init(&waiting);
+    list_append_all(&waiting, &gateway->waiting);
+    struct session *session;
+    while ((session = LIST_FIRST(&waiting, struct session, in_ready)) != NULL)
+        session_make_ready(session);
 }
 
 static void retry(struct gateway *gateway)
@@ -133,10 +138,7 @@ static void pump_and_write(struct gateway *gateway)
     do {
         struct list ready;
         list_init(&ready);
-        while ((session = LIST_FIRST(&gateway->ready, struct session, in_ready)) != NULL) {
-            list_remove(&session->in_ready);
-            list_append(&ready, &session->in_ready);
-        }
+        list_append_all(&ready, &gateway->ready);
         while ((session = LIST_FIRST(&ready, struct session, in_ready)) != NULL)
             pump(session);
         while ((session = LIST_FIRST(&gateway->dirty, struct session, in_dirty)) != NULL) {

@@ -18,8 +18,7 @@
 #include "mesh/base/rc.h"
 
 #define OUTBOX_INLINE     2u
-#define OUTBOX_WRITE_SIZE 65536u /* Frames gathered for one write, unless a single one is larger.  \
-                                  */
+#define OUTBOX_WRITE_SIZE 65536u /* Gathered for one write, unless a single frame is larger. */
 
 struct outbox_frame {
     struct buf *frame;

@@ -65,7 +65,8 @@ static bool is_in_time(struct session *session, uint64_t now_us)
 
 void session_on_timer(struct session *session)
 {
-    static const uint8_t ping[2] = {0x89, 0x00};
+    /* Not empty: libwebsockets 4.1 does not tell of a pong without payload. */
+    static const uint8_t ping[3] = {0x89, 0x01, 'p'};
     const struct gateway_options *options = &session->gateway->options;
     uint64_t now_us = gateway_now_us(session->gateway);
     if (session->state == SESSION_CLOSED || !is_in_time(session, now_us))

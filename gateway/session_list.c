@@ -6,13 +6,14 @@
 
 #include <stdlib.h>
 
-#define LIST_CONVS_MAX     10000u /* A longer list is cut. */
-#define LIST_SUMMARY_COUNT 16u  /* Conversations in one request: their last messages may be large. \
-                                 */
-#define LIST_BYTES_MAX 4194304u /* Gathered summaries; beyond, they are kept without the message.  \
-                                 */
-#define LIST_REPLY_BYTES 1048576u /* A page is cut short where it would be larger. */
-#define LIST_LIMIT_MAX   500u
+/* A summary bears the last message, which may be large: so few in one request, and beyond
+ * LIST_BYTES_MAX they are kept without it. A page is cut short at LIST_REPLY_BYTES, a longer list
+ * at LIST_CONVS_MAX. */
+#define LIST_CONVS_MAX     10000u
+#define LIST_SUMMARY_COUNT 16u
+#define LIST_BYTES_MAX     4194304u
+#define LIST_REPLY_BYTES   1048576u
+#define LIST_LIMIT_MAX     500u
 
 struct list_conv {
     uint32_t shard;

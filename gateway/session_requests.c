@@ -8,11 +8,11 @@
 
 #include <stdio.h>
 
+/* Pages (history, members) of one session in flight are few, since each may be large. */
 #define REQUEST_ID_SIZE_MAX 256u
 #define HISTORY_COUNT       100u /* Where the client says none. */
-#define PAGE_CALLS_MAX                                                                             \
-    32u /* Pages (history, members) of one session in flight: each may be large. */
-#define SEQ_MAX (UINT64_C(1) << 53)
+#define PAGE_CALLS_MAX      32u
+#define SEQ_MAX             (UINT64_C(1) << 53)
 
 void session_request_add(struct session *session, struct session_request *request)
 {

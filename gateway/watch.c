@@ -102,13 +102,14 @@ struct buf *watch_recent(const struct watch *watch, uint64_t seq)
 
 /* ---- The head ---- */
 
-/* Those who were ahead of the stream may be met by it now. */
+/* Those who were ahead of the stream may be met by it now. Whoever still is stays where he is: moving
+ * him would put him at the end of the list that is being walked. */
 static void settle_parked(struct watch *watch)
 {
     LIST_EACH(node, &watch->catching)
     {
         struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
-        if (pair->state == PAIR_PARKED)
+        if (pair->state == PAIR_PARKED && pair->cursor <= watch->head)
             pair_settle(pair);
     }
 }

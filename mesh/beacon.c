@@ -3,9 +3,10 @@
 #include <czmq.h>
 #include <stdio.h>
 
+#include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
 
-#define BEACON_SIZE 6u /* "CMB1" and the port, big-endian. */
+#define BEACON_SIZE 14u /* "CMB1", the port (big-endian), 8 random bytes. */
 #define BEACON_MS   1000
 #define HEARD_MAX   64 /* Looked at in one call. */
 static const char beacon_magic[4] = "CMB1";
@@ -30,6 +31,8 @@ enum rc beacon_new(uint16_t port, uint16_t gossip_port, struct beacon **ret_beac
     memcpy(shout, beacon_magic, sizeof(beacon_magic));
     shout[4] = (byte)(gossip_port >> 8);
     shout[5] = (byte)(gossip_port & 0xff);
+    /* zbeacon discards what looks like our own shout, and ports are often the same everywhere. */
+    crypto_random(shout + 6, sizeof(shout) - 6);
     if (gossip_port != 0 &&
         zsock_send(b->actor, "sbi", "PUBLISH", shout, sizeof(shout), BEACON_MS) != 0)
         goto fail;

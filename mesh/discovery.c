@@ -6,7 +6,6 @@
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
 #include "mesh/beacon.h"
-#include "mesh/wire/key.h"
 
 #define ROUND_US       ((uint64_t)LIMIT_GOSSIP_MS * 1000)
 #define TARGET_IDLE_US 30000000u /* A connection not used for so long is closed. */
@@ -22,7 +21,7 @@ struct target {
     struct hub_socket *socket;
     bool is_connected; /* Was admitted once. */
     uint32_t key_index;
-    uint64_t tried_us; /* When it was opened. */
+    uint64_t moved_us; /* When it was opened, or took a table last. */
     uint64_t used_us;  /* The last round that wanted it. */
 };
 
@@ -71,48 +70,40 @@ static void on_answer(void *context, struct hub_socket *socket)
     struct discovery *d = t->discovery;
     struct slice id;
     struct slice body;
+    bool is_answer_due;
     if (!t->is_connected && hub_socket_can_send(socket)) {
         t->is_connected = true;
-        (void)hub_socket_send(socket, table_now(d)); /* Full: the next round is soon. */
+        hub_socket_send(socket, table_now(d)); /* Full: the next round is soon. */
     }
     for (uint32_t i = 0; i < VISIT_MAX; i++) {
         enum rc rc = hub_socket_receive(socket, &id, &body);
         if (rc == RC_AGAIN)
             return;
-        if (rc == RC_OK) /* A bad answer is counted by the merge, and there is nobody to tell. */
-            (void)membership_merge(d->membership, (struct slice){0}, body, env_now_us(d->env));
+        if (rc == RC_OK) /* An answer to an answer would never end. */
+            membership_merge(d->membership, body, env_now_us(d->env), &is_answer_due);
         else
             metric_add(packets_bad_total, 1);
     }
 }
 
-static void answer_gossip(struct discovery *d, struct slice id, struct slice body)
-{
-    if (!key_node_is_valid(id)) {
-        metric_add(packets_bad_total, 1);
-        return;
-    }
-    bool was_known = membership_get(d->membership, id) != NULL;
-    if (membership_merge(d->membership, id, body, env_now_us(d->env)) != RC_OK)
-        return;
-    const struct msg_node *node = membership_get(d->membership, id);
-    if (!was_known || node->gossip.size == 0)
-        (void)hub_socket_send_to(d->gossip, id, table_now(d)); /* Gone or full: he asks again. */
-}
-
+/* On the listening socket. Its ids are libzmq's own, one a connection: two processes that share a
+ * name are both heard, and the older one can be told. */
 static void on_gossip(void *context, struct hub_socket *socket)
 {
     struct discovery *d = context;
     struct slice id;
     struct slice body;
     for (uint32_t i = 0; i < VISIT_MAX; i++) {
+        bool is_answer_due = false;
         enum rc rc = hub_socket_receive(socket, &id, &body);
         if (rc == RC_AGAIN)
             return;
         if (rc == RC_OK)
-            answer_gossip(d, id, body);
+            membership_merge(d->membership, body, env_now_us(d->env), &is_answer_due);
         else
             metric_add(packets_bad_total, 1);
+        if (is_answer_due)
+            hub_socket_send_to(d->gossip, id, table_now(d)); /* Gone or full: he asks again. */
     }
 }
 
@@ -135,7 +126,7 @@ static enum rc check_seed(const struct hub *hub, const char *seed, struct senten
 static void start_beacon(struct discovery *d, uint16_t port, struct slice gossip)
 {
     struct endpoint own;
-    uint16_t own_port = endpoint_parse(gossip, &own) == RC_OK && !own.is_ipc ? own.port : 0;
+    uint16_t own_port = endpoint_parse(gossip, &own) == RC_OK && !own.is_loopback ? own.port : 0;
     if (port != 0 && beacon_new(port, own_port, &d->beacon) != RC_OK)
         log_warn("beacon_off", "port=%u reason=\"no interface broadcasts\"", port);
 }
@@ -205,17 +196,18 @@ static void target_open(struct target *t)
 {
     struct discovery *d = t->discovery;
     struct hub_options options = {.kind = HUB_DEALER,
-                                  .id = membership_self(d->membership)->id,
                                   .send_max = QUEUE_MAX,
                                   .receive_max = QUEUE_MAX,
                                   .linger_ms = LINGER_MS,
                                   .on_news = on_answer,
                                   .context = t};
     hub_socket_free(&t->socket);
-    t->tried_us = env_now_us(d->env);
+    t->is_connected = false;
+    t->moved_us = env_now_us(d->env);
     if (hub_socket_new(d->hub, &options, &t->socket) == RC_OK &&
         hub_socket_connect(t->socket, slice_string(t->endpoint), t->key_index) != RC_OK)
-        hub_socket_free(&t->socket); /* A name that does not resolve: tried again as a new key. */
+        hub_socket_free(
+            &t->socket); /* A name that does not resolve: tried again when it is stuck. */
 }
 
 static void send_table(struct discovery *d, struct slice endpoint)
@@ -233,13 +225,12 @@ static void send_table(struct discovery *d, struct slice endpoint)
         target_open(t);
     }
     t->used_us = now_us;
-    bool is_stuck = t->socket == NULL || (!t->is_connected && hub_key_count(d->hub) > 1);
-    if (is_stuck && now_us - t->tried_us >= DISCOVERY_KEY_TRY_US) {
+    if (t->is_connected && hub_socket_send(t->socket, table_now(d)) == RC_OK)
+        t->moved_us = now_us;
+    if (now_us - t->moved_us >= HUB_STUCK_US) {
         t->key_index = (t->key_index + 1) % hub_key_count(d->hub);
         target_open(t);
     }
-    if (t->is_connected) /* Full or lost at the moment: the next round is soon. */
-        (void)hub_socket_send(t->socket, table_now(d));
 }
 
 static void close_idle_targets(struct discovery *d)

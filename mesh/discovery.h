@@ -17,8 +17,6 @@
 #include "mesh/hub.h"
 #include "mesh/membership.h"
 
-#define DISCOVERY_KEY_TRY_US 2000000u /* Before the next server key is tried. */
-
 struct discovery_options {
     struct msg_node self;               /* This node's record; copied. */
     const char *seeds[LIMIT_SEEDS_MAX]; /* Gossip endpoints; copied. */

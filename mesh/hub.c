@@ -211,7 +211,8 @@ static bool set_kind(struct hub_socket *s, const struct hub_options *options)
         return set_number(s, ZMQ_ROUTER_MANDATORY, 1) && set_number(s, ZMQ_ROUTER_HANDOVER, 1);
     case HUB_DEALER: /* Queue for live peers only, so that silence is noticed as such. */
         return set_number(s, ZMQ_IMMEDIATE, 1) &&
-               zmq_setsockopt(s->handle, ZMQ_ROUTING_ID, options->id.base, options->id.size) == 0;
+               (options->id.base == NULL ||
+                zmq_setsockopt(s->handle, ZMQ_ROUTING_ID, options->id.base, options->id.size) == 0);
     case HUB_PUB: /* Its receive side holds subscriptions only, so here a heartbeat is safe. */
         return set_number(s, ZMQ_HEARTBEAT_IVL, 1000) && set_number(s, ZMQ_HEARTBEAT_TIMEOUT, 3000);
     case HUB_SUB:

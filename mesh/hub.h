@@ -24,6 +24,12 @@
 #include "mesh/keyfile.h"
 #include "mesh/sentence.h"
 
+/* A connection that got nowhere for so long is to be opened anew, with the next server key: libzmq
+ * reconnects after every failure but one. A client that was refused for its key, or expected
+ * another of the server, never tries again by itself, though keys may have been changed meanwhile.
+ */
+#define HUB_STUCK_US 2000000u
+
 enum hub_kind {
     HUB_ROUTER,
     HUB_DEALER,
@@ -39,7 +45,7 @@ typedef void (*hub_on_news)(void *context, struct hub_socket *socket);
 
 struct hub_options {
     enum hub_kind kind;
-    struct slice id;      /* Routing id, or a SUB's topic; absent: none. */
+    struct slice id;      /* A DEALER's routing id (absent: any), or a SUB's topic. */
     uint32_t send_max;    /* Messages queued for one peer. */
     uint32_t receive_max; /* Messages queued from one peer, before TCP holds it back. */
     uint32_t linger_ms;   /* How long the last messages may take at the end. */

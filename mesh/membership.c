@@ -315,31 +315,21 @@ enum rc membership_merge_node(struct membership *m, const struct msg_node *node,
     return RC_OK;
 }
 
-/* The sender's own record comes first: if that is foreign, so is all the rest. */
-static bool sender_is_foreign(const struct membership *m, const struct msg_gossip *gossip)
+/* The sender's own record, which comes first; one of zeros where there is none: he only asks. */
+static struct msg_node record_of_sender(const struct msg_gossip *gossip)
 {
-    struct record_reader r = record_reader_of(gossip->nodes);
     struct msg_node first;
-    return record_decode(&r, &msg_node_desc, &first) == RC_OK &&
-           slice_equal(first.id, gossip->from) && is_foreign(m, &first);
+    if (gossip->nodes.size == 0)
+        return (struct msg_node){0};
+    struct record_reader r = record_reader_of(gossip->nodes);
+    if (record_decode(&r, &msg_node_desc, &first) != RC_OK || !slice_equal(first.id, gossip->from))
+        return (struct msg_node){0};
+    return first;
 }
 
-enum rc membership_merge(struct membership *m, struct slice from, struct slice bytes,
-                         uint64_t now_us)
+static enum rc merge_nodes(struct membership *m, struct slice bytes, uint64_t now_us)
 {
-    struct record_reader r = record_reader_of(bytes);
-    struct msg_gossip gossip;
-    if (record_decode(&r, &msg_gossip_desc, &gossip) != RC_OK || !key_node_is_valid(gossip.from) ||
-        (from.base != NULL && !slice_equal(from, gossip.from))) {
-        metric_add(packets_bad_total, 1);
-        return RC_CORRUPT;
-    }
-    if (sender_is_foreign(m, &gossip)) {
-        metric_add(packets_bad_total, 1);
-        log_foreigner_once(m, gossip.from);
-        return RC_MISMATCH;
-    }
-    struct record_reader nodes = record_reader_of(gossip.nodes);
+    struct record_reader nodes = record_reader_of(bytes);
     for (uint32_t i = 0; !record_reader_at_end(&nodes) && i <= LIMIT_MEMBERS_MAX; i++) {
         struct msg_node node;
         if (record_decode(&nodes, &msg_node_desc, &node) != RC_OK) {
@@ -351,6 +341,28 @@ enum rc membership_merge(struct membership *m, struct slice from, struct slice b
             return rc; /* A foreigner among them is passed over: he says nothing of the sender. */
     }
     return RC_OK;
+}
+
+enum rc membership_merge(struct membership *m, struct slice bytes, uint64_t now_us,
+                         bool *ret_answer)
+{
+    struct record_reader r = record_reader_of(bytes);
+    struct msg_gossip gossip;
+    *ret_answer = false;
+    if (record_decode(&r, &msg_gossip_desc, &gossip) != RC_OK || !key_node_is_valid(gossip.from)) {
+        metric_add(packets_bad_total, 1);
+        return RC_CORRUPT;
+    }
+    struct msg_node sender = record_of_sender(&gossip);
+    if (is_foreign(m, &sender)) {
+        metric_add(packets_bad_total, 1);
+        log_foreigner_once(m, gossip.from);
+        return RC_MISMATCH;
+    }
+    const struct member *held = map_get(&m->members, gossip.from);
+    *ret_answer = held == NULL || sender.gossip.size == 0 ||
+                  sender.incarnation < held->record.node.incarnation;
+    return gossip.nodes.size == 0 ? RC_OK : merge_nodes(m, gossip.nodes, now_us);
 }
 
 /* ---- Time ---- */

@@ -55,13 +55,13 @@ void membership_free(struct membership **membership);
 /* May a record come from a peer: names, roles, endpoints (those of a router must all be there). */
 bool membership_record_is_valid(const struct msg_node *node);
 
-/* Take the gossip record in `bytes`. `from` is whom the connection belongs to, absent where that is
- * not known. RC_CORRUPT: it cannot be decoded, is told as from somebody else, or a record is not
- * valid: those before it were taken. RC_MISMATCH: the sender is of another cluster; nothing was
- * taken. RC_FULL: the table is. Refused records are counted as bad packets
- * here, so the outcome may be ignored. */
-enum rc membership_merge(struct membership *membership, struct slice from, struct slice bytes,
-                         uint64_t now_us);
+/* Take the gossip record in `bytes`. *ret_answer (written in any case): the sender should be told
+ * our table, since he is new here, cannot be gossiped to, or was replaced by a namesake and ought
+ * to know. RC_CORRUPT: it cannot be decoded, or a record is not valid: those before it were taken.
+ * RC_MISMATCH: the sender is of another cluster; nothing was taken. RC_FULL: the table is. Refused
+ * records are counted as bad packets here, so the outcome may be ignored. */
+enum rc membership_merge(struct membership *membership, struct slice bytes, uint64_t now_us,
+                         bool *ret_answer);
 
 /* Take one record. RC_OK also where it is known already. RC_CORRUPT, RC_MISMATCH, RC_FULL as above.
  */

@@ -1,5 +1,6 @@
 #include "mesh/router_link.h"
 
+#define REFUSED_US       5000000u /* A router that stalls for less keeps its connection. */
 #define DEALER_QUEUE_MAX 4096u
 #define SUB_QUEUE_MAX    100000u /* As much as the router's PUB holds for us. */
 
@@ -54,6 +55,7 @@ void router_link_open(struct router_link *l, struct hub *hub,
                               .context = options->context};
     router_link_close(l);
     l->tried_us = now_us;
+    l->refused_us = 0;
     enum rc rc = may_open(l, hub) ? RC_OK : RC_CONFIG;
     if (rc == RC_OK)
         rc = open_socket(hub, &dealer, l->request, l->key_index, &l->dealer);
@@ -61,6 +63,25 @@ void router_link_open(struct router_link *l, struct hub *hub,
         rc = open_socket(hub, &sub, l->publish, l->key_index, &l->sub);
     if (rc != RC_OK)
         router_link_close(l);
+}
+
+enum rc router_link_send(struct router_link *l, struct slice packet, uint64_t now_us)
+{
+    if (!l->is_connected)
+        return RC_NOT_FOUND;
+    enum rc rc = hub_socket_send(l->dealer, packet);
+    if (rc == RC_OK)
+        l->refused_us = 0;
+    else if (l->refused_us == 0)
+        l->refused_us = now_us;
+    return rc;
+}
+
+bool router_link_is_stuck(const struct router_link *l, uint64_t now_us)
+{
+    if (!l->is_connected)
+        return now_us - l->tried_us >= HUB_STUCK_US;
+    return l->refused_us != 0 && now_us - l->refused_us >= REFUSED_US;
 }
 
 void router_link_close(struct router_link *l)

@@ -14,7 +14,8 @@ struct router_link {
     uint64_t incarnation;      /* Of the router it leads to. */
     uint32_t key_index;        /* Which server key is expected. */
     uint64_t tried_us;         /* When it was opened. */
-    bool is_connected;         /* Was admitted once since then. */
+    uint64_t refused_us;       /* Since when every send is refused; 0: the last was not. */
+    bool is_connected;         /* Was admitted once since it was opened. */
     struct hub_socket *dealer; /* NULL: closed. */
     struct hub_socket *sub;    /* NULL: closed, or not wanted. */
 };
@@ -38,6 +39,12 @@ void router_link_set(struct router_link *link, const struct msg_node *node);
  * link stays closed. */
 void router_link_open(struct router_link *link, struct hub *hub,
                       const struct router_link_options *options, uint64_t now_us);
+
+/* Queue a packet. RC_NOT_FOUND: not connected yet; RC_FULL: no room, or the connection is lost. */
+enum rc router_link_send(struct router_link *link, struct slice packet, uint64_t now_us);
+
+/* Is it open without being admitted, or refused to send, for too long? Also where it is closed. */
+bool router_link_is_stuck(const struct router_link *link, uint64_t now_us);
 void router_link_close(struct router_link *link);
 
 #endif

@@ -13,7 +13,7 @@
 
 #define LOCAL_MAX          4096u    /* Packets to oneself, waiting for the next poll. */
 #define VISIT_MAX          32u      /* Packets of one socket before the next one has its turn. */
-#define WAITING_CHECK_US   500000u  /* How often links that do not come up are looked at. */
+#define CHECK_US           500000u  /* How often links are looked at. */
 #define UNREACHABLE_LOG_US 5000000u /* Heard by gossip, but no link for so long: said once. */
 
 /* A node we heard of. To a router we hold a link. */
@@ -42,7 +42,7 @@ struct zmq_bus {
     struct map peers;    /* Owns them, by node id. */
     struct list waiting; /* Peers that are up and not announced. */
     bool announces_now;  /* Something on `waiting` may be ready. */
-    uint64_t waiting_due_us;
+    uint64_t check_due_us;
     struct buf *local[LOCAL_MAX]; /* Ring; owns a reference to each. */
     uint32_t local_head;
     uint32_t local_count;
@@ -249,23 +249,22 @@ static void announce(struct zmq_bus *bus)
     }
 }
 
-/* Links that do not come up: another server key while keys are being changed, and a line in the
- * log. */
-static void check_waiting(struct zmq_bus *bus)
+/* Links that do not come up, or are lost for too long. */
+static void check_links(struct zmq_bus *bus)
 {
     uint64_t now_us = env_now_us(bus->env);
-    if (now_us < bus->waiting_due_us)
+    if (now_us < bus->check_due_us)
         return;
-    bus->waiting_due_us = now_us + WAITING_CHECK_US;
-    LIST_EACH(node, &bus->waiting)
-    {
-        struct peer *p = LIST_ENTRY(node, struct peer, waiting);
-        if (now_us - p->up_us >= UNREACHABLE_LOG_US && !p->is_logged) {
+    bus->check_due_us = now_us + CHECK_US;
+    size_t at = 0;
+    for (struct peer *p; (p = map_next(&bus->peers, &at)) != NULL;) {
+        if (!p->is_up || p->link.request[0] == '\0')
+            continue;
+        if (!p->link.is_connected && now_us - p->up_us >= UNREACHABLE_LOG_US && !p->is_logged) {
             p->is_logged = true;
             log_warn("peer_unreachable", "node=%s endpoint=%s", p->id, p->link.request);
         }
-        bool is_stuck = p->link.dealer == NULL || hub_key_count(bus->hub) > 1;
-        if (p->link.is_connected || !is_stuck || now_us - p->link.tried_us < DISCOVERY_KEY_TRY_US)
+        if (!router_link_is_stuck(&p->link, now_us))
             continue;
         p->link.key_index = (p->link.key_index + 1) % hub_key_count(bus->hub);
         link_open(p);
@@ -305,9 +304,9 @@ static enum rc port_send(struct bus *port, struct slice node, struct buf *packet
         return send_local(bus, packet);
     struct peer *p = map_get(&bus->peers, node);
     if (p != NULL && p->link.dealer != NULL) {
-        if (!p->is_up || !p->link.is_connected)
+        if (!p->is_up)
             return drop(RC_NOT_FOUND);
-        return count_sent(hub_socket_send(p->link.dealer, buf_slice(packet)));
+        return count_sent(router_link_send(&p->link, buf_slice(packet), env_now_us(bus->env)));
     }
     if (bus->listen.request.socket == NULL)
         return drop(RC_NOT_FOUND);
@@ -482,7 +481,7 @@ bool zmq_bus_poll(struct zmq_bus *bus, uint32_t budget)
         if (!hub_dispatch(bus->hub))
             break;
     discovery_turn(bus->discovery);
-    check_waiting(bus);
+    check_links(bus);
     if (bus->announces_now)
         announce(bus);
     return zmq_bus_has_input(bus);
@@ -496,8 +495,8 @@ bool zmq_bus_has_input(const struct zmq_bus *bus)
 uint64_t zmq_bus_due_us(const struct zmq_bus *bus)
 {
     uint64_t due_us = discovery_due_us(bus->discovery);
-    if (!list_is_empty(&bus->waiting) && bus->waiting_due_us < due_us)
-        due_us = bus->waiting_due_us;
+    if (bus->check_due_us < due_us)
+        due_us = bus->check_due_us;
     return zmq_bus_has_input(bus) ? 0 : due_us;
 }
 
@@ -531,5 +530,6 @@ void zmq_bus_leave(struct zmq_bus *bus)
 
 void zmq_bus_set_accepted(struct zmq_bus *bus, const struct keyfile *key)
 {
-    hub_set_accepted(bus->hub, key);
+    if (hub_is_encrypted(bus->hub))
+        hub_set_accepted(bus->hub, key);
 }

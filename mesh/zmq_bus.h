@@ -99,7 +99,8 @@ const struct msg_node *zmq_bus_next_peer(const struct zmq_bus *bus, size_t *at);
 /* Tell the peers that this node stops. They see it within milliseconds; poll on meanwhile. */
 void zmq_bus_leave(struct zmq_bus *bus);
 
-/* SIGHUP: take the allow-list (and only that) of a key file read again. Open connections stay. */
+/* SIGHUP: take the allow-list (and only that) of a key file read again. Open connections
+ * stay. Nothing happens where the mesh is plain text: that changes with a restart only. */
 void zmq_bus_set_accepted(struct zmq_bus *bus, const struct keyfile *key);
 
 #endif

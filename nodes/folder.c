@@ -1,6 +1,8 @@
 #include "nodes/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,5 +33,38 @@ enum rc folder_make(const char *path, struct sentence *sentence)
     if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode) ||
         access(path, R_OK | W_OK | X_OK) != 0)
         return sentence_write(sentence, RC_CONFIG, "%s is not a folder that can be written", path);
+    return RC_OK;
+}
+
+static bool is_mark(const char *name, const char *const *marks)
+{
+    for (; *marks != NULL; marks++)
+        if (strcmp(name, *marks) == 0)
+            return true;
+    return false;
+}
+
+/* What an empty folder may hold: itself, its parent, and what a new file system begins with. */
+static bool is_nothing(const char *name)
+{
+    static const char *const names[] = {".", "..", "lost+found", NULL};
+    return is_mark(name, names);
+}
+
+enum rc folder_is_ours(const char *path, const char *const *marks, struct sentence *sentence)
+{
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return sentence_write(sentence, RC_CONFIG, "%s cannot be read: %s", path, strerror(errno));
+    bool has_files = false, has_mark = false;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        has_files = has_files || !is_nothing(entry->d_name);
+        has_mark = has_mark || is_mark(entry->d_name, marks);
+    }
+    closedir(folder);
+    if (has_files && !has_mark)
+        return sentence_write(sentence, RC_CONFIG,
+                              "%s holds files that are none of ours: name an empty or a new folder",
+                              path);
     return RC_OK;
 }

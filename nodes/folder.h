@@ -9,4 +9,9 @@
  * cannot be made, is no folder, or may not be written. */
 MUST_CHECK enum rc folder_make(const char *path, struct sentence *sentence);
 
+/* RC_CONFIG with a sentence where the folder holds files, but none of `marks` (a NULL-terminated
+ * list): it is somebody else's, and nothing is to be strewn into it. */
+MUST_CHECK enum rc folder_is_ours(const char *path, const char *const *marks,
+                                  struct sentence *sentence);
+
 #endif

@@ -1,12 +1,8 @@
-/* sendmmsg's flag has the name of one of our messages, and nobody here wants the flag. */
-#define MSG_BATCH MSG_BATCH_OF_SENDMMSG
-#include <sys/socket.h>
-#undef MSG_BATCH
-
 #include "nodes/gateway_node.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "gateway/edge.h"

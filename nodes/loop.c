@@ -1,8 +1,3 @@
-/* sendmmsg's flag has the name of one of our messages, and nobody here wants the flag. */
-#define MSG_BATCH MSG_BATCH_OF_SENDMMSG
-#include <uv.h>
-#undef MSG_BATCH
-
 #include "nodes/loop.h"
 
 #include <signal.h>
@@ -10,6 +5,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "mesh/base/check.h"
 #include "mesh/base/crypto.h"

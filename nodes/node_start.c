@@ -1,6 +1,7 @@
 #include "nodes/node_start.h"
 
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "mesh/base/log.h"
@@ -32,6 +33,7 @@ int node_start_process(const struct config *c)
         return tools_fail(EXIT_MISTAKE,
                           "--id names the node: 1 to %u of [A-Za-z0-9_-], unique in the cluster",
                           LIMIT_NODE_ID_SIZE_MAX);
+    prctl(PR_SET_NAME, "chatmesh"); /* Started by dev it would be called "exe". */
     logger_start(c->id, c->log_level, c->log_format);
     raise_file_limit();
     return EXIT_FINE;

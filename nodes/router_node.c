@@ -74,11 +74,15 @@ static int check_row(const struct router_node *node)
 
 static int open_data(struct router_node *node)
 {
+    /* RocksDB's, in the order it makes them: a process killed at its very start leaves only a log.
+     */
+    static const char *const marks[] = {"LOG", "LOCK", "CURRENT", NULL};
     const struct config *c = node->config;
     struct sentence sentence = {""};
     if (c->data == NULL)
         return tools_fail(EXIT_MISTAKE, "--data names the router's data directory");
-    if (folder_make(c->data, &sentence) != RC_OK)
+    if (folder_make(c->data, &sentence) != RC_OK ||
+        folder_is_ours(c->data, marks, &sentence) != RC_OK)
         return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
     struct rocks_kv_options options = {.wake = loop_wake, .wake_context = node->loop};
     enum rc rc = rocks_kv_open(c->data, &options, &node->kv, sentence.text, sizeof(sentence.text));

@@ -1,5 +1,7 @@
 #include "storage/keyspace.h"
 
+#include <endian.h>
+
 #include "mesh/base/check.h"
 
 static void add_byte(struct keyspace_key *k, uint8_t byte)
@@ -18,13 +20,13 @@ static void add_bytes(struct keyspace_key *k, const void *bytes, size_t size)
 
 static void add_u32(struct keyspace_key *k, uint32_t value)
 {
-    uint32_t big = __builtin_bswap32(value); /* Little-endian machines only: x86-64 and arm64. */
+    uint32_t big = htobe32(value);
     add_bytes(k, &big, sizeof(big));
 }
 
 static void add_u64(struct keyspace_key *k, uint64_t value)
 {
-    uint64_t big = __builtin_bswap64(value);
+    uint64_t big = htobe64(value);
     add_bytes(k, &big, sizeof(big));
 }
 
@@ -130,6 +132,6 @@ bool keyspace_get_seq(struct slice key, uint64_t *ret_seq)
     if (key.size < KEYSPACE_HEADER_SIZE + sizeof(big))
         return false;
     memcpy(&big, key.base + key.size - sizeof(big), sizeof(big));
-    *ret_seq = __builtin_bswap64(big);
+    *ret_seq = be64toh(big);
     return true;
 }

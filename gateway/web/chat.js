@@ -22,19 +22,43 @@ const FRAME_MS = 16;
 
 /** Why the server does not want us back, and what a person can do about it. */
 const FATAL = new Map([
-    [4509, { title: 'Open in another tab', text: 'This chat was opened somewhere else with this tab’s identity. Only one of the two can be connected.', action: 'Use here' }],
+    [
+        4509,
+        {
+            title: 'Open in another tab',
+            text: 'This chat was opened somewhere else with this tab’s identity. Only one of the two can be connected.',
+            action: 'Use here',
+        },
+    ],
     [4503, { title: 'Logged out', text: 'The server ended this session.', action: 'Log in again' }],
-    [4501, { title: 'Please log in again', text: 'Your login has expired.', action: 'Log in again' }],
-    [1009, { title: 'A message was too large', text: 'The server refused it and closed the connection.', action: 'Reconnect' }],
+    [
+        4501,
+        { title: 'Please log in again', text: 'Your login has expired.', action: 'Log in again' },
+    ],
+    [
+        1009,
+        {
+            title: 'A message was too large',
+            text: 'The server refused it and closed the connection.',
+            action: 'Reconnect',
+        },
+    ],
 ]);
-const FATAL_OTHER = { title: 'The connection was refused', text: 'The server and this page did not understand each other. Reloading may help.', action: 'Reload' };
+const FATAL_OTHER = {
+    title: 'The connection was refused',
+    text: 'The server and this page did not understand each other. Reloading may help.',
+    action: 'Reload',
+};
 
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
 
 const model = new ChatModel();
 const messages = new MessageList(byId('messages'));
-const membersDialog = new MembersDialog(() => client, () => model.open);
+const membersDialog = new MembersDialog(
+    () => client,
+    () => model.open,
+);
 /** @type {ChatmeshClient} */
 let client;
 let isLoadingOlder = false;
@@ -48,7 +72,9 @@ let toReopen = ''; // The conversation that was open before a reload.
 /** @param {string} user */
 async function fetchToken(user) {
     const response = await fetch('v1/dev/token', {
-        method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ user }),
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ user }),
     });
     const answer = await response.json().catch(() => ({}));
     if (response.status === 404)
@@ -63,18 +89,22 @@ async function onLogin(event) {
     event.preventDefault();
     const name = byId('login-name').value.trim();
     byId('login-error').textContent = '';
-    if (name === '')
-        return;
+    if (name === '') return;
     try {
         start(name, await fetchToken(name));
     } catch (error) {
-        byId('login-error').textContent = error instanceof TypeError
-            ? 'The server cannot be reached.' : /** @type {Error} */ (error).message;
+        byId('login-error').textContent =
+            error instanceof TypeError
+                ? 'The server cannot be reached.'
+                : /** @type {Error} */ (error).message;
     }
 }
 
 function logOut() {
-    if (client.pending.length > 0 && !confirm('Some messages have not been sent. Log out all the same?'))
+    if (
+        client.pending.length > 0 &&
+        !confirm('Some messages have not been sent. Log out all the same?')
+    )
         return;
     client.close();
     sessionStorage.clear();
@@ -91,8 +121,12 @@ function start(name, token) {
     sessionStorage.setItem('chatmesh.name', name);
     model.me = name;
     client = new ChatmeshClient({
-        url: `${location.origin.replace(/^http/, 'ws')}/ws`, token, getToken: () => fetchToken(name),
-        device, storage: sessionStorage, storageKey: `chatmesh.${name}`,
+        url: `${location.origin.replace(/^http/, 'ws')}/ws`,
+        token,
+        getToken: () => fetchToken(name),
+        device,
+        storage: sessionStorage,
+        storageKey: `chatmesh.${name}`,
     });
     byId('me-avatar').replaceChildren(avatar(name));
     byId('me-name').textContent = name;
@@ -112,7 +146,8 @@ function follow() {
     client.on('message', onEntry);
     client.on('member', onEntry);
     client.on('info', onEntry);
-    client.on('gap', (gap) => { // Scrolling back loads it when someone wants it.
+    client.on('gap', (gap) => {
+        // Scrolling back loads it when someone wants it.
         gap.skip();
         model.skipTo(gap.conv);
         draw();
@@ -123,10 +158,8 @@ function follow() {
         draw();
     });
     client.on('conversation', ({ conv, gone }) => {
-        if (gone)
-            forget(conv);
-        else
-            void loadList();
+        if (gone) forget(conv);
+        else void loadList();
     });
     client.on('sent', (sent) => {
         model.applySent(sent);
@@ -142,11 +175,9 @@ function follow() {
 
 /** @param {Entry} entry */
 function onEntry(entry) {
-    if (!model.byConv.has(entry.conv))
-        void loadList(); // Its title and kind.
+    if (!model.byConv.has(entry.conv)) void loadList(); // Its title and kind.
     const conversation = model.applyEntry(entry);
-    if (entry.type === 'member' && conversation === model.open)
-        membersDialog.refresh();
+    if (entry.type === 'member' && conversation === model.open) membersDialog.refresh();
     draw();
 }
 
@@ -154,8 +185,7 @@ function onEntry(entry) {
 function forget(conv) {
     const wasOpen = model.open?.conv === conv;
     model.forget(conv);
-    if (wasOpen)
-        closeConversation();
+    if (wasOpen) closeConversation();
     draw();
 }
 
@@ -165,8 +195,7 @@ let isListStale = false;
 /** The whole list, page by page; asked again while it loads, it loads once more. */
 async function loadList() {
     isListStale = true;
-    if (isListLoading)
-        return;
+    if (isListLoading) return;
     isListLoading = true;
     try {
         while (isListStale) {
@@ -187,8 +216,7 @@ async function loadList() {
 function reopen() {
     const conversation = model.byConv.get(toReopen);
     toReopen = '';
-    if (conversation !== undefined && model.open === null)
-        openConversation(conversation);
+    if (conversation !== undefined && model.open === null) openConversation(conversation);
 }
 
 async function fetchList() {
@@ -211,7 +239,13 @@ function onState({ state, code }) {
     clearTimeout(bannerTimer);
     isBannerDue = isBannerDue && state !== 'online';
     if (state !== 'online')
-        bannerTimer = window.setTimeout(() => { isBannerDue = true; draw(); }, navigator.onLine ? BANNER_AFTER_MS : 0);
+        bannerTimer = window.setTimeout(
+            () => {
+                isBannerDue = true;
+                draw();
+            },
+            navigator.onLine ? BANNER_AFTER_MS : 0,
+        );
     draw();
 }
 
@@ -224,12 +258,9 @@ function showFatal({ title, text, action }) {
     byId('fatal-action').focus();
     byId('fatal-action').onclick = () => {
         byId('fatal').hidden = true;
-        if (action === 'Use here' || action === 'Reconnect')
-            client.connect();
-        else if (action === 'Reload')
-            location.reload();
-        else
-            logOut();
+        if (action === 'Use here' || action === 'Reconnect') client.connect();
+        else if (action === 'Reload') location.reload();
+        else logOut();
     };
 }
 
@@ -244,8 +275,7 @@ function openConversation(conversation) {
     document.body.dataset.screen = 'chat';
     drawNow();
     scrollToBottom();
-    if (matchMedia('(hover: hover)').matches)
-        byId('text').focus(); // On a phone that would raise the keyboard unasked.
+    if (matchMedia('(hover: hover)').matches) byId('text').focus(); // On a phone that would raise the keyboard unasked.
 }
 
 function closeConversation() {
@@ -258,7 +288,12 @@ function closeConversation() {
 /** A page of history from before what is shown. */
 async function loadOlder() {
     const conversation = model.open;
-    if (conversation === null || conversation.conv === null || conversation.isComplete || isLoadingOlder)
+    if (
+        conversation === null ||
+        conversation.conv === null ||
+        conversation.isComplete ||
+        isLoadingOlder
+    )
         return;
     isLoadingOlder = true;
     byId('older').hidden = !conversation.isLoaded;
@@ -269,7 +304,8 @@ async function loadOlder() {
         const wasAtBottom = isAtBottom();
         model.applyHistory(conversation, page.entries, page.more);
         drawNow();
-        if (model.open === conversation && !wasAtBottom) // What is in view stays where it is.
+        if (model.open === conversation && !wasAtBottom)
+            // What is in view stays where it is.
             byId('scroller').scrollTop = scrollTop + byId('scroller').scrollHeight - scrollHeight;
     } catch (error) {
         console.warn('chatmesh:', error); // Scrolling, or the next welcome, asks again.
@@ -283,7 +319,11 @@ async function loadOlder() {
 /** A tall window, or many lines that are not shown, need more than one page. */
 function fillScreen() {
     const scroller = byId('scroller');
-    if (model.open?.isLoaded && client.state === 'online' && scroller.scrollHeight <= scroller.clientHeight)
+    if (
+        model.open?.isLoaded &&
+        client.state === 'online' &&
+        scroller.scrollHeight <= scroller.clientHeight
+    )
         void loadOlder();
 }
 
@@ -292,11 +332,11 @@ function onSend(event) {
     event?.preventDefault();
     const conversation = model.open;
     const text = byId('text').value.trim();
-    if (conversation === null || text === '')
-        return;
+    if (conversation === null || text === '') return;
     const cid = newCid();
     model.addOutgoing(conversation, cid, text);
-    const target = conversation.conv !== null ? { conv: conversation.conv } : { to: conversation.peer };
+    const target =
+        conversation.conv !== null ? { conv: conversation.conv } : { to: conversation.peer };
     client.send(target, { text }, { cid }).catch(() => {}); // `refused` shows it at the message.
     byId('text').value = '';
     fitComposer();
@@ -307,7 +347,13 @@ function onSend(event) {
 /** Seen is what is on the screen of someone who is there. */
 function markSeen() {
     const conversation = model.open;
-    if (conversation === null || conversation.conv === null || document.hidden || !isAtBottom() || !conversation.isLoaded)
+    if (
+        conversation === null ||
+        conversation.conv === null ||
+        document.hidden ||
+        !isAtBottom() ||
+        !conversation.isLoaded
+    )
         return;
     if (model.markRead(conversation, conversation.head))
         client.markRead(conversation.conv, conversation.head);
@@ -325,8 +371,7 @@ function scrollToBottom() {
 }
 
 function draw() {
-    if (drawTimer === 0)
-        drawTimer = window.setTimeout(drawNow, FRAME_MS);
+    if (drawTimer === 0) drawTimer = window.setTimeout(drawNow, FRAME_MS);
 }
 
 function drawNow() {
@@ -334,10 +379,8 @@ function drawNow() {
     drawTimer = 0;
     const stick = isAtBottom();
     drawOpen();
-    if (stick)
-        scrollToBottom();
-    if (model.open !== null && !model.open.isLoaded)
-        void loadOlder();
+    if (stick) scrollToBottom();
+    if (model.open !== null && !model.open.isLoaded) void loadOlder();
     markSeen();
     drawList();
     drawBanner();
@@ -358,7 +401,8 @@ function drawList() {
     });
     byId('conversations').replaceChildren(...rows);
     rows.map((row) => /** @type {HTMLElement} */ (row.firstElementChild))
-        .find((button) => hadFocus !== undefined && button.dataset.key === hadFocus)?.focus();
+        .find((button) => hadFocus !== undefined && button.dataset.key === hadFocus)
+        ?.focus();
     byId('no-conversations').hidden = rows.length > 0 || client.state !== 'online' || isListLoading;
     document.title = model.unread > 0 ? `(${model.unread}) Chatmesh` : 'Chatmesh';
 }
@@ -367,8 +411,7 @@ function drawOpen() {
     const conversation = model.open;
     byId('chat-open').hidden = conversation === null;
     byId('chat-empty').hidden = conversation !== null;
-    if (conversation === null)
-        return;
+    if (conversation === null) return;
     const isGroup = conversation.kind === 'group';
     byId('chat-avatar').replaceChildren(avatar(conversation.name));
     byId('chat-title').textContent = conversation.name;
@@ -384,19 +427,24 @@ function linesOf(conversation) {
         const { seq, ts, from } = entry;
         const isEvent = entry.type !== 'message';
         const text = isEvent ? eventText(entry) : bodyText(entry.body);
-        if (text === null || (isEvent && conversation.kind === 'direct'))
-            continue;
-        const status = from === model.me && !isEvent ? model.statusOf(conversation, seq) : undefined;
+        if (text === null || (isEvent && conversation.kind === 'direct')) continue;
+        const status =
+            from === model.me && !isEvent ? model.statusOf(conversation, seq) : undefined;
         // The cid is the key from the first moment on, so that the bubble stays the same node.
-        lines.push({ key: status !== undefined && entry.cid !== undefined ? entry.cid : `#${seq}`, ts, from, text, isEvent, status });
+        lines.push({
+            key: status !== undefined && entry.cid !== undefined ? entry.cid : `#${seq}`,
+            ts,
+            from,
+            text,
+            isEvent,
+            status,
+        });
     }
     for (const { cid, ts, text, refused, seq } of conversation.outgoing) {
         /** @type {import('./chat_model.js').Status} */
         let status = 'sending';
-        if (refused !== undefined)
-            status = 'failed';
-        else if (seq !== undefined)
-            status = model.statusOf(conversation, seq);
+        if (refused !== undefined) status = 'failed';
+        else if (seq !== undefined) status = model.statusOf(conversation, seq);
         lines.push({ key: cid, ts, from: model.me, text, isEvent: false, status, refused });
     }
     return lines;
@@ -405,14 +453,14 @@ function linesOf(conversation) {
 function drawBanner() {
     const queued = client.pending.length;
     const isOnline = client.state === 'online';
-    byId('me-state').textContent = isOnline ? 'Online' : 'Connecting…';
+    const away = navigator.onLine ? 'Connecting…' : 'Offline';
+    byId('me-state').textContent = isOnline ? 'Online' : away;
     document.body.dataset.online = String(isOnline);
     const waiting = queued === 1 ? '1 message waits' : `${queued} messages wait`;
     const text = `${navigator.onLine ? 'Connecting…' : 'You are offline.'}${queued > 0 ? ` ${waiting} to be sent.` : ''}`;
     for (const banner of [byId('banner'), byId('chat-banner')]) {
         banner.hidden = isOnline || !isBannerDue;
-        if (!banner.hidden && banner.textContent !== text)
-            banner.textContent = text;
+        if (!banner.hidden && banner.textContent !== text) banner.textContent = text;
     }
 }
 
@@ -428,30 +476,39 @@ byId('login-form').addEventListener('submit', onLogin);
 byId('logout').addEventListener('click', logOut);
 byId('composer').addEventListener('submit', onSend);
 byId('back').addEventListener('click', closeConversation);
-byId('to-bottom').addEventListener('click', () => { scrollToBottom(); drawNow(); });
+byId('to-bottom').addEventListener('click', () => {
+    scrollToBottom();
+    drawNow();
+});
 byId('text').addEventListener('input', fitComposer);
 byId('text').addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { // Else an IME takes its Enter.
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+        // Else an IME takes its Enter.
         event.preventDefault();
         onSend(null);
     }
 });
-byId('scroller').addEventListener('scroll', () => {
-    byId('to-bottom').hidden = isAtBottom();
-    if (byId('scroller').scrollTop < NEAR_TOP_PX && client.state === 'online')
-        void loadOlder();
-    if (isAtBottom() && (model.open?.unread ?? 0) > 0)
-        draw();
-}, { passive: true });
+byId('scroller').addEventListener(
+    'scroll',
+    () => {
+        byId('to-bottom').hidden = isAtBottom();
+        if (byId('scroller').scrollTop < NEAR_TOP_PX && client.state === 'online') void loadOlder();
+        if (isAtBottom() && (model.open?.unread ?? 0) > 0) draw();
+    },
+    { passive: true },
+);
 document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && model.open !== null && document.querySelector('dialog[open]') === null)
+    if (
+        event.key === 'Escape' &&
+        model.open !== null &&
+        document.querySelector('dialog[open]') === null
+    )
         closeConversation();
 });
 document.addEventListener('visibilitychange', () => client !== undefined && draw());
 window.addEventListener('resize', () => model.open !== null && fillScreen());
 window.addEventListener('beforeunload', (event) => {
-    if (client !== undefined && client.pending.length > 0)
-        event.preventDefault(); // They wait in this tab only.
+    if (client !== undefined && client.pending.length > 0) event.preventDefault(); // They wait in this tab only.
 });
 wireDialogs({
     client: () => client,

@@ -12,7 +12,14 @@ const MEMBERS_PAGE = 500;
 const byId = (id) => document.getElementById(id);
 
 /** "bob, carol" as names. @param {string} text */
-const names = (text) => [...new Set(text.split(',').map((name) => name.trim()).filter((name) => name !== ''))];
+const names = (text) => [
+    ...new Set(
+        text
+            .split(',')
+            .map((name) => name.trim())
+            .filter((name) => name !== ''),
+    ),
+];
 
 /** A dialog whose form runs `act`. What that returns is done once the dialog is closed, for closing gives the
  * focus back to the button that opened it; null keeps the dialog open.
@@ -22,13 +29,14 @@ function wire(dialog, act) {
     const error = /** @type {HTMLElement} */ (dialog.querySelector('.form-error'));
     dialog.querySelector('[data-close]')?.addEventListener('click', () => dialog.close());
     dialog.addEventListener('click', (event) => event.target === dialog && dialog.close()); // The backdrop.
-    dialog.addEventListener('close', () => { error.textContent = ''; });
+    dialog.addEventListener('close', () => {
+        error.textContent = '';
+    });
     form.addEventListener('submit', async (event) => {
         event.preventDefault();
         await attempt(error, async () => {
             const done = await act();
-            if (done === null)
-                return;
+            if (done === null) return;
             form.reset();
             dialog.close();
             done();
@@ -58,7 +66,9 @@ export function wireDialogs(ports) {
     });
     wire(byId('group-dialog'), async () => {
         const title = byId('group-title').value.trim();
-        const { conv } = await ports.client().create({ kind: 'group', title, members: names(byId('group-names').value) });
+        const { conv } = await ports
+            .client()
+            .create({ kind: 'group', title, members: names(byId('group-names').value) });
         return () => ports.openConv(conv);
     });
 }
@@ -72,14 +82,15 @@ export class MembersDialog {
         this.dialog = /** @type {HTMLDialogElement} */ (byId('members-dialog'));
         this.error = /** @type {HTMLElement} */ (this.dialog.querySelector('.form-error'));
         byId('show-members').addEventListener('click', () => this.show());
-        byId('leave').addEventListener('click', () => this.#change(async (conv) => {
-            await this.client().leave(conv);
-            this.dialog.close();
-        }));
+        byId('leave').addEventListener('click', () =>
+            this.#change(async (conv) => {
+                await this.client().leave(conv);
+                this.dialog.close();
+            }),
+        );
         wire(this.dialog, async () => {
             const users = names(byId('add-names').value);
-            if (users.length > 0)
-                await this.client().add(this.#conv(), users);
+            if (users.length > 0) await this.client().add(this.#conv(), users);
             byId('add-names').value = '';
             await this.#load();
             return null;
@@ -98,16 +109,14 @@ export class MembersDialog {
 
     /** Somebody changed the group: show it as it is now. */
     refresh() {
-        if (this.dialog.open)
-            void this.#change(async () => {});
+        if (this.dialog.open) void this.#change(async () => {});
     }
 
     /** @param {(conv: string) => Promise<void>} act */
     #change(act) {
         return attempt(this.error, async () => {
             await act(this.#conv());
-            if (this.dialog.open)
-                await this.#load();
+            if (this.dialog.open) await this.#load();
         });
     }
 
@@ -115,7 +124,17 @@ export class MembersDialog {
         const { members } = await this.client().members(this.#conv(), { limit: MEMBERS_PAGE });
         const me = this.client().user;
         const mayRemove = members.some(({ user, role }) => user === me && role !== 'member');
-        byId('members').replaceChildren(...members.map((member) => memberRow(member, member.user === me,
-            mayRemove && member.user !== me ? () => void this.#change((conv) => this.client().remove(conv, [member.user])) : null)));
+        byId('members').replaceChildren(
+            ...members.map((member) =>
+                memberRow(
+                    member,
+                    member.user === me,
+                    mayRemove && member.user !== me
+                        ? () =>
+                              void this.#change((conv) => this.client().remove(conv, [member.user]))
+                        : null,
+                ),
+            ),
+        );
     }
 }

@@ -48,8 +48,7 @@ export class Conversation {
 /** Text of a message body; the page writes {"text": …}, other clients may write what they like.
  * @param {any} body */
 export function bodyText(body) {
-    if (typeof body?.text === 'string')
-        return body.text;
+    if (typeof body?.text === 'string') return body.text;
     return typeof body === 'string' ? body : JSON.stringify(body ?? null);
 }
 
@@ -66,7 +65,9 @@ export class ChatModel {
 
     /** Newest activity first. */
     sorted() {
-        return [...this.all].sort((a, b) => b.activity - a.activity || a.name.localeCompare(b.name));
+        return [...this.all].sort(
+            (a, b) => b.activity - a.activity || a.name.localeCompare(b.name),
+        );
     }
 
     /** @param {string} peer */
@@ -77,8 +78,7 @@ export class ChatModel {
     /** The direct chat with `peer`, begun here where there is none. @param {string} peer */
     startDirect(peer) {
         const known = this.directWith(peer);
-        if (known !== undefined)
-            return known;
+        if (known !== undefined) return known;
         const conversation = new Conversation(null, 'direct');
         conversation.peer = peer;
         conversation.activity = Date.now();
@@ -113,8 +113,10 @@ export class ChatModel {
             conversation.read = Math.max(conversation.read, item.read);
             // Live entries may have come while the list was on its way.
             const newer = conversation.entries.filter((entry) => entry.seq > item.head);
-            conversation.unread = conversation.read > item.read
-                ? conversation.unread : item.unread + newer.filter((entry) => this.#isUnread(entry)).length;
+            conversation.unread =
+                conversation.read > item.read
+                    ? conversation.unread
+                    : item.unread + newer.filter((entry) => this.#isUnread(entry)).length;
             conversation.head = Math.max(conversation.head, item.head);
             if (item.last !== undefined && item.last.seq >= (conversation.last?.seq ?? 0))
                 conversation.last = item.last;
@@ -123,21 +125,27 @@ export class ChatModel {
 
     /** A direct chat begun here gets the id that the server has for it. @param {ConversationItem} item */
     #claim(item) {
-        const begun = item.kind === 'direct' && item.peer !== undefined && !this.byConv.has(item.conv)
-            ? this.directWith(item.peer) : undefined;
-        return begun !== undefined && begun.conv === null ? this.#name(begun, item.conv) : this.ensure(item.conv, item.kind);
+        const begun =
+            item.kind === 'direct' && item.peer !== undefined && !this.byConv.has(item.conv)
+                ? this.directWith(item.peer)
+                : undefined;
+        return begun !== undefined && begun.conv === null
+            ? this.#name(begun, item.conv)
+            : this.ensure(item.conv, item.kind);
     }
 
     /** @param {Conversation} begun @param {string} conv */
     #name(begun, conv) {
         const other = this.byConv.get(conv);
-        if (other !== undefined && other !== begun) { // Its first entry was faster than our `sent`.
-            other.outgoing.push(...begun.outgoing.filter((out) => !other.entries.some((e) => e.cid === out.cid)));
+        if (other !== undefined && other !== begun) {
+            // Its first entry was faster than our `sent`.
+            other.outgoing.push(
+                ...begun.outgoing.filter((out) => !other.entries.some((e) => e.cid === out.cid)),
+            );
             other.kind = 'direct';
             other.peer = begun.peer;
             this.all.delete(begun);
-            if (this.open === begun)
-                this.open = other;
+            if (this.open === begun) this.open = other;
             return other;
         }
         begun.conv = conv;
@@ -159,35 +167,43 @@ export class ChatModel {
             conversation.entries = []; // We went without what lies between: the log has it.
             conversation.isComplete = false;
         }
-        if (entry.seq > (conversation.entries.at(-1)?.seq ?? 0))
-            conversation.entries.push(entry);
+        if (entry.seq > (conversation.entries.at(-1)?.seq ?? 0)) conversation.entries.push(entry);
         if (conversation !== this.open && conversation.entries.length > 2 * ENTRIES_IDLE_MAX) {
             conversation.entries.splice(0, conversation.entries.length - ENTRIES_IDLE_MAX);
             conversation.isComplete = false; // But loaded: from entries[0] to the head nothing is missing.
         }
-        if (entry.seq === 1)
-            conversation.isComplete = conversation.isLoaded = true;
+        if (entry.seq === 1) conversation.isComplete = conversation.isLoaded = true;
         this.#applyMeaning(conversation, entry);
-        if (!isNew)
-            return conversation;
+        if (!isNew) return conversation;
         conversation.head = entry.seq;
         conversation.activity = Math.max(conversation.activity, entry.ts);
-        if (entry.seq > conversation.read && this.#isUnread(entry))
-            conversation.unread++;
+        if (entry.seq > conversation.read && this.#isUnread(entry)) conversation.unread++;
         return conversation;
     }
 
     /** @param {Conversation} conversation @param {Entry} entry */
     #applyMeaning(conversation, entry) {
         if (entry.type === 'message') {
-            if (entry.seq > (conversation.last?.seq ?? 0))
-                conversation.last = entry;
+            if (entry.seq > (conversation.last?.seq ?? 0)) conversation.last = entry;
             this.#raise(conversation, entry.from, entry.seq, entry.seq); // Who answers has read.
-            conversation.outgoing = conversation.outgoing.filter((out) => out.cid !== entry.cid || entry.from !== this.me);
-        } else if (entry.type === 'info' && entry.title !== undefined && entry.seq > conversation.head) {
+            conversation.outgoing = conversation.outgoing.filter(
+                (out) => out.cid !== entry.cid || entry.from !== this.me,
+            );
+        } else if (
+            entry.type === 'info' &&
+            entry.title !== undefined &&
+            entry.seq > conversation.head
+        ) {
             conversation.title = entry.title;
-        } else if (entry.type === 'member' && entry.seq > conversation.head && entry.change !== 'role') {
-            conversation.members = Math.max(1, conversation.members + (entry.change === 'joined' ? 1 : -1));
+        } else if (
+            entry.type === 'member' &&
+            entry.seq > conversation.head &&
+            entry.change !== 'role'
+        ) {
+            conversation.members = Math.max(
+                1,
+                conversation.members + (entry.change === 'joined' ? 1 : -1),
+            );
         }
     }
 
@@ -196,8 +212,7 @@ export class ChatModel {
         const oldest = conversation.entries[0]?.seq ?? Infinity;
         const older = page.filter((entry) => entry.seq < oldest);
         conversation.entries.unshift(...older);
-        for (const entry of older)
-            this.#applyMeaning(conversation, entry);
+        for (const entry of older) this.#applyMeaning(conversation, entry);
         conversation.isComplete = !more;
         conversation.isLoaded = true;
     }
@@ -205,12 +220,9 @@ export class ChatModel {
     /** @param {string} conv @param {any} receipt */
     applyReceipt(conv, receipt) {
         const conversation = this.byConv.get(conv);
-        if (conversation === undefined)
-            return;
-        if (receipt.user === undefined)
-            conversation.counts = receipt;
-        else
-            this.#raise(conversation, receipt.user, receipt.delivered ?? 0, receipt.read ?? 0);
+        if (conversation === undefined) return;
+        if (receipt.user === undefined) conversation.counts = receipt;
+        else this.#raise(conversation, receipt.user, receipt.delivered ?? 0, receipt.read ?? 0);
         if (receipt.user === this.me && (receipt.read ?? 0) > conversation.read)
             this.markRead(conversation, receipt.read); // Read in another tab or device of ours.
     }
@@ -225,11 +237,13 @@ export class ChatModel {
 
     /** True where it was not known. @param {Conversation} conversation @param {number} seq */
     markRead(conversation, seq) {
-        if (seq <= conversation.read)
-            return false;
+        if (seq <= conversation.read) return false;
         conversation.read = seq;
-        conversation.unread = seq >= conversation.head ? 0
-            : conversation.entries.filter((entry) => entry.seq > seq && this.#isUnread(entry)).length;
+        conversation.unread =
+            seq >= conversation.head
+                ? 0
+                : conversation.entries.filter((entry) => entry.seq > seq && this.#isUnread(entry))
+                      .length;
         return true;
     }
 
@@ -242,7 +256,8 @@ export class ChatModel {
     /** What a reload found in the outbox. @param {Pending[]} pending */
     adoptPending(pending) {
         for (const { conv, to, cid, body } of pending) {
-            const conversation = conv !== undefined ? this.ensure(conv) : this.startDirect(to ?? '');
+            const conversation =
+                conv !== undefined ? this.ensure(conv) : this.startDirect(to ?? '');
             if (!conversation.outgoing.some((out) => out.cid === cid))
                 this.addOutgoing(conversation, cid, bodyText(body));
         }
@@ -251,31 +266,29 @@ export class ChatModel {
     /** An acknowledged send: an entry from now on, though its event may still be under way.
      * @param {import('./client.js').Sent} sent */
     applySent(sent) {
-        const begun = [...this.all].find((c) => c.outgoing.some((out) => out.cid === sent.cid) && c.conv === null);
-        const conversation = begun !== undefined ? this.#name(begun, sent.conv) : this.byConv.get(sent.conv);
+        const begun = [...this.all].find(
+            (c) => c.outgoing.some((out) => out.cid === sent.cid) && c.conv === null,
+        );
+        const conversation =
+            begun !== undefined ? this.#name(begun, sent.conv) : this.byConv.get(sent.conv);
         const out = conversation?.outgoing.find((item) => item.cid === sent.cid);
-        if (out !== undefined)
-            Object.assign(out, { seq: sent.seq, ts: sent.ts });
+        if (out !== undefined) Object.assign(out, { seq: sent.seq, ts: sent.ts });
         return conversation;
     }
 
     /** @param {string} cid @param {string} why */
     refuse(cid, why) {
         for (const conversation of this.all)
-            for (const out of conversation.outgoing)
-                if (out.cid === cid)
-                    out.refused = why;
+            for (const out of conversation.outgoing) if (out.cid === cid) out.refused = why;
     }
 
     /** @param {string} conv */
     forget(conv) {
         const conversation = this.byConv.get(conv);
-        if (conversation === undefined)
-            return;
+        if (conversation === undefined) return;
         this.byConv.delete(conv);
         this.all.delete(conversation);
-        if (this.open === conversation)
-            this.open = null;
+        if (this.open === conversation) this.open = null;
     }
 
     /** A gap that is not paged here: what we have is no longer up to the head. @param {string} conv */
@@ -289,16 +302,20 @@ export class ChatModel {
      * @param {Conversation} conversation @param {number} seq @returns {Status} */
     statusOf(conversation, seq) {
         const others = conversation.kind === 'direct' ? 1 : Math.max(1, conversation.members - 1);
-        const counts = conversation.counts !== null && conversation.counts.seq >= seq ? conversation.counts : null;
+        const counts =
+            conversation.counts !== null && conversation.counts.seq >= seq
+                ? conversation.counts
+                : null;
         let delivered = 0;
         let read = 0;
         for (const [user, cursor] of conversation.cursors) {
             delivered += Number(user !== this.me && cursor.delivered >= seq);
             read += Number(user !== this.me && cursor.read >= seq);
         }
-        if (Math.max(read, (counts?.read_count ?? 1) - 1) >= others)
-            return 'read';
-        return Math.max(delivered, (counts?.delivered_count ?? 1) - 1) >= others ? 'delivered' : 'sent';
+        if (Math.max(read, (counts?.read_count ?? 1) - 1) >= others) return 'read';
+        return Math.max(delivered, (counts?.delivered_count ?? 1) - 1) >= others
+            ? 'delivered'
+            : 'sent';
     }
 
     get unread() {
@@ -307,15 +324,19 @@ export class ChatModel {
 
     /** Cursors of others, to be kept over a reload: receipts come live only. */
     saveCursors() {
-        return [...this.byConv.values()].filter((c) => c.cursors.size > 0).slice(0, 200)
-            .map((c) => [c.conv, [...c.cursors].map(([user, { delivered, read }]) => [user, delivered, read])]);
+        return [...this.byConv.values()]
+            .filter((c) => c.cursors.size > 0)
+            .slice(0, 200)
+            .map((c) => [
+                c.conv,
+                [...c.cursors].map(([user, { delivered, read }]) => [user, delivered, read]),
+            ]);
     }
 
     /** @param {any} saved */
     restoreCursors(saved) {
         for (const [conv, cursors] of Array.isArray(saved) ? saved : [])
             for (const [user, delivered, read] of cursors)
-                if (this.byConv.has(conv))
-                    this.#raise(this.ensure(conv), user, delivered, read);
+                if (this.byConv.has(conv)) this.#raise(this.ensure(conv), user, delivered, read);
     }
 }

@@ -45,10 +45,13 @@ export function icon(name) {
 /** Initials on a colour that is the name's own. @param {string} name @param {string} [size] */
 export function avatar(name, size = '') {
     let hash = 0;
-    for (const char of name)
-        hash = (hash * 31 + /** @type {number} */ (char.codePointAt(0))) >>> 0;
+    for (const char of name) hash = (hash * 31 + /** @type {number} */ (char.codePointAt(0))) >>> 0;
     const words = name.split(/[\s._-]+/u).filter((word) => word !== '');
-    const initials = words.slice(0, 2).map((word) => [...word][0]).join('').toUpperCase();
+    const initials = words
+        .slice(0, 2)
+        .map((word) => [...word][0])
+        .join('')
+        .toUpperCase();
     const node = element('span', `avatar avatar-${hash % AVATAR_COLOURS} ${size}`, initials || '?');
     node.setAttribute('aria-hidden', 'true');
     return node;
@@ -58,28 +61,32 @@ export function avatar(name, size = '') {
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
 const SHORT_DAY = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
-const LONG_DAY = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const LONG_DAY = new Intl.DateTimeFormat(undefined, {
+    weekday: 'long',
+    day: 'numeric',
+    month: 'long',
+    year: 'numeric',
+});
 
 /** Whole days from ts to today. @param {number} ts */
 function daysAgo(ts) {
-    return Math.round((new Date().setHours(0, 0, 0, 0) - new Date(ts).setHours(0, 0, 0, 0)) / DAY_MS);
+    return Math.round(
+        (new Date().setHours(0, 0, 0, 0) - new Date(ts).setHours(0, 0, 0, 0)) / DAY_MS,
+    );
 }
 
 /** @param {number} ts */
 function dayName(ts) {
     const days = daysAgo(ts);
-    if (days === 0)
-        return 'Today';
+    if (days === 0) return 'Today';
     return days === 1 ? 'Yesterday' : LONG_DAY.format(ts);
 }
 
 /** @param {number} ts */
 function listTime(ts) {
     const days = daysAgo(ts);
-    if (days === 0)
-        return CLOCK.format(ts);
-    if (days === 1)
-        return 'Yesterday';
+    if (days === 0) return CLOCK.format(ts);
+    if (days === 1) return 'Yesterday';
     return days < 7 ? WEEKDAY.format(ts) : SHORT_DAY.format(ts);
 }
 
@@ -98,29 +105,28 @@ export function eventText(entry) {
     const { from, user = '' } = entry;
     if (entry.type === 'info')
         return entry.title !== undefined ? `${from} named the group “${entry.title}”` : null;
-    if (entry.type !== 'member')
-        return null;
+    if (entry.type !== 'member') return null;
     switch (entry.change) {
-    case 'joined':
-        return from === user ? `${user} joined` : `${from} added ${user}`;
-    case 'role':
-        return `${from} made ${user} ${entry.role === 'member' ? 'a member' : `an ${entry.role}`}`;
-    default:
-        return from === user ? `${user} left` : `${from} removed ${user}`;
+        case 'joined':
+            return from === user ? `${user} joined` : `${from} added ${user}`;
+        case 'role':
+            return `${from} made ${user} ${entry.role === 'member' ? 'a member' : `an ${entry.role}`}`;
+        default:
+            return from === user ? `${user} left` : `${from} removed ${user}`;
     }
 }
 
 /** @param {Conversation} conversation @param {string} me */
 function preview(conversation, me) {
     const out = conversation.outgoing.at(-1);
-    if (out !== undefined)
-        return `You: ${out.text}`;
+    if (out !== undefined) return `You: ${out.text}`;
     const { last } = conversation;
     if (last === undefined)
-        return conversation.kind === 'group' ? `${conversation.members} members` : 'No messages yet';
+        return conversation.kind === 'group'
+            ? `${conversation.members} members`
+            : 'No messages yet';
     const text = bodyText(last.body);
-    if (last.from === me)
-        return `You: ${text}`;
+    if (last.from === me) return `You: ${text}`;
     return conversation.kind === 'group' ? `${last.from}: ${text}` : text;
 }
 
@@ -128,18 +134,26 @@ function preview(conversation, me) {
  * @param {Conversation} conversation @param {string} me @param {boolean} isOpen */
 export function conversationRow(conversation, me, isOpen) {
     const { name, unread } = conversation;
-    const time = element('time', 'row-time', conversation.activity > 0 ? listTime(conversation.activity) : '');
-    const button = element('button', 'row', avatar(name),
-        element('span', 'row-name', name), time,
-        element('span', 'row-text', preview(conversation, me).slice(0, 200)));
+    const time = element(
+        'time',
+        'row-time',
+        conversation.activity > 0 ? listTime(conversation.activity) : '',
+    );
+    const button = element(
+        'button',
+        'row',
+        avatar(name),
+        element('span', 'row-name', name),
+        time,
+        element('span', 'row-text', preview(conversation, me).slice(0, 200)),
+    );
     if (unread > 0) {
         const badge = element('span', 'badge', unread > 99 ? '99+' : String(unread));
         badge.setAttribute('aria-label', `${unread} unread`);
         button.append(badge);
         button.classList.add('has-unread');
     }
-    if (isOpen)
-        button.setAttribute('aria-current', 'true');
+    if (isOpen) button.setAttribute('aria-current', 'true');
     return element('li', '', button);
 }
 
@@ -157,8 +171,14 @@ export function conversationRow(conversation, me, isOpen) {
 
 /** Does `line` continue what `before` began? @param {Line | undefined} before @param {Line} line */
 function continues(before, line) {
-    return before !== undefined && !before.isEvent && !line.isEvent && before.from === line.from &&
-        line.ts - before.ts < GROUPED_MS && daysAgo(before.ts) === daysAgo(line.ts);
+    return (
+        before !== undefined &&
+        !before.isEvent &&
+        !line.isEvent &&
+        before.from === line.from &&
+        line.ts - before.ts < GROUPED_MS &&
+        daysAgo(before.ts) === daysAgo(line.ts)
+    );
 }
 
 /** @param {Line} line @param {Line | undefined} before @param {{me: string, isGroup: boolean}} context */
@@ -168,12 +188,13 @@ function messageNode(line, before, { me, isGroup }) {
     const time = element('time', '', CLOCK.format(line.ts));
     time.dateTime = new Date(line.ts).toISOString();
     const meta = element('span', 'meta', time);
-    if (line.status !== undefined)
-        meta.append(tick(line.status));
+    if (line.status !== undefined) meta.append(tick(line.status));
     const bubble = element('div', 'bubble', element('span', 'text', line.text), meta);
-    if (isGroup && !isMine && !isContinued)
-        bubble.prepend(element('span', 'sender', line.from));
-    const node = element('li', `message ${isMine ? 'mine' : 'theirs'} ${isContinued ? 'continued' : ''}`);
+    if (isGroup && !isMine && !isContinued) bubble.prepend(element('span', 'sender', line.from));
+    const node = element(
+        'li',
+        `message ${isMine ? 'mine' : 'theirs'} ${isContinued ? 'continued' : ''}`,
+    );
     if (isGroup && !isMine)
         node.append(isContinued ? element('span', 'avatar-space') : avatar(line.from, 'small'));
     node.append(bubble);
@@ -202,16 +223,19 @@ export class MessageList {
         let before;
         for (const line of lines) {
             if (before === undefined || daysAgo(before.ts) !== daysAgo(line.ts))
-                this.#keep(next, `day ${daysAgo(line.ts)}`, '', () => element('li', 'day', element('span', '', dayName(line.ts))));
+                this.#keep(next, `day ${daysAgo(line.ts)}`, '', () =>
+                    element('li', 'day', element('span', '', dayName(line.ts))),
+                );
             const print = `${line.status} ${line.refused} ${continues(before, line)} ${line.ts} ${line.text}`;
             const previous = before;
-            this.#keep(next, line.key, print, () => (line.isEvent
-                ? element('li', 'event', line.text) : messageNode(line, previous, context)));
+            this.#keep(next, line.key, print, () =>
+                line.isEvent
+                    ? element('li', 'event', line.text)
+                    : messageNode(line, previous, context),
+            );
             before = line;
         }
-        for (const [key, { node }] of this.nodes)
-            if (next.get(key)?.node !== node)
-                node.remove();
+        for (const [key, { node }] of this.nodes) if (next.get(key)?.node !== node) node.remove();
         this.nodes = next;
         this.#arrange([...next.values()].map(({ node }) => node));
     }
@@ -220,17 +244,18 @@ export class MessageList {
      * @param {string} print What the node shows: another one means another node. @param {() => HTMLElement} make */
     #keep(next, key, print, make) {
         const known = this.nodes.get(key);
-        next.set(key, known !== undefined && known.print === print ? known : { node: make(), print });
+        next.set(
+            key,
+            known !== undefined && known.print === print ? known : { node: make(), print },
+        );
     }
 
     /** @param {HTMLElement[]} nodes */
     #arrange(nodes) {
         let at = this.list.firstChild;
         for (const node of nodes) {
-            if (node === at)
-                at = at.nextSibling;
-            else
-                this.list.insertBefore(node, at);
+            if (node === at) at = at.nextSibling;
+            else this.list.insertBefore(node, at);
         }
     }
 
@@ -243,10 +268,13 @@ export class MessageList {
 /** A member's line in the dialog. @param {{user: string, role: string}} member @param {boolean} isMe
  * @param {(() => void) | null} onRemove Null where it is not allowed. */
 export function memberRow(member, isMe, onRemove) {
-    const row = element('li', 'member', avatar(member.user, 'small'),
-        element('span', 'member-name', isMe ? `${member.user} (you)` : member.user));
-    if (member.role !== 'member')
-        row.append(element('span', 'role', member.role));
+    const row = element(
+        'li',
+        'member',
+        avatar(member.user, 'small'),
+        element('span', 'member-name', isMe ? `${member.user} (you)` : member.user),
+    );
+    if (member.role !== 'member') row.append(element('span', 'role', member.role));
     if (onRemove !== null) {
         const button = element('button', 'icon-button', icon('close'));
         button.type = 'button';

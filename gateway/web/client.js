@@ -153,9 +153,18 @@ const CLOSE_TOKEN = 4501;
 const CLOSE_LOGGED_OUT = 4503;
 const CLOSE_REPLACED = 4509;
 const CLOSE_CROWDED = 4029;
-const CLOSES_FOR_GOOD = new Set([CLOSE_TOO_LARGE, CLOSE_PROTOCOL, CLOSE_LOGGED_OUT, CLOSE_REPLACED]);
+const CLOSES_FOR_GOOD = new Set([
+    CLOSE_TOO_LARGE,
+    CLOSE_PROTOCOL,
+    CLOSE_LOGGED_OUT,
+    CLOSE_REPLACED,
+]);
 
 const ENTRY_TYPES = new Set(['message', 'edit', 'delete', 'reaction', 'member', 'info']);
+/** What bears these is an entry, also of a type that is younger than this client: it takes its place in the
+ * order. @param {any} frame */
+const isEntry = (frame) =>
+    frame.seq !== undefined && frame.conv !== undefined && frame.from !== undefined;
 /** Errors after which the same request may succeed. */
 const PASSING_ERRORS = new Set(['unavailable', 'rate_limited', 'timeout', 'disconnected']);
 
@@ -249,8 +258,7 @@ class Timeline {
     /** @param {Entry} entry */
     accept(entry) {
         this.last ??= entry.seq - 1;
-        if (entry.seq <= this.last)
-            return;
+        if (entry.seq <= this.last) return;
         if (!this.paging && entry.seq === this.last + 1) {
             this.#deliver(entry);
             return;
@@ -262,17 +270,21 @@ class Timeline {
     /** @param {{from: number, to: number, head?: number, trimmed?: boolean}} frame */
     acceptGap(frame) {
         this.last ??= frame.from - 1;
-        if (frame.to <= this.last)
-            return;
+        if (frame.to <= this.last) return;
         let skipped = frame.trimmed === true;
         this.ports.gap({
-            conv: this.conv, from: frame.from, to: frame.to, head: frame.head, trimmed: frame.trimmed,
-            skip: () => { skipped = true; },
+            conv: this.conv,
+            from: frame.from,
+            to: frame.to,
+            head: frame.head,
+            trimmed: frame.trimmed,
+            skip: () => {
+                skipped = true;
+            },
         });
         if (skipped) {
             this.last = Math.max(this.last, frame.to);
-            if (!this.paging)
-                this.#drain();
+            if (!this.paging) this.#drain();
             return;
         }
         this.wanted = Math.max(this.wanted, frame.to);
@@ -292,36 +304,29 @@ class Timeline {
             return;
         }
         let at = this.held.length;
-        while (at > 0 && this.held[at - 1].seq > entry.seq)
-            at--;
-        if (at === 0 || this.held[at - 1].seq !== entry.seq)
-            this.held.splice(at, 0, entry);
+        while (at > 0 && this.held[at - 1].seq > entry.seq) at--;
+        if (at === 0 || this.held[at - 1].seq !== entry.seq) this.held.splice(at, 0, entry);
     }
 
     /** Deliver what is held and follows without a hole. */
     #drain() {
         let used = 0;
         for (const entry of this.held) {
-            if (entry.seq > (this.last ?? 0) + 1)
-                break;
+            if (entry.seq > (this.last ?? 0) + 1) break;
             used++;
-            if (entry.seq > (this.last ?? 0))
-                this.#deliver(entry);
+            if (entry.seq > (this.last ?? 0)) this.#deliver(entry);
         }
         this.held.splice(0, used);
     }
 
     async #fill() {
-        if (this.paging)
-            return;
+        if (this.paging) return;
         this.paging = true;
         const connection = this.connection;
         while (this.held.length > 0 || this.wanted > (this.last ?? 0)) {
             const page = await this.#fetch();
-            if (connection !== this.connection)
-                return;
-            if (page === 'later')
-                continue;
+            if (connection !== this.connection) return;
+            if (page === 'later') continue;
             this.#deliverPage(page);
             this.#drain();
         }
@@ -331,10 +336,9 @@ class Timeline {
     /** The log's answer is the truth: a seq it leaves out is not ours to see. @param {Entry[]} page */
     #deliverPage(page) {
         const before = this.last ?? 0;
-        for (const entry of page)
-            if (entry.seq > (this.last ?? 0))
-                this.#deliver(entry);
-        if (this.last === before) // Nothing there for us up to what we have or heard of.
+        for (const entry of page) if (entry.seq > (this.last ?? 0)) this.#deliver(entry);
+        if (this.last === before)
+            // Nothing there for us up to what we have or heard of.
             this.last = this.held.length > 0 ? this.held[0].seq - 1 : this.wanted;
     }
 
@@ -343,8 +347,7 @@ class Timeline {
         try {
             return (await this.ports.page(this.conv, this.last ?? 0)).entries;
         } catch (error) {
-            if (!isPassing(error))
-                return []; // Not ours any more: go on with what we were given.
+            if (!isPassing(error)) return []; // Not ours any more: go on with what we were given.
             await sleep(/** @type {ChatmeshError} */ (error).retryAfterMs ?? RETRY_DEFAULT_MS);
             return 'later';
         }
@@ -421,48 +424,42 @@ class Outbox {
 
     /** The connection is gone: nobody knows what became of those on the wire. */
     land() {
-        for (const send of this.all())
-            send.flying = false;
+        for (const send of this.all()) send.flying = false;
         this.flying = 0;
     }
 
     pump() {
-        if (!this.ports.isOnline())
-            return;
+        if (!this.ports.isOnline()) return;
         const now = Date.now();
         for (const lane of new Set(this.lanes.values())) {
-            if (this.flying >= this.flyingMax)
-                return;
-            if (lane.resumeAt > now)
-                this.#pumpLater(lane, lane.resumeAt - now);
-            else
-                this.#pumpLane(lane);
+            if (this.flying >= this.flyingMax) return;
+            if (lane.resumeAt > now) this.#pumpLater(lane, lane.resumeAt - now);
+            else this.#pumpLane(lane);
         }
     }
 
     /** @param {Lane} lane */
     #pumpLane(lane) {
         if (lane.halted) {
-            if (!lane.sends.some((send) => send.flying))
-                this.#fly(lane, lane.sends[0]);
+            if (!lane.sends.some((send) => send.flying)) this.#fly(lane, lane.sends[0]);
             return;
         }
         for (const send of lane.sends) {
-            if (this.flying >= this.flyingMax)
-                return;
-            if (!send.flying)
-                this.#fly(lane, send);
+            if (this.flying >= this.flyingMax) return;
+            if (!send.flying) this.#fly(lane, send);
         }
     }
 
     /** @param {Lane} lane @param {number} ms */
     #pumpLater(lane, ms) {
-        if (this.timers.has(lane))
-            return;
-        this.timers.set(lane, setTimeout(() => {
-            this.timers.delete(lane);
-            this.pump();
-        }, ms));
+        if (this.timers.has(lane)) return;
+        this.timers.set(
+            lane,
+            setTimeout(() => {
+                this.timers.delete(lane);
+                this.pump();
+            }, ms),
+        );
     }
 
     /** @param {Lane} lane @param {Send} send */
@@ -479,8 +476,7 @@ class Outbox {
     #onSent(lane, send, sent) {
         if (send.to !== undefined && !this.lanes.has(`c ${sent.conv}`))
             this.lanes.set(`c ${sent.conv}`, lane); // Now that its id is known, both names mean one order.
-        if (lane.sends[0] === send)
-            lane.halted = false;
+        if (lane.sends[0] === send) lane.halted = false;
         lane.refusals = 0;
         this.#remove(lane, send);
         send.resolve(sent);
@@ -490,17 +486,16 @@ class Outbox {
 
     /** @param {Lane} lane @param {Send} send @param {ChatmeshError} error */
     #onError(lane, send, error) {
-        if (error.code === 'disconnected' || error.code === 'timeout')
-            return; // land() took it back, or will: the connection is being replaced.
+        if (error.code === 'disconnected' || error.code === 'timeout') return; // land() took it back, or will: the connection is being replaced.
         if (isPassing(error)) {
             send.flying = false;
             this.flying--;
             lane.halted = true;
             const wait = error.retryAfterMs ?? RETRY_DEFAULT_MS;
-            lane.resumeAt = Date.now() + Math.min(RETRY_MAX_MS, wait * 2 ** Math.min(lane.refusals++ / 8, 4));
+            lane.resumeAt =
+                Date.now() + Math.min(RETRY_MAX_MS, wait * 2 ** Math.min(lane.refusals++ / 8, 4));
         } else {
-            if (lane.sends[0] === send)
-                lane.halted = false;
+            if (lane.sends[0] === send) lane.halted = false;
             this.#remove(lane, send);
             send.reject(error);
             this.ports.refused(send, error);
@@ -510,21 +505,17 @@ class Outbox {
 
     /** @param {Lane} lane @param {Send} send */
     #remove(lane, send) {
-        if (send.flying)
-            this.flying--;
+        if (send.flying) this.flying--;
         send.flying = false;
         lane.sends.splice(lane.sends.indexOf(send), 1);
         this.count--;
         if (lane.sends.length === 0)
-            for (const [key, other] of this.lanes)
-                if (other === lane)
-                    this.lanes.delete(key);
+            for (const [key, other] of this.lanes) if (other === lane) this.lanes.delete(key);
         this.ports.changed();
     }
 
     stop() {
-        for (const timer of this.timers.values())
-            clearTimeout(timer);
+        for (const timer of this.timers.values()) clearTimeout(timer);
         this.timers.clear();
     }
 }
@@ -560,8 +551,7 @@ class Receipts {
     }
 
     schedule() {
-        if (this.timer !== undefined || this.acks.size + this.reads.size === 0)
-            return;
+        if (this.timer !== undefined || this.acks.size + this.reads.size === 0) return;
         const wait = Math.max(RECEIPT_GATHER_MS, this.flushedAt + RECEIPT_INTERVAL_MS - Date.now());
         this.timer = setTimeout(() => {
             this.timer = undefined;
@@ -571,15 +561,12 @@ class Receipts {
 
     flush() {
         for (const [conv, seq] of this.reads) {
-            if (!this.write({ type: 'read', conv, seq }))
-                return;
+            if (!this.write({ type: 'read', conv, seq })) return;
             this.reads.delete(conv);
-            if ((this.acks.get(conv) ?? 0) <= seq)
-                this.acks.delete(conv); // A read implies the ack.
+            if ((this.acks.get(conv) ?? 0) <= seq) this.acks.delete(conv); // A read implies the ack.
         }
         for (const [conv, seq] of this.acks) {
-            if (!this.write({ type: 'ack', conv, seq }))
-                return;
+            if (!this.write({ type: 'ack', conv, seq })) return;
             this.acks.delete(conv);
         }
         this.flushedAt = Date.now();
@@ -621,14 +608,11 @@ class Requests {
     /** @param {any} frame True where it was a reply. */
     settle(frame) {
         const request = this.waiting.get(frame.id);
-        if (request === undefined)
-            return false;
+        if (request === undefined) return false;
         this.waiting.delete(frame.id);
         clearTimeout(request.timer);
-        if (frame.type === 'error')
-            request.reject(ChatmeshError.of(frame));
-        else
-            request.resolve(frame);
+        if (frame.type === 'error') request.reject(ChatmeshError.of(frame));
+        else request.resolve(frame);
         return true;
     }
 
@@ -690,12 +674,16 @@ export class ChatmeshClient {
     /** @param {Options} options */
     constructor(options) {
         this.#options = {
-            batch: true, persistOutbox: true, autoAck: true, sendsInFlight: 64,
-            requestTimeoutMs: 10000, random: Math.random, ...options,
+            batch: true,
+            persistOutbox: true,
+            autoAck: true,
+            sendsInFlight: 64,
+            requestTimeoutMs: 10000,
+            random: Math.random,
+            ...options,
         };
         this.#urls = options.urls ?? (options.url !== undefined ? [options.url] : []);
-        if (this.#urls.length === 0)
-            throw new TypeError('ChatmeshClient: url or urls is needed');
+        if (this.#urls.length === 0) throw new TypeError('ChatmeshClient: url or urls is needed');
         if (options.token === undefined && options.getToken === undefined)
             throw new TypeError('ChatmeshClient: token or getToken is needed');
         this.#token = options.token;
@@ -725,14 +713,18 @@ export class ChatmeshClient {
 
     /** Where each conversation was left: what `connect` sends as `resume`. */
     get resumePoints() {
-        return Object.fromEntries([...this.#timelines.values()]
-            .filter((timeline) => timeline.last !== null && !timeline.gone)
-            .map((timeline) => [timeline.conv, /** @type {number} */ (timeline.last)]));
+        return Object.fromEntries(
+            [...this.#timelines.values()]
+                .filter((timeline) => timeline.last !== null && !timeline.gone)
+                .map((timeline) => [timeline.conv, /** @type {number} */ (timeline.last)]),
+        );
     }
 
     /** Sends without acknowledgement, oldest first within a conversation. */
     get pending() {
-        return this.#outbox.all().map(({ cid, conv, to, body, reply_to }) => ({ cid, conv, to, body, reply_to }));
+        return this.#outbox
+            .all()
+            .map(({ cid, conv, to, body, reply_to }) => ({ cid, conv, to, body, reply_to }));
     }
 
     /**
@@ -756,10 +748,19 @@ export class ChatmeshClient {
         if (this.#welcome !== null && this.#state === 'online')
             return Promise.resolve(this.#welcome);
         const welcome = new Promise((resolve, reject) => {
-            const offs = [this.on('welcome', (value) => settle(resolve, value)), this.on('state', (change) => {
-                if (change.state === 'closed')
-                    settle(reject, new ChatmeshError('closed', change.reason || `closed with ${change.code}`));
-            })];
+            const offs = [
+                this.on('welcome', (value) => settle(resolve, value)),
+                this.on('state', (change) => {
+                    if (change.state === 'closed')
+                        settle(
+                            reject,
+                            new ChatmeshError(
+                                'closed',
+                                change.reason || `closed with ${change.code}`,
+                            ),
+                        );
+                }),
+            ];
             /** @param {(value: any) => void} how @param {any} value */
             const settle = (how, value) => {
                 offs.forEach((off) => off());
@@ -777,8 +778,7 @@ export class ChatmeshClient {
 
     /** Go offline for good; connect() starts again. Sends that wait stay in the outbox. */
     close() {
-        if (this.#state === 'closed')
-            return;
+        if (this.#state === 'closed') return;
         this.#receipts.flush();
         this.#dropSocket(1000);
         this.#stop({ state: 'closed', code: 1000, reason: 'closed by the application' });
@@ -796,13 +796,20 @@ export class ChatmeshClient {
         const where = typeof target === 'string' ? { conv: target } : { ...target };
         return new Promise((resolve, reject) => {
             /** @type {Send} */
-            const send = { ...where, cid: options.cid ?? newCid(), body, flying: false, resolve, reject };
-            if (options.replyTo !== undefined)
-                send.reply_to = options.replyTo;
+            const send = {
+                ...where,
+                cid: options.cid ?? newCid(),
+                body,
+                flying: false,
+                resolve,
+                reject,
+            };
+            if (options.replyTo !== undefined) send.reply_to = options.replyTo;
             if (this.#isTooLarge({ id: 0, type: 'send', cid: send.cid, ...where, body }))
-                reject(new ChatmeshError('too_large', 'the message is larger than the server takes'));
-            else
-                this.#outbox.push(send);
+                reject(
+                    new ChatmeshError('too_large', 'the message is larger than the server takes'),
+                );
+            else this.#outbox.push(send);
         });
     }
 
@@ -889,8 +896,7 @@ export class ChatmeshClient {
      * @returns {Promise<any>}
      */
     async request(type, fields) {
-        if (this.#state !== 'online')
-            await this.#untilOnline();
+        if (this.#state !== 'online') await this.#untilOnline();
         const { id, reply } = this.#requests.begin(this.#options.requestTimeoutMs);
         this.#write({ type, id, ...fields });
         return reply;
@@ -899,13 +905,13 @@ export class ChatmeshClient {
     /** @returns {Promise<void>} */
     #untilOnline() {
         return new Promise((resolve, reject) => {
-            const timer = setTimeout(() => settle(reject, new ChatmeshError('timeout', 'there is no connection')),
-                this.#options.requestTimeoutMs);
+            const timer = setTimeout(
+                () => settle(reject, new ChatmeshError('timeout', 'there is no connection')),
+                this.#options.requestTimeoutMs,
+            );
             const off = this.on('state', ({ state, reason }) => {
-                if (state === 'online')
-                    settle(resolve, undefined);
-                else if (state === 'closed')
-                    settle(reject, new ChatmeshError('closed', reason));
+                if (state === 'online') settle(resolve, undefined);
+                else if (state === 'closed') settle(reject, new ChatmeshError('closed', reason));
             });
             /** @param {(value?: any) => void} how @param {any} value */
             const settle = (how, value) => {
@@ -929,30 +935,36 @@ export class ChatmeshClient {
                 this.#waitAndDial(this.#backoff.nextMs(), undefined, 'no token could be had');
             return;
         }
-        if (this.#state !== 'connecting' || this.#socket !== null)
-            return; // close() came while the token was on its way.
+        if (this.#state !== 'connecting' || this.#socket !== null) return; // close() came while the token was on its way.
         const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
         const socket = new Socket(this.#urls[this.#urlIndex % this.#urls.length]);
         this.#socket = socket;
-        this.#welcomeTimer = setTimeout(() => this.#lose(1006, 'no welcome came in time'), WELCOME_TIMEOUT_MS);
+        this.#welcomeTimer = setTimeout(
+            () => this.#lose(1006, 'no welcome came in time'),
+            WELCOME_TIMEOUT_MS,
+        );
         socket.onopen = () => this.#socket === socket && this.#sendConnect();
         socket.onmessage = (/** @type {{data: any}} */ message) => {
-            if (this.#socket === socket)
-                this.#onText(message.data);
+            if (this.#socket === socket) this.#onText(message.data);
         };
         socket.onclose = (/** @type {{code: number, reason: string}} */ event) => {
-            if (this.#socket === socket)
-                this.#onClosed(event.code, String(event.reason ?? ''));
+            if (this.#socket === socket) this.#onClosed(event.code, String(event.reason ?? ''));
         };
         socket.onerror = () => {}; // A close event always follows, and says more.
     }
 
     #sendConnect() {
         const resume = this.#resumeThatFits();
-        this.#socket.send(JSON.stringify({
-            type: 'connect', id: 0, token: this.#token, device: this.device, batch: this.#options.batch,
-            ...(resume && { resume, epoch: this.#epoch }),
-        }));
+        this.#socket.send(
+            JSON.stringify({
+                type: 'connect',
+                id: 0,
+                token: this.#token,
+                device: this.device,
+                batch: this.#options.batch,
+                ...(resume && { resume, epoch: this.#epoch }),
+            }),
+        );
     }
 
     /** Thousands of conversations might not fit the frame: the newest go first, and for the others the
@@ -961,11 +973,12 @@ export class ChatmeshClient {
         /** @type {Record<string, number>} */
         const resume = {};
         let bytes = 0;
-        const known = [...this.#timelines.values()].filter((timeline) => timeline.last !== null && !timeline.gone);
+        const known = [...this.#timelines.values()].filter(
+            (timeline) => timeline.last !== null && !timeline.gone,
+        );
         for (const timeline of known.sort((a, b) => b.touched - a.touched)) {
             bytes += timeline.conv.length + 20;
-            if (bytes > RESUME_BYTES_MAX)
-                break;
+            if (bytes > RESUME_BYTES_MAX) break;
             resume[timeline.conv] = /** @type {number} */ (timeline.last);
         }
         return bytes > 0 ? resume : undefined;
@@ -981,32 +994,22 @@ export class ChatmeshClient {
             this.#emit('error', new ChatmeshError('internal', 'the server sent what is not JSON'));
             return;
         }
-        for (const frame of Array.isArray(frames) ? frames : [frames])
-            this.#onFrame(frame);
+        for (const frame of Array.isArray(frames) ? frames : [frames]) this.#onFrame(frame);
     }
 
     /** @param {any} frame */
     #onFrame(frame) {
-        if (frame.type === 'welcome')
-            this.#onWelcome(frame);
-        else if (frame.id !== undefined && this.#requests.settle(frame))
-            return;
-        else if (ENTRY_TYPES.has(frame.type))
-            this.#timeline(frame.conv).accept(frame);
-        else if (frame.type === 'gap')
-            this.#timeline(frame.conv).acceptGap(frame);
-        else if (frame.type === 'reset')
-            this.#onReset();
-        else if (frame.type === 'conversation')
-            this.#onConversation(frame);
-        else if (frame.type === 'server_restart')
-            this.#onServerRestart(frame);
-        else if (frame.type === 'error')
-            this.#emit('error', ChatmeshError.of(frame));
+        if (frame.type === 'welcome') this.#onWelcome(frame);
+        else if (frame.id !== undefined && this.#requests.settle(frame)) return;
+        else if (isEntry(frame)) this.#timeline(frame.conv).accept(frame);
+        else if (frame.type === 'gap') this.#timeline(frame.conv).acceptGap(frame);
+        else if (frame.type === 'reset') this.#onReset();
+        else if (frame.type === 'conversation') this.#onConversation(frame);
+        else if (frame.type === 'server_restart') this.#onServerRestart(frame);
+        else if (frame.type === 'error') this.#emit('error', ChatmeshError.of(frame));
         else if (frame.type === 'receipt' || frame.type === 'resumed')
             this.#emit(frame.type, frame);
-        else if (frame.type !== 'pong')
-            this.#emit('event', frame);
+        else if (frame.type !== 'pong') this.#emit('event', frame);
     }
 
     /** @param {Welcome} welcome */
@@ -1029,16 +1032,13 @@ export class ChatmeshClient {
         clearInterval(this.#heartbeat);
         this.#heartbeat = setInterval(() => {
             const silentMs = Date.now() - this.#heardAt;
-            if (silentMs >= pingMs * 2)
-                this.#lose(1006, 'nothing was heard from the server');
-            else if (silentMs >= pingMs)
-                this.#write({ type: 'ping' });
+            if (silentMs >= pingMs * 2) this.#lose(1006, 'nothing was heard from the server');
+            else if (silentMs >= pingMs) this.#write({ type: 'ping' });
         }, pingMs / 2);
     }
 
     #onReset() {
-        for (const timeline of this.#timelines.values())
-            timeline.restart(); // Ends its paging.
+        for (const timeline of this.#timelines.values()) timeline.restart(); // Ends its paging.
         this.#timelines.clear();
         this.#emit('reset', {});
         this.#saveSoon();
@@ -1062,8 +1062,7 @@ export class ChatmeshClient {
 
     /** Give the socket up from our side. @param {number} code @param {string} reason */
     #lose(code, reason) {
-        if (this.#socket === null)
-            return;
+        if (this.#socket === null) return;
         this.#dropSocket(1000);
         this.#onClosed(code, reason);
     }
@@ -1072,8 +1071,7 @@ export class ChatmeshClient {
     #dropSocket(code) {
         const socket = this.#socket;
         this.#socket = null;
-        if (socket === null)
-            return;
+        if (socket === null) return;
         try {
             socket.close(code);
         } catch {
@@ -1087,8 +1085,7 @@ export class ChatmeshClient {
         const restartIn = this.#restartAt > 0 ? Math.max(0, this.#restartAt - Date.now()) : null;
         this.#socket = null;
         this.#hangUp();
-        if (wasHealthy || restartIn !== null)
-            this.#backoff.reset();
+        if (wasHealthy || restartIn !== null) this.#backoff.reset();
         if (CLOSES_FOR_GOOD.has(code) || (code === CLOSE_TOKEN && !this.#mayAskForToken())) {
             this.#stop({ state: 'closed', code, reason });
             return;
@@ -1101,7 +1098,11 @@ export class ChatmeshClient {
         } else if (restartIn !== null) {
             this.#waitAndDial(restartIn, code, reason);
         } else {
-            this.#waitAndDial(this.#backoff.nextMs(code === CLOSE_CROWDED ? BACKOFF_CROWDED_MS : 0), code, reason);
+            this.#waitAndDial(
+                this.#backoff.nextMs(code === CLOSE_CROWDED ? BACKOFF_CROWDED_MS : 0),
+                code,
+                reason,
+            );
         }
     }
 
@@ -1118,9 +1119,10 @@ export class ChatmeshClient {
         this.#onlineAt = 0;
         this.#restartAt = 0;
         this.#outbox.land();
-        for (const timeline of this.#timelines.values())
-            timeline.restart();
-        this.#requests.failAll(new ChatmeshError('disconnected', 'the connection was lost before the answer'));
+        for (const timeline of this.#timelines.values()) timeline.restart();
+        this.#requests.failAll(
+            new ChatmeshError('disconnected', 'the connection was lost before the answer'),
+        );
     }
 
     /** @param {number} ms @param {number} [code] @param {string} [reason] */
@@ -1142,20 +1144,21 @@ export class ChatmeshClient {
 
     /** The browser knows first when the network goes and comes back. */
     #followNetwork() {
-        if (typeof globalThis.window === 'undefined' || typeof globalThis.addEventListener !== 'function')
+        if (
+            typeof globalThis.window === 'undefined' ||
+            typeof globalThis.addEventListener !== 'function'
+        )
             return;
         globalThis.addEventListener('offline', () => this.#lose(1006, 'the network is gone'));
         globalThis.addEventListener('online', () => {
-            if (this.#state === 'waiting')
-                void this.#dial();
+            if (this.#state === 'waiting') void this.#dial();
         });
         globalThis.addEventListener('pagehide', () => this.#saveNow());
     }
 
     /** @param {object} frame True where it was handed to an open connection. */
     #write(frame) {
-        if (this.#state !== 'online' || this.#socket === null)
-            return false;
+        if (this.#state !== 'online' || this.#socket === null) return false;
         this.#socket.send(JSON.stringify(frame));
         return true;
     }
@@ -1170,7 +1173,9 @@ export class ChatmeshClient {
     /** @param {Send} send @returns {Promise<Sent>} */
     #flySend(send) {
         const { cid, conv, to, body, reply_to } = send;
-        const { id, reply } = this.#requests.begin(SEND_TIMEOUT_MS, () => this.#lose(1006, 'a send was not answered'));
+        const { id, reply } = this.#requests.begin(SEND_TIMEOUT_MS, () =>
+            this.#lose(1006, 'a send was not answered'),
+        );
         this.#write({ type: 'send', id, conv, to, cid, body, reply_to });
         return reply;
     }
@@ -1194,9 +1199,8 @@ export class ChatmeshClient {
 
     /** @param {Entry} entry */
     #deliver(entry) {
-        this.#emit(entry.type, entry);
-        if (this.#options.autoAck)
-            this.#receipts.ack(entry.conv, entry.seq);
+        this.#emit(ENTRY_TYPES.has(entry.type) ? entry.type : 'event', entry);
+        if (this.#options.autoAck) this.#receipts.ack(entry.conv, entry.seq);
         this.#saveSoon();
     }
 
@@ -1235,29 +1239,25 @@ export class ChatmeshClient {
         this.#epoch = saved?.epoch;
         for (const [conv, seq] of Object.entries(saved?.points ?? {}))
             this.#timeline(conv, Number(seq));
-        if (!this.#options.persistOutbox)
-            return;
+        if (!this.#options.persistOutbox) return;
         for (const send of this.#load('outbox') ?? [])
             this.#outbox.push({ ...send, flying: false, resolve: () => {}, reject: () => {} });
     }
 
     #onOutboxChanged() {
         this.#emit('outbox', { count: this.#outbox.count });
-        if (this.#options.storage === undefined || this.#outboxSaveDue)
-            return;
+        if (this.#options.storage === undefined || this.#outboxSaveDue) return;
         this.#outboxSaveDue = true; // A thousand sends in one turn are one write.
         queueMicrotask(() => this.#saveOutbox());
     }
 
     #saveOutbox() {
         this.#outboxSaveDue = false;
-        if (this.#options.persistOutbox)
-            this.#store('outbox', this.pending);
+        if (this.#options.persistOutbox) this.#store('outbox', this.pending);
     }
 
     #saveSoon() {
-        if (this.#options.storage === undefined)
-            return;
+        if (this.#options.storage === undefined) return;
         this.#saveDue = true;
         this.#saveTimer ??= setTimeout(() => this.#saveNow(), SAVE_DELAY_MS);
     }
@@ -1265,8 +1265,7 @@ export class ChatmeshClient {
     #saveNow() {
         clearTimeout(this.#saveTimer);
         this.#saveTimer = undefined;
-        if (!this.#saveDue)
-            return;
+        if (!this.#saveDue) return;
         this.#saveDue = false;
         this.#store('resume', { epoch: this.#epoch, points: this.resumePoints });
     }
@@ -1295,10 +1294,8 @@ export class ChatmeshClient {
             try {
                 listener(value);
             } catch (error) {
-                if (event === 'error')
-                    console.error(error);
-                else
-                    this.#emit('error', /** @type {Error} */ (error));
+                if (event === 'error') console.error(error);
+                else this.#emit('error', /** @type {Error} */ (error));
             }
         }
     }

@@ -40,6 +40,18 @@ static inline void list_remove(struct list *node)
     list_init(node);
 }
 
+/* Append all of `from` to `l`; `from` is empty then. */
+static inline void list_append_all(struct list *l, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->prev = l->prev;
+    l->prev->next = from->next;
+    from->prev->next = l;
+    l->prev = from->prev;
+    list_init(from);
+}
+
 #define LIST_ENTRY(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 /* The first thing of the list, NULL where it is empty. */

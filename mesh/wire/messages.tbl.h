@@ -313,7 +313,7 @@
     M(event_user, EVENT_USER, 43)                                                                  \
     M(gossip, GOSSIP, 50)                                                                          \
     M(node, NODE, 51)                                                                              \
-    M(batch, BATCH, 60)                                                                            \
+    M(batch, LOG_BATCH, 60)                                                                        \
     M(cmd_send, CMD_SEND, 61)                                                                      \
     M(cmd_create, CMD_CREATE, 62)                                                                  \
     M(cmd_member, CMD_MEMBER, 63)                                                                  \

@@ -72,8 +72,13 @@ static bool queue_for(struct router *router, struct owed_pass *pass, struct shar
 static void end_pass(struct router *router, struct owed_pass *pass)
 {
     struct shard *shard = pass->shard;
-    if (pass->failed)
+    shard->pass_not_before_us = 0;
+    if (pass->failed) {
         shard->pass_not_before_us = env_now_us(router->env) + OWED_RETRY_US;
+        uint64_t again_ms = shard->pass_not_before_us / 1000 + 1;
+        if (again_ms < router->next_tick_ms)
+            router->next_tick_ms = again_ms;
+    }
     owed_pass_free(&shard->pass);
     shard_wake(router, shard);
 }
@@ -139,9 +144,14 @@ static void begin_pass(struct router *router, struct shard *shard)
     owed_on_result(router, pass, RC_OK);
 }
 
+bool owed_is_waiting(const struct shard *shard)
+{
+    return shard->pass == NULL && shard->was_ready && machine_owes(shard->machine);
+}
+
 void owed_turn(struct router *router, struct shard *shard)
 {
-    if (shard->pass != NULL || !shard->was_ready || !machine_owes(shard->machine))
+    if (!owed_is_waiting(shard))
         return;
     if (env_now_us(router->env) < shard->pass_not_before_us)
         return;

@@ -320,9 +320,12 @@ static void tick_groups(struct router *router)
             shard_wake(router, shard);
         }
         uint64_t due_ms = raft_group_due_ms(shard->group);
-        if (shard->was_ready && shard->pass == NULL && machine_owes(shard->machine)) {
-            shard_wake(router, shard); /* An outbox pass failed: again. */
-            due_ms = now_ms;
+        if (owed_is_waiting(shard)) { /* An outbox pass failed: again, when its time has come. */
+            uint64_t again_ms = shard->pass_not_before_us / 1000 + 1;
+            if (again_ms <= now_ms)
+                shard_wake(router, shard);
+            else if (again_ms < due_ms)
+                due_ms = again_ms;
         }
         if (due_ms < next_ms)
             next_ms = due_ms;
@@ -338,7 +341,6 @@ static enum rc turn_shard(struct router *router, struct shard *shard)
     if (rc != RC_OK)
         return rc;
     watch_leadership(router, shard);
-    owed_turn(router, shard);
     rc = submit_queued(router, shard);
     if (rc != RC_OK)
         return rc;
@@ -371,8 +373,10 @@ static void turn_shards(struct router *router)
     for (struct shard *shard;
          (shard = LIST_FIRST(&router->work, struct shard, work)) != NULL && !router->is_failed;) {
         list_remove(&shard->work);
-        if (list_is_empty(&shard->touched))
+        if (list_is_empty(&shard->touched)) {
+            owed_turn(router, shard); /* Reads the store, so before anything is applied. */
             list_append(&router->touched, &shard->touched);
+        }
         if (turn_shard(router, shard) != RC_OK)
             router_fail(router);
     }
@@ -400,8 +404,11 @@ void router_turn(struct router *router)
     {
         struct shard *shard = LIST_ENTRY(node, struct shard, touched);
         list_remove(node);
-        if (!router->is_failed)
-            machine_written(shard->machine);
+        if (router->is_failed)
+            continue;
+        machine_written(shard->machine);
+        if (owed_is_waiting(shard) && shard->pass_not_before_us == 0)
+            shard_wake(router, shard); /* What it owes can be read from the next turn on. */
     }
     if (router->is_failed)
         return; /* What was applied may not be stored: nothing of this turn is said. */

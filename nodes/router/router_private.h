@@ -47,6 +47,7 @@ void requests_on_packet(struct router *router, struct slice from, const struct p
 void requests_beat(struct router *router, struct watcher *watcher);
 
 /* owed.c */
+bool owed_is_waiting(const struct shard *shard); /* Something is owed and no pass is under way. */
 void owed_turn(struct router *router, struct shard *shard);
 void owed_on_result(struct router *router, struct owed_pass *pass, enum rc rc);
 void owed_pass_free(struct owed_pass **pass);

@@ -12,8 +12,15 @@ import { chromium } from 'playwright-core';
 import { Cluster } from '../integration/cluster.js';
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'];
+const ARGS = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+];
 const SHOTS = process.env.SCREENSHOTS ?? join(tmpdir(), 'chatmesh-screenshots');
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1200, height: 800 };
@@ -24,7 +31,10 @@ let count = 0;
 
 before(async () => {
     mkdirSync(SHOTS, { recursive: true });
-    [cluster, browser] = await Promise.all([Cluster.start(), chromium.launch({ executablePath: EXECUTABLE, args: ARGS })]);
+    [cluster, browser] = await Promise.all([
+        Cluster.start(),
+        chromium.launch({ executablePath: EXECUTABLE, args: ARGS }),
+    ]);
 });
 after(async () => {
     await browser?.close();
@@ -72,7 +82,8 @@ async function write(page, ...texts) {
 const openRow = (page, name) => page.locator('.row', { hasText: name }).click();
 const bubbles = (page) => page.locator('.bubble .text').allTextContents();
 const shot = (page, name) => page.screenshot({ path: join(SHOTS, `${name}.png`) });
-const waitForText = (page, text) => page.locator('.bubble .text', { hasText: text }).first().waitFor();
+const waitForText = (page, text) =>
+    page.locator('.bubble .text', { hasText: text }).first().waitFor();
 
 /** The tick of the message with this text. */
 const tickOf = (page, text, status) =>
@@ -189,10 +200,15 @@ test('scrolling back loads earlier messages without moving what is in view', asy
     await openRow(b, alice);
     await waitForText(b, 'line 159');
     for (let n = 0; n < 20 && (n === 0 || !(await bubbles(b)).includes('line 0')); n++) {
-        await b.locator('#scroller').evaluate((scroller) => { scroller.scrollTop = 0; });
+        await b.locator('#scroller').evaluate((scroller) => {
+            scroller.scrollTop = 0;
+        });
         await b.waitForTimeout(150);
     }
-    assert.deepEqual(await bubbles(b), Array.from({ length: 160 }, (_, i) => `line ${i}`));
+    assert.deepEqual(
+        await bubbles(b),
+        Array.from({ length: 160 }, (_, i) => `line ${i}`),
+    );
     await b.locator('#to-bottom').click();
     await b.locator('#to-bottom').waitFor({ state: 'hidden' });
     await closeAll(a, b);
@@ -251,7 +267,11 @@ test('a copied tab takes over, and the first offers to take it back', async () =
     const a = await logIn(alice);
     const stored = await a.evaluate(() => ({ ...sessionStorage }));
     const copy = await a.context().newPage();
-    await copy.addInitScript((items) => Object.entries(items).forEach(([key, value]) => sessionStorage.setItem(key, value)), stored);
+    await copy.addInitScript(
+        (items) =>
+            Object.entries(items).forEach(([key, value]) => sessionStorage.setItem(key, value)),
+        stored,
+    );
     await copy.goto(`${cluster.http(1)}/`);
     await a.getByRole('button', { name: 'Use here' }).waitFor();
     await shot(a, 'desk-replaced');
@@ -268,7 +288,11 @@ test('on a phone there is one column with a way back', async () => {
     const a = await logIn(alice, phone);
     const b = await logIn(bob, { gateway: 2 });
     await startChat(b, alice);
-    await write(b, 'Are you on your way?', 'The train leaves at ten past nine, do not be late this time please!');
+    await write(
+        b,
+        'Are you on your way?',
+        'The train leaves at ten past nine, do not be late this time please!',
+    );
     await a.locator('.badge', { hasText: '2' }).waitFor();
     assert.equal(await a.locator('.chat').isVisible(), false);
     await shot(a, 'phone-list');
@@ -295,7 +319,9 @@ test('dark where the system is dark', async () => {
     await write(b, 'Good evening to you too');
     await waitForText(a, 'to you too');
     await tickOf(a, 'Good evening', 'read');
-    const background = await a.evaluate(() => getComputedStyle(document.querySelector('.app')).backgroundColor);
+    const background = await a.evaluate(
+        () => getComputedStyle(document.querySelector('.app')).backgroundColor,
+    );
     assert.ok(Math.max(...background.match(/\d+/g).map(Number)) < 60, background);
     await shot(a, 'desk-dark');
     await closeAll(a, b);

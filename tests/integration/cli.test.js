@@ -31,8 +31,7 @@ for (const command of COMMANDS)
 test('chatmesh --help lists every command', async () => {
     const { code, stdout } = await run(['--help']);
     assert.equal(code, 0);
-    for (const command of COMMANDS)
-        assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
+    for (const command of COMMANDS) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
 });
 
 test('an unknown command and an unknown option are one sentence and exit 2', async () => {
@@ -48,7 +47,10 @@ test('a value out of range, of the wrong kind or missing is told with its option
     assertMistake(await run(['token', '--data', folder]), /user/);
     assertMistake(await run(['router', '--data', join(folder, 'r')]), /id/);
     assertMistake(await run(['gateway', '--id', 'g1']), /join/);
-    assertMistake(await run(['router', '--id', 'much-too-long-a-name', '--data', join(folder, 'r')]), /id/);
+    assertMistake(
+        await run(['router', '--id', 'much-too-long-a-name', '--data', join(folder, 'r')]),
+        /id/,
+    );
 });
 
 test('config check names file, line and key of a mistake', async () => {
@@ -68,7 +70,10 @@ test('config check names file, line and key of a mistake', async () => {
 
 test('config check says ok of a good file', async () => {
     const file = join(folder, 'good.zpl');
-    writeFileSync(file, 'node\n    id = "g1"\nhttp\n    port = "8080"\nlimits\n    connections_per_user = "7"\n');
+    writeFileSync(
+        file,
+        'node\n    id = "g1"\nhttp\n    port = "8080"\nlimits\n    connections_per_user = "7"\n',
+    );
     const { code, stdout } = await run(['config', 'check', file]);
     assert.equal(code, 0);
     assert.match(stdout, /good\.zpl: ok/);
@@ -85,14 +90,20 @@ test('a port in use is told', async () => {
     const server = createServer();
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address();
-    assertMistake(await run(['dev', '--data', join(folder, 'd'), '--gateways', '1', '--port', port]), new RegExp(port));
+    assertMistake(
+        await run(['dev', '--data', join(folder, 'd'), '--gateways', '1', '--port', port]),
+        new RegExp(port),
+    );
     server.close();
 });
 
 test('the same folder is not run twice at once', async () => {
     const cluster = await Cluster.start();
     try {
-        assertMistake(await run(['dev', '--data', cluster.data, '--port', await freePorts(2)]), /running/);
+        assertMistake(
+            await run(['dev', '--data', cluster.data, '--port', await freePorts(2)]),
+            /running/,
+        );
     } finally {
         await cluster.stop();
     }
@@ -108,7 +119,15 @@ test('a router refuses data of another node', async () => {
     const cluster = await Cluster.start();
     await cluster.stop({ keep: true });
     const port = await freePorts(3);
-    const result = await run(['router', '--id', 'r9', '--data', join(cluster.data, 'r1'), '--listen', `tcp://127.0.0.1:${port}`]);
+    const result = await run([
+        'router',
+        '--id',
+        'r9',
+        '--data',
+        join(cluster.data, 'r1'),
+        '--listen',
+        `tcp://127.0.0.1:${port}`,
+    ]);
     rmSync(cluster.data, { recursive: true, force: true });
     assertMistake(result, /r1|another/);
 });
@@ -118,7 +137,10 @@ test('a folder that is not ours is refused, not overwritten', async () => {
     mkdirSync(data);
     writeFileSync(join(data, 'photo.jpg'), 'x');
     const port = await freePorts(3);
-    assertMistake(await run(['router', '--id', 'r1', '--data', data, '--listen', `tcp://127.0.0.1:${port}`]), /holiday/);
+    assertMistake(
+        await run(['router', '--id', 'r1', '--data', data, '--listen', `tcp://127.0.0.1:${port}`]),
+        /holiday/,
+    );
 });
 
 test('token makes a token for the dev cluster, status tells of it', async () => {
@@ -130,8 +152,7 @@ test('token makes a token for the dev cluster, status tells of it', async () => 
         const status = await run(['status', '--json', '--data', cluster.data]);
         assert.equal(status.code, 0, status.stderr);
         const text = JSON.stringify(JSON.parse(status.stdout));
-        for (const node of ['r1', 'g1', 'g2'])
-            assert.match(text, new RegExp(`"${node}"`));
+        for (const node of ['r1', 'g1', 'g2']) assert.match(text, new RegExp(`"${node}"`));
         const plain = await run(['status', '--data', cluster.data]);
         assert.equal(plain.code, 0);
         assert.match(plain.stdout, /r1/);
@@ -142,7 +163,13 @@ test('token makes a token for the dev cluster, status tells of it', async () => 
 
 test('status of a cluster that is not there fails with one sentence', async () => {
     const port = await freePorts(1);
-    const { code, stderr } = await run(['status', '--join', `tcp://127.0.0.1:${port}`, '--timeout-ms', '500']);
+    const { code, stderr } = await run([
+        'status',
+        '--join',
+        `tcp://127.0.0.1:${port}`,
+        '--timeout-ms',
+        '500',
+    ]);
     assert.equal(code, 1);
     assert.equal(stderr.trim().split('\n').length, 1, stderr);
 });

@@ -37,8 +37,7 @@ class FakeSocket {
     }
 
     say(...frames) {
-        for (const frame of frames)
-            this.onmessage({ data: JSON.stringify(frame) });
+        for (const frame of frames) this.onmessage({ data: JSON.stringify(frame) });
     }
 
     drop(code, reason = '') {
@@ -52,16 +51,35 @@ class FakeSocket {
 }
 
 const WELCOME = {
-    type: 'welcome', id: 0, session: 's', user: 'alice', device: 'd1', gateway: 'g1', epoch: 'e1',
-    ping_ms: 25000, max_frame: 131072, ts: 1,
+    type: 'welcome',
+    id: 0,
+    session: 's',
+    user: 'alice',
+    device: 'd1',
+    gateway: 'g1',
+    epoch: 'e1',
+    ping_ms: 25000,
+    max_frame: 131072,
+    ts: 1,
 };
-const entry = (seq, conv = 'c1') => ({ type: 'message', conv, seq, ts: seq, from: 'bob', body: seq });
+const entry = (seq, conv = 'c1') => ({
+    type: 'message',
+    conv,
+    seq,
+    ts: seq,
+    from: 'bob',
+    body: seq,
+});
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 /** A storage port in memory. */
 function memoryStorage() {
     const items = new Map();
-    return { getItem: (key) => items.get(key) ?? null, setItem: (key, value) => void items.set(key, value), items };
+    return {
+        getItem: (key) => items.get(key) ?? null,
+        setItem: (key, value) => void items.set(key, value),
+        items,
+    };
 }
 
 let client;
@@ -69,11 +87,18 @@ let states;
 
 function makeClient(options = {}) {
     client = new ChatmeshClient({
-        url: 'ws://test/ws', token: 'T', device: 'd1', WebSocket: FakeSocket, random: () => 0.5, ...options,
+        url: 'ws://test/ws',
+        token: 'T',
+        device: 'd1',
+        WebSocket: FakeSocket,
+        random: () => 0.5,
+        ...options,
     });
     states = [];
     client.on('state', (change) => states.push(change));
-    client.on('error', (error) => { throw error; });
+    client.on('error', (error) => {
+        throw error;
+    });
     return client;
 }
 
@@ -115,7 +140,13 @@ afterEach(() => {
 
 test('the first frame is connect with token, device and batch, and no resume map on a fresh device', async () => {
     const socket = await goOnline();
-    assert.deepEqual(socket.sent[0], { type: 'connect', id: 0, token: 'T', device: 'd1', batch: true });
+    assert.deepEqual(socket.sent[0], {
+        type: 'connect',
+        id: 0,
+        token: 'T',
+        device: 'd1',
+        batch: true,
+    });
     assert.equal(client.user, 'alice');
     assert.equal(client.state, 'online');
 });
@@ -188,9 +219,14 @@ test('the waits double up to 30 s, jittered over the whole of each, and go round
         FakeSocket.newest.drop(1006);
         await pass(states.at(-1).retryInMs);
     }
-    const waits = states.filter((change) => change.state === 'waiting').map((change) => change.retryInMs);
+    const waits = states
+        .filter((change) => change.state === 'waiting')
+        .map((change) => change.retryInMs);
     assert.deepEqual(waits, [1000, 2000, 4000, 8000, 16000, 30000, 30000]);
-    assert.deepEqual(FakeSocket.all.slice(0, 3).map((socket) => socket.url), ['ws://a', 'ws://b', 'ws://a']);
+    assert.deepEqual(
+        FakeSocket.all.slice(0, 3).map((socket) => socket.url),
+        ['ws://a', 'ws://b', 'ws://a'],
+    );
 });
 
 test('a connection that lived ten seconds starts the waits anew, a shorter one does not', async () => {
@@ -279,6 +315,15 @@ test('events in an array are taken one by one', async () => {
     assert.deepEqual(seqs, [1, 2, 3]);
 });
 
+test('an entry of an unknown type takes its place in the order', async () => {
+    const socket = await goOnline();
+    const seqs = seqsOf();
+    const others = [];
+    client.on('event', (frame) => others.push(frame.type));
+    socket.say(entry(1), { ...entry(2), type: 'poll' }, entry(3));
+    assert.deepEqual([seqs, others], [[1, 3], ['poll']]);
+});
+
 test('duplicates are removed, also over a reconnect', async () => {
     const socket = await goOnline();
     const seqs = seqsOf();
@@ -297,7 +342,13 @@ test('a hole is paged before what follows it is delivered', async () => {
     assert.deepEqual(seqs, [1]);
     const [request] = socket.of('history');
     assert.deepEqual([request.conv, request.after], ['c1', 1]);
-    socket.say({ type: 'history', id: request.id, conv: 'c1', entries: [2, 3].map((seq) => entry(seq)), head: 5 });
+    socket.say({
+        type: 'history',
+        id: request.id,
+        conv: 'c1',
+        entries: [2, 3].map((seq) => entry(seq)),
+        head: 5,
+    });
     await turn();
     assert.deepEqual(seqs, [1, 2, 3, 4, 5]);
     socket.say(entry(6));
@@ -309,12 +360,23 @@ test('an announced gap is paged to its end, page by page, while live entries wai
     const seqs = seqsOf();
     const gaps = [];
     client.on('gap', (gap) => gaps.push([gap.from, gap.to]));
-    socket.say(entry(1), { type: 'gap', conv: 'c1', from: 2, to: 1200, head: 1202 }, entry(1201), entry(1202));
+    socket.say(
+        entry(1),
+        { type: 'gap', conv: 'c1', from: 2, to: 1200, head: 1202 },
+        entry(1201),
+        entry(1202),
+    );
     for (let i = 0; i < 3; i++) {
         await turn();
         const request = socket.of('history')[i];
         const page = range(request.after + 1, Math.min(request.after + 500, 1200));
-        socket.say({ type: 'history', id: request.id, conv: 'c1', entries: page.map((seq) => entry(seq)), head: 1202 });
+        socket.say({
+            type: 'history',
+            id: request.id,
+            conv: 'c1',
+            entries: page.map((seq) => entry(seq)),
+            head: 1202,
+        });
     }
     await turn();
     assert.deepEqual(gaps, [[2, 1200]]);
@@ -346,7 +408,13 @@ test('a hole that the log does not show us is passed over', async () => {
     const seqs = seqsOf();
     socket.say(entry(1), entry(9));
     await turn();
-    socket.say({ type: 'history', id: socket.of('history')[0].id, conv: 'c1', entries: [], head: 9 });
+    socket.say({
+        type: 'history',
+        id: socket.of('history')[0].id,
+        conv: 'c1',
+        entries: [],
+        head: 9,
+    });
     await turn();
     assert.deepEqual(seqs, [1, 9]);
 });
@@ -356,12 +424,24 @@ test('paging waits out `unavailable`', async () => {
     const seqs = seqsOf();
     socket.say(entry(1), entry(3));
     await turn();
-    socket.say({ type: 'error', id: socket.of('history')[0].id, code: 'unavailable', message: 'm', retry_after_ms: 700 });
+    socket.say({
+        type: 'error',
+        id: socket.of('history')[0].id,
+        code: 'unavailable',
+        message: 'm',
+        retry_after_ms: 700,
+    });
     await turn();
     await pass(699);
     assert.equal(socket.of('history').length, 1);
     await pass(1);
-    socket.say({ type: 'history', id: socket.of('history')[1].id, conv: 'c1', entries: [entry(2), entry(3)], head: 3 });
+    socket.say({
+        type: 'history',
+        id: socket.of('history')[1].id,
+        conv: 'c1',
+        entries: [entry(2), entry(3)],
+        head: 3,
+    });
     await turn();
     assert.deepEqual(seqs, [1, 2, 3]);
 });
@@ -369,12 +449,21 @@ test('paging waits out `unavailable`', async () => {
 test('what is held beyond a hole is bounded, and the rest comes from the log', async () => {
     const socket = await goOnline();
     const seqs = seqsOf();
-    socket.say(entry(1), range(3, 2502).map((seq) => entry(seq)));
+    socket.say(
+        entry(1),
+        range(3, 2502).map((seq) => entry(seq)),
+    );
     for (let i = 0; i < 2; i++) {
         await turn();
         const request = socket.of('history')[i];
         const page = range(request.after + 1, Math.min(request.after + 500, 2502));
-        socket.say({ type: 'history', id: request.id, conv: 'c1', entries: page.map((seq) => entry(seq)), head: 2502 });
+        socket.say({
+            type: 'history',
+            id: request.id,
+            conv: 'c1',
+            entries: page.map((seq) => entry(seq)),
+            head: 2502,
+        });
     }
     await turn();
     assert.deepEqual(seqs, range(1, 2502));
@@ -397,8 +486,10 @@ test('a send resolves with its seq', async () => {
     const socket = await goOnline();
     const sent = client.send('c1', { text: 'hi' }, { cid: 'x', replyTo: 3 });
     const [frame] = socket.of('send');
-    assert.deepEqual({ ...frame, id: 0 },
-        { type: 'send', id: 0, conv: 'c1', cid: 'x', body: { text: 'hi' }, reply_to: 3 });
+    assert.deepEqual(
+        { ...frame, id: 0 },
+        { type: 'send', id: 0, conv: 'c1', cid: 'x', body: { text: 'hi' }, reply_to: 3 },
+    );
     socket.say({ type: 'sent', id: frame.id, conv: 'c1', cid: 'x', seq: 9, ts: 1 });
     assert.equal((await sent).seq, 9);
 });
@@ -407,10 +498,12 @@ test('sends made while offline go out in order once online', async () => {
     makeClient().connect();
     const counts = [];
     client.on('outbox', ({ count }) => counts.push(count));
-    for (const n of [1, 2, 3])
-        void client.send('c1', n);
+    for (const n of [1, 2, 3]) void client.send('c1', n);
     const socket = await welcomed();
-    assert.deepEqual(socket.of('send').map((frame) => frame.body), [1, 2, 3]);
+    assert.deepEqual(
+        socket.of('send').map((frame) => frame.body),
+        [1, 2, 3],
+    );
     assert.deepEqual(counts, [1, 2, 3]);
 });
 
@@ -422,7 +515,15 @@ test('unanswered sends are repeated with the same cid after a reconnect', async 
     await pass(1000);
     const second = await welcomed();
     assert.equal(second.of('send')[0].cid, cid);
-    second.say({ type: 'sent', id: second.of('send')[0].id, conv: 'dm', cid, seq: 1, ts: 1, dup: true });
+    second.say({
+        type: 'sent',
+        id: second.of('send')[0].id,
+        conv: 'dm',
+        cid,
+        seq: 1,
+        ts: 1,
+        dup: true,
+    });
     assert.equal((await sent).dup, true);
     assert.equal(client.pending.length, 0);
 });
@@ -433,17 +534,25 @@ test('sends to a user and to the conversation that came of it keep one order', a
     void client.send({ to: 'bob' }, 2);
     const [first, second] = socket.of('send');
     socket.say({ type: 'sent', id: first.id, conv: 'dm', cid: first.cid, seq: 1, ts: 1 });
-    socket.say({ type: 'error', id: second.id, code: 'unavailable', message: 'm', retry_after_ms: 100 });
+    socket.say({
+        type: 'error',
+        id: second.id,
+        code: 'unavailable',
+        message: 'm',
+        retry_after_ms: 100,
+    });
     await turn();
     void client.send('dm', 3);
     assert.equal(socket.of('send').length, 2);
-    assert.deepEqual(client.pending.map((send) => send.body), [2, 3]);
+    assert.deepEqual(
+        client.pending.map((send) => send.body),
+        [2, 3],
+    );
 });
 
 test('after `unavailable` the refused send goes alone before those behind it', async () => {
     const socket = await goOnline();
-    for (const n of [1, 2, 3])
-        void client.send('c1', n);
+    for (const n of [1, 2, 3]) void client.send('c1', n);
     const frames = socket.of('send');
     for (const { id } of frames)
         socket.say({ type: 'error', id, code: 'unavailable', message: 'm', retry_after_ms: 400 });
@@ -451,18 +560,36 @@ test('after `unavailable` the refused send goes alone before those behind it', a
     await pass(399);
     assert.equal(socket.of('send').length, 3);
     await pass(200);
-    assert.deepEqual(socket.of('send').slice(3).map((frame) => frame.body), [1]);
+    assert.deepEqual(
+        socket
+            .of('send')
+            .slice(3)
+            .map((frame) => frame.body),
+        [1],
+    );
     const retry = socket.of('send')[3];
     assert.equal(retry.cid, frames[0].cid);
     socket.say({ type: 'sent', id: retry.id, conv: 'c1', cid: retry.cid, seq: 1, ts: 1 });
     await turn();
-    assert.deepEqual(socket.of('send').slice(4).map((frame) => frame.body), [2, 3]);
+    assert.deepEqual(
+        socket
+            .of('send')
+            .slice(4)
+            .map((frame) => frame.body),
+        [2, 3],
+    );
 });
 
 test('a conversation that waits does not hold up another', async () => {
     const socket = await goOnline();
     void client.send('c1', 1);
-    socket.say({ type: 'error', id: socket.of('send')[0].id, code: 'unavailable', message: 'm', retry_after_ms: 5000 });
+    socket.say({
+        type: 'error',
+        id: socket.of('send')[0].id,
+        code: 'unavailable',
+        message: 'm',
+        retry_after_ms: 5000,
+    });
     await turn();
     void client.send('c2', 2);
     assert.equal(socket.of('send').at(-1).conv, 'c2');
@@ -472,15 +599,22 @@ test('a definite refusal rejects the send and lets the next one pass', async () 
     const socket = await goOnline();
     const refused = client.send('c1', 1);
     void client.send('c1', 2);
-    socket.say({ type: 'error', id: socket.of('send')[0].id, code: 'forbidden', message: 'not a member' });
+    socket.say({
+        type: 'error',
+        id: socket.of('send')[0].id,
+        code: 'forbidden',
+        message: 'not a member',
+    });
     await assert.rejects(refused, { code: 'forbidden', message: 'not a member' });
-    assert.deepEqual(client.pending.map((send) => send.body), [2]);
+    assert.deepEqual(
+        client.pending.map((send) => send.body),
+        [2],
+    );
 });
 
 test('at most 64 sends are on the wire at once', async () => {
     const socket = await goOnline();
-    for (let n = 0; n < 100; n++)
-        void client.send('c1', n);
+    for (let n = 0; n < 100; n++) void client.send('c1', n);
     assert.equal(socket.of('send').length, 64);
     const { id, cid } = socket.of('send')[0];
     socket.say({ type: 'sent', id, conv: 'c1', cid, seq: 1, ts: 1 });
@@ -535,9 +669,18 @@ test('a request gets the reply with its id, an error rejects, silence times out'
     const members = client.members('c1');
     const add = client.add('c1', ['bob']);
     const silent = client.ping();
-    const rejects = [assert.rejects(add, { code: 'forbidden' }), assert.rejects(silent, { code: 'timeout' })];
+    const rejects = [
+        assert.rejects(add, { code: 'forbidden' }),
+        assert.rejects(silent, { code: 'timeout' }),
+    ];
     socket.say({ type: 'error', id: socket.of('add')[0].id, code: 'forbidden', message: 'm' });
-    socket.say({ type: 'members', id: socket.of('members')[0].id, conv: 'c1', members: [], total: 0 });
+    socket.say({
+        type: 'members',
+        id: socket.of('members')[0].id,
+        conv: 'c1',
+        members: [],
+        total: 0,
+    });
     assert.equal((await members).total, 0);
     await pass(10000);
     await Promise.all(rejects);
@@ -552,7 +695,12 @@ test('a request on the wire at a disconnect rejects, one made offline waits', as
     const later = client.conversations();
     await pass(1000);
     const second = await welcomed();
-    second.say({ type: 'conversations', id: second.of('conversations')[0].id, conversations: [], more: false });
+    second.say({
+        type: 'conversations',
+        id: second.of('conversations')[0].id,
+        conversations: [],
+        more: false,
+    });
     assert.deepEqual((await later).conversations, []);
 });
 
@@ -568,7 +716,10 @@ test('positions and unsent messages survive a reload through the storage', async
     saved.forEach((value, key) => reloaded.setItem(key, value));
     const second = await goOnline({ storage: reloaded });
     assert.deepEqual(second.sent[0].resume, { c1: 2 });
-    assert.deepEqual(second.of('send').map(({ cid, body }) => [cid, body]), [['u1', 'unsent']]);
+    assert.deepEqual(
+        second.of('send').map(({ cid, body }) => [cid, body]),
+        [['u1', 'unsent']],
+    );
     const { id } = second.of('send')[0];
     second.say({ type: 'sent', id, conv: 'c1', cid: 'u1', seq: 3, ts: 1 });
     await turn();
@@ -584,8 +735,7 @@ test('a damaged storage is as good as an empty one', async () => {
 
 test('a resume map too large for a frame keeps the newest conversations', async () => {
     const socket = await goOnline();
-    for (let n = 0; n < 2000; n++)
-        socket.say(entry(1, `${'x'.repeat(100)}${n}`));
+    for (let n = 0; n < 2000; n++) socket.say(entry(1, `${'x'.repeat(100)}${n}`));
     socket.drop(1006);
     await pass(1000);
     const resume = (await welcomed()).sent[0].resume;
@@ -597,7 +747,9 @@ test('a listener that throws is reported and stops nobody', async () => {
     const socket = await goOnline();
     const errors = [];
     const second = new Set();
-    client.on('message', () => { throw new Error('mine'); });
+    client.on('message', () => {
+        throw new Error('mine');
+    });
     client.on('message', ({ seq }) => second.add(seq));
     const quiet = mock.method(console, 'error', () => {});
     client.on('error', (error) => errors.push(error.message));

@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-export const BINARY = process.env.CHATMESH ?? fileURLToPath(new URL('../../build/chatmesh', import.meta.url));
+export const BINARY =
+    process.env.CHATMESH ?? fileURLToPath(new URL('../../build/chatmesh', import.meta.url));
 
 const READY_MS = 20000;
 const STOP_MS = 15000;
@@ -23,8 +24,7 @@ export async function until(what, isTrue, timeoutMs = 10000) {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
         const value = await isTrue();
-        if (value)
-            return value;
+        if (value) return value;
         assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`);
         await sleep(30);
     }
@@ -44,8 +44,7 @@ export async function freePorts(count) {
     for (;;) {
         const first = 20000 + Math.floor(Math.random() * 12000); // Below the ephemeral range.
         const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(first + i)));
-        if (free.every(Boolean))
-            return first;
+        if (free.every(Boolean)) return first;
     }
 }
 
@@ -59,8 +58,12 @@ export function run(args, options = {}) {
         const child = spawn(BINARY, args, { timeout: 20000, ...options });
         let stdout = '';
         let stderr = '';
-        child.stdout.on('data', (data) => { stdout += data; });
-        child.stderr.on('data', (data) => { stderr += data; });
+        child.stdout.on('data', (data) => {
+            stdout += data;
+        });
+        child.stderr.on('data', (data) => {
+            stderr += data;
+        });
         child.on('error', reject);
         child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
     });
@@ -68,8 +71,13 @@ export function run(args, options = {}) {
 
 export class Cluster {
     /** Start it and wait for its `ready` line. `args` are further options of `chatmesh dev`. */
-    static async start({ gateways = 2, args = ['--no-limits'], data = temporaryFolder(), port } = {}) {
-        const cluster = new Cluster(data, port ?? await freePorts(gateways), gateways);
+    static async start({
+        gateways = 2,
+        args = ['--no-limits'],
+        data = temporaryFolder(),
+        port,
+    } = {}) {
+        const cluster = new Cluster(data, port ?? (await freePorts(gateways)), gateways);
         await cluster.#start(args);
         return cluster;
     }
@@ -82,18 +90,33 @@ export class Cluster {
     }
 
     async #start(args) {
-        this.child = spawn(BINARY, ['dev', '--routers', '1', '--gateways', this.gateways, '--port', this.port,
-            '--data', this.data, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+        this.child = spawn(
+            BINARY,
+            [
+                'dev',
+                '--routers',
+                '1',
+                '--gateways',
+                this.gateways,
+                '--port',
+                this.port,
+                '--data',
+                this.data,
+                ...args,
+            ],
+            { stdio: ['ignore', 'pipe', 'pipe'] },
+        );
         const onExit = () => this.child.kill('SIGKILL');
         process.once('exit', onExit);
         this.ended = new Promise((resolve) => this.child.once('close', resolve));
         this.ended.then(() => process.off('exit', onExit));
-        this.child.stderr.on('data', (data) => { this.output += data; });
+        this.child.stderr.on('data', (data) => {
+            this.output += data;
+        });
         const ready = new Promise((resolve) => {
             createInterface({ input: this.child.stdout }).on('line', (line) => {
                 this.output += `${line}\n`;
-                if (line.startsWith('ready'))
-                    resolve('ready');
+                if (line.startsWith('ready')) resolve('ready');
             });
         });
         const outcome = await Promise.race([ready, this.ended, sleep(READY_MS)]);
@@ -111,8 +134,7 @@ export class Cluster {
         await this.ended;
         clearTimeout(insist);
         clearTimeout(kill);
-        if (!keep)
-            rmSync(this.data, { recursive: true, force: true });
+        if (!keep) rmSync(this.data, { recursive: true, force: true });
     }
 
     /** Base address of gateway i (from 1). */
@@ -148,7 +170,9 @@ export class Cluster {
     /** /health of gateway i as {status, body}; null where nobody answers. */
     async health(i = 1) {
         try {
-            const response = await fetch(`${this.http(i)}/health`, { signal: AbortSignal.timeout(2000) });
+            const response = await fetch(`${this.http(i)}/health`, {
+                signal: AbortSignal.timeout(2000),
+            });
             return { status: response.status, body: await response.json() };
         } catch {
             return null;
@@ -157,7 +181,9 @@ export class Cluster {
 
     async token(user, device) {
         const response = await fetch(`${this.http()}/v1/dev/token`, {
-            method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ user, device }),
+            method: 'POST',
+            headers: { 'Content-Type': 'application/json' },
+            body: JSON.stringify({ user, device }),
         });
         assert.equal(response.status, 200);
         return (await response.json()).token;

@@ -8,8 +8,12 @@ import { Peer } from './peer.js';
 let cluster;
 const CONNECT_MS = 1500;
 
-before(async () => { cluster = await Cluster.start({ args: ['--no-limits', '--connect-ms', CONNECT_MS] }); });
-after(async () => { await cluster?.stop(); });
+before(async () => {
+    cluster = await Cluster.start({ args: ['--no-limits', '--connect-ms', CONNECT_MS] });
+});
+after(async () => {
+    await cluster?.stop();
+});
 
 const now = () => Math.floor(Date.now() / 1000);
 
@@ -27,8 +31,14 @@ const badTokens = () => {
         'is not valid yet': cluster.forge({ sub: 'eve', exp: now() + 600, nbf: now() + 300 }),
         'names no user': cluster.forge({ exp: now() + 60 }),
         'names an unknown key': cluster.forge({ sub: 'eve', exp: now() + 60 }, { kid: 'other' }),
-        'claims another algorithm': cluster.forge({ sub: 'eve', exp: now() + 60 }, { alg: 'EdDSA' }),
-        'brings its own key': cluster.forge({ sub: 'eve', exp: now() + 60 }, { jwk: { kty: 'oct', k: 'AA' } }),
+        'claims another algorithm': cluster.forge(
+            { sub: 'eve', exp: now() + 60 },
+            { alg: 'EdDSA' },
+        ),
+        'brings its own key': cluster.forge(
+            { sub: 'eve', exp: now() + 60 },
+            { jwk: { kty: 'oct', k: 'AA' } },
+        ),
         'says alg none': `${unsigned}.${payload}.`,
         'says alg none with a signature': `${unsigned}.${payload}.${signature}`,
     };
@@ -36,8 +46,16 @@ const badTokens = () => {
 
 test('a bad token in the request is answered 401, without an upgrade', async () => {
     for (const [how, token] of Object.entries(badTokens())) {
-        await assert.rejects(Peer.open(cluster.ws(), { query: { token } }), { status: 401 }, `it ${how}`);
-        await assert.rejects(Peer.open(cluster.ws(), { headers: { Authorization: `Bearer ${token}` } }), { status: 401 }, `it ${how}`);
+        await assert.rejects(
+            Peer.open(cluster.ws(), { query: { token } }),
+            { status: 401 },
+            `it ${how}`,
+        );
+        await assert.rejects(
+            Peer.open(cluster.ws(), { headers: { Authorization: `Bearer ${token}` } }),
+            { status: 401 },
+            `it ${how}`,
+        );
     }
 });
 
@@ -54,12 +72,28 @@ test('a good token is taken from the query, the header and the frame', async () 
     const token = await cluster.token('alice');
     const byQuery = await Peer.open(cluster.ws(), { query: { token, device: 'q' } });
     assert.equal((await byQuery.next('welcome')).user, 'alice');
-    const byHeader = await Peer.open(cluster.ws(), { query: { device: 'h' }, headers: { Authorization: `Bearer ${token}` } });
+    const byHeader = await Peer.open(cluster.ws(), {
+        query: { device: 'h' },
+        headers: { Authorization: `Bearer ${token}` },
+    });
     assert.equal((await byHeader.next('welcome')).device, 'h');
     const byFrame = await Peer.join(cluster, 'alice', { token, device: 'f' });
-    const { id, user, device, gateway, epoch, ping_ms: ping, max_frame: max, session, ts } = byFrame.welcome;
+    const {
+        id,
+        user,
+        device,
+        gateway,
+        epoch,
+        ping_ms: ping,
+        max_frame: max,
+        session,
+        ts,
+    } = byFrame.welcome;
     assert.deepEqual([id, user, device, gateway, max], ['c', 'alice', 'f', 'g1', 131072]);
-    assert.deepEqual([epoch, ping, session, ts].map((value) => typeof value), ['string', 'number', 'string', 'number']);
+    assert.deepEqual(
+        [epoch, ping, session, ts].map((value) => typeof value),
+        ['string', 'number', 'string', 'number'],
+    );
     await Promise.all([byQuery.close(), byHeader.close(), byFrame.close()]);
 });
 
@@ -74,15 +108,26 @@ test('a request before connect is refused and changes nothing', async () => {
     const peer = await Peer.open(cluster.ws());
     peer.send({ type: 'send', id: 1, to: 'bob', cid: 'x', body: 1 });
     const reply = await Promise.race([peer.next('error'), peer.closed]);
-    assert.ok(['unauthorized', 'bad_request'].includes(reply.code) || reply.code === 4501, JSON.stringify(reply));
+    assert.ok(
+        ['unauthorized', 'bad_request'].includes(reply.code) || reply.code === 4501,
+        JSON.stringify(reply),
+    );
     await peer.close();
 });
 
 test('an Origin that is not allowed is answered 403, the site’s own and none at all pass', async () => {
     const query = { token: await cluster.token('alice'), device: 'o' };
-    await assert.rejects(Peer.open(cluster.ws(), { query, headers: { Origin: 'http://evil.example' } }), { status: 403 });
-    await assert.rejects(Peer.open(cluster.ws(), { query, headers: { Origin: `${cluster.http()}.evil.example` } }), { status: 403 });
-    await assert.rejects(Peer.open(cluster.ws(), { query, headers: { Origin: 'null' } }), { status: 403 });
+    await assert.rejects(
+        Peer.open(cluster.ws(), { query, headers: { Origin: 'http://evil.example' } }),
+        { status: 403 },
+    );
+    await assert.rejects(
+        Peer.open(cluster.ws(), { query, headers: { Origin: `${cluster.http()}.evil.example` } }),
+        { status: 403 },
+    );
+    await assert.rejects(Peer.open(cluster.ws(), { query, headers: { Origin: 'null' } }), {
+        status: 403,
+    });
     const own = await Peer.open(cluster.ws(), { query, headers: { Origin: cluster.http() } });
     assert.equal((await own.next('welcome')).user, 'alice');
     await own.close();
@@ -98,13 +143,31 @@ test('a newer connection of the same device closes the older with 4509', async (
 });
 
 const MALFORMED = [
-    '', 'x', '[]', '1', '"text"', '{}', '{"type":1}', '{"type":"no_such_request"}', '{"type":"send"}', '{"type":"send","id":{}}',
-    '{"type":"send","to":"bob","cid":"","body":1}', '{"type":"send","to":"bob","body":1}', '{"type":"send","to":"bob","cid":"x"}',
-    '{"type":"send","conv":"a b","cid":"x","body":1}', '{"type":"send","to":"","cid":"x","body":1}',
+    '',
+    'x',
+    '[]',
+    '1',
+    '"text"',
+    '{}',
+    '{"type":1}',
+    '{"type":"no_such_request"}',
+    '{"type":"send"}',
+    '{"type":"send","id":{}}',
+    '{"type":"send","to":"bob","cid":"","body":1}',
+    '{"type":"send","to":"bob","body":1}',
+    '{"type":"send","to":"bob","cid":"x"}',
+    '{"type":"send","conv":"a b","cid":"x","body":1}',
+    '{"type":"send","to":"","cid":"x","body":1}',
     '{"type":"send","to":"bob","conv":"c","cid":"x","body":1}'.replace('"conv":"c",', '"conv":1,'),
-    `{"type":"send","to":"bob","cid":"${'x'.repeat(65)}","body":1}`, '{"type":"ack","conv":"c"}', '{"type":"ack","conv":"c","seq":-1}',
-    '{"type":"ack","conv":"c","seq":1.5}', '{"type":"history"}', '{"type":"create","kind":"group"}',
-    '{"type":"create","kind":"crowd","members":["a"]}', '{"type":"add","conv":"c","users":"bob"}', '{"type":"add","conv":"c","users":[1]}',
+    `{"type":"send","to":"bob","cid":"${'x'.repeat(65)}","body":1}`,
+    '{"type":"ack","conv":"c"}',
+    '{"type":"ack","conv":"c","seq":-1}',
+    '{"type":"ack","conv":"c","seq":1.5}',
+    '{"type":"history"}',
+    '{"type":"create","kind":"group"}',
+    '{"type":"create","kind":"crowd","members":["a"]}',
+    '{"type":"add","conv":"c","users":"bob"}',
+    '{"type":"add","conv":"c","users":[1]}',
     `{"type":"ping","x":${'['.repeat(100)}${']'.repeat(100)}}`,
 ];
 
@@ -113,7 +176,10 @@ test('malformed frames are answered bad_request and change nothing', async () =>
     for (const text of MALFORMED) {
         peer.send(text);
         const error = await peer.next('error');
-        assert.ok(error.code === 'bad_request' || (text.includes('[[[') && error.code === 'too_large'), `${text}: ${JSON.stringify(error)}`);
+        assert.ok(
+            error.code === 'bad_request' || (text.includes('[[[') && error.code === 'too_large'),
+            `${text}: ${JSON.stringify(error)}`,
+        );
         await peer.must('ping');
     }
     peer.socket.send(Buffer.from('{"type":"ping"}'), { binary: true });
@@ -132,14 +198,11 @@ test('an error bears the id where it could be read', async () => {
 
 test('ten malformed frames in a row close with 4500, a good one between starts the count anew', async () => {
     const peer = await Peer.join(cluster, 'alice');
-    for (let n = 0; n < 9; n++)
-        peer.send('nonsense');
+    for (let n = 0; n < 9; n++) peer.send('nonsense');
     await peer.must('ping');
-    for (let n = 0; n < 9; n++)
-        peer.send('nonsense');
+    for (let n = 0; n < 9; n++) peer.send('nonsense');
     await peer.must('ping');
-    for (let n = 0; n < 10; n++)
-        peer.send('nonsense');
+    for (let n = 0; n < 10; n++) peer.send('nonsense');
     assert.equal((await peer.closed).code, 4500);
 });
 
@@ -171,15 +234,21 @@ test('ping is answered pong with the time', async () => {
 });
 
 const NOT_SERVED = [
-    ['typing', { conv: 'c', on: true }], ['edit', { conv: 'c', seq: 1, body: 1 }], ['delete', { conv: 'c', seq: 1 }],
-    ['react', { conv: 'c', seq: 1, emoji: '👍', on: true }], ['open', { conv: 'c' }], ['close', { conv: 'c' }],
-    ['receipts', { conv: 'c', seq: 1 }], ['presence', { users: ['bob'] }], ['watch', { users: ['bob'] }],
-    ['unwatch', { users: ['bob'] }], ['status', { status: 'away' }],
+    ['typing', { conv: 'c', on: true }],
+    ['edit', { conv: 'c', seq: 1, body: 1 }],
+    ['delete', { conv: 'c', seq: 1 }],
+    ['react', { conv: 'c', seq: 1, emoji: '👍', on: true }],
+    ['open', { conv: 'c' }],
+    ['close', { conv: 'c' }],
+    ['receipts', { conv: 'c', seq: 1 }],
+    ['presence', { users: ['bob'] }],
+    ['watch', { users: ['bob'] }],
+    ['unwatch', { users: ['bob'] }],
+    ['status', { status: 'away' }],
 ];
 
 test('what this version does not serve is answered unsupported', async () => {
     const peer = await Peer.join(cluster, 'alice');
-    for (const [type, fields] of NOT_SERVED)
-        await peer.refused('unsupported', type, fields);
+    for (const [type, fields] of NOT_SERVED) await peer.refused('unsupported', type, fields);
     await peer.close();
 });

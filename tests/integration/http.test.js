@@ -7,8 +7,12 @@ import { Peer } from './peer.js';
 
 let cluster;
 
-before(async () => { cluster = await Cluster.start(); });
-after(async () => { await cluster?.stop(); });
+before(async () => {
+    cluster = await Cluster.start();
+});
+after(async () => {
+    await cluster?.stop();
+});
 
 const get = (path, options) => fetch(cluster.http() + path, options);
 
@@ -31,7 +35,10 @@ test('/metrics is Prometheus text', async () => {
     const lines = (await response.text()).trim().split('\n');
     assert.ok(lines.length > 10);
     for (const line of lines)
-        assert.match(line, /^(# (HELP|TYPE) [a-z_:][a-z0-9_:]* .+|[a-z_:][a-z0-9_:]*(\{[^}]*\})? [0-9.eE+-]+(Inf)?)$/);
+        assert.match(
+            line,
+            /^(# (HELP|TYPE) [a-z_:][a-z0-9_:]* .+|[a-z_:][a-z0-9_:]*(\{[^}]*\})? [0-9.eE+-]+(Inf)?)$/,
+        );
 });
 
 test('/ is the chat page, with a policy that lets nothing in from elsewhere', async () => {
@@ -47,10 +54,11 @@ test('/ is the chat page, with a policy that lets nothing in from elsewhere', as
 
 test('everything the page refers to is there', async () => {
     const html = await (await get('/')).text();
-    const paths = new Set([...html.matchAll(/(?:src|href)="([a-z][^":#]*)"/g)].map((match) => match[1]));
+    const paths = new Set(
+        [...html.matchAll(/(?:src|href)="([a-z][^":#]*)"/g)].map((match) => match[1]),
+    );
     assert.ok(paths.has('chat.js') && paths.has('chat.css'));
-    for (const path of paths)
-        assert.equal((await get(`/${path}`)).status, 200, path);
+    for (const path of paths) assert.equal((await get(`/${path}`)).status, 200, path);
 });
 
 test('/client.js is the client, an ES module that works as it is', async () => {
@@ -69,9 +77,12 @@ test('an ETag saves the second transfer', async () => {
     assert.equal((await get('/client.js', { headers: { 'If-None-Match': etag } })).status, 304);
 });
 
-const post = (body, headers = {}) => get('/v1/dev/token', {
-    method: 'POST', headers: { 'Content-Type': 'application/json', ...headers }, body,
-});
+const post = (body, headers = {}) =>
+    get('/v1/dev/token', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', ...headers },
+        body,
+    });
 
 test('POST /v1/dev/token gives a token that connects', async () => {
     const response = await post('{"user":"zoë"}');
@@ -82,7 +93,15 @@ test('POST /v1/dev/token gives a token that connects', async () => {
 });
 
 test('POST /v1/dev/token refuses what names no user', async () => {
-    for (const body of ['', '{}', '{"user":""}', '{"user":1}', '{"user":"a\\u0000"}', 'x', `{"user":"${'x'.repeat(129)}"}`]) {
+    for (const body of [
+        '',
+        '{}',
+        '{"user":""}',
+        '{"user":1}',
+        '{"user":"a\\u0000"}',
+        'x',
+        `{"user":"${'x'.repeat(129)}"}`,
+    ]) {
         const response = await post(body);
         assert.equal(response.status, 400, body);
         const { error } = await response.json();
@@ -97,7 +116,14 @@ test('POST /v1/dev/token refuses another site’s page', async () => {
 });
 
 test('an unknown path is 404', async () => {
-    for (const path of ['/no-such-page', '/v1/none', '/../etc/passwd', '/client.js/', '/%00', '/.git/config']) {
+    for (const path of [
+        '/no-such-page',
+        '/v1/none',
+        '/../etc/passwd',
+        '/client.js/',
+        '/%00',
+        '/.git/config',
+    ]) {
         const response = await get(path);
         assert.equal(response.status, 404, path);
         assert.equal((await response.json()).error.code, 'not_found');
@@ -105,7 +131,12 @@ test('an unknown path is 404', async () => {
 });
 
 test('a method that is not allowed is 405, and says which is', async () => {
-    for (const [path, method] of [['/health', 'POST'], ['/', 'DELETE'], ['/client.js', 'PUT'], ['/v1/dev/token', 'GET']]) {
+    for (const [path, method] of [
+        ['/health', 'POST'],
+        ['/', 'DELETE'],
+        ['/client.js', 'PUT'],
+        ['/v1/dev/token', 'GET'],
+    ]) {
         const response = await get(path, { method, ...(method !== 'GET' && { body: '' }) });
         assert.equal(response.status, 405, `${method} ${path}`);
         assert.ok(response.headers.get('allow'));
@@ -126,5 +157,8 @@ test('/ws without an upgrade is 426', async () => {
 
 test('a WebSocket on another path is refused', async () => {
     const token = await cluster.token('alice');
-    await assert.rejects(Peer.open(`${cluster.ws()}x`, { query: { token } }), (error) => error.status >= 400 || error.status === undefined);
+    await assert.rejects(
+        Peer.open(`${cluster.ws()}x`, { query: { token } }),
+        (error) => error.status >= 400 || error.status === undefined,
+    );
 });

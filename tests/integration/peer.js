@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import WebSocket from 'ws';
 
 const TIMEOUT_MS = 8000;
+const WINDOW = 500; // A gateway takes 1024 requests of one session at once.
 
 let nextDevice = 1;
 
@@ -14,15 +15,18 @@ export class Peer {
     /** Open a socket. Rejects with {status} where the server answers HTTP instead. */
     static open(url, { query = {}, headers = {} } = {}) {
         const address = new URL(url);
-        for (const [key, value] of Object.entries(query))
-            address.searchParams.set(key, value);
+        for (const [key, value] of Object.entries(query)) address.searchParams.set(key, value);
         return new Promise((resolve, reject) => {
             const peer = new Peer(new WebSocket(address, { headers, perMessageDeflate: false }));
             peer.socket.once('open', () => resolve(peer));
             peer.socket.once('error', (error) => reject(error));
             peer.socket.once('unexpected-response', (request, response) => {
                 request.destroy();
-                reject(Object.assign(new Error(`HTTP ${response.statusCode}`), { status: response.statusCode }));
+                reject(
+                    Object.assign(new Error(`HTTP ${response.statusCode}`), {
+                        status: response.statusCode,
+                    }),
+                );
             });
         });
     }
@@ -33,10 +37,17 @@ export class Peer {
         peer.user = user;
         peer.device = device ?? `device-${nextDevice++}`;
         peer.send({
-            type: 'connect', id: 'c', token: token ?? await cluster.token(user), device: peer.device,
-            resume, epoch, batch,
+            type: 'connect',
+            id: 'c',
+            token: token ?? (await cluster.token(user)),
+            device: peer.device,
+            resume,
+            epoch,
+            batch,
         });
-        peer.welcome = await peer.next((frame) => frame.type === 'welcome' || frame.type === 'error');
+        peer.welcome = await peer.next(
+            (frame) => frame.type === 'welcome' || frame.type === 'error',
+        );
         assert.equal(peer.welcome.type, 'welcome', JSON.stringify(peer.welcome));
         peer.resumed = await peer.next('resumed');
         return peer;
@@ -60,8 +71,7 @@ export class Peer {
         for (const frame of Array.isArray(value) ? value : [value]) {
             this.frames.push(frame);
             const index = this.#waiting.findIndex(({ matches }) => matches(frame));
-            if (index < 0)
-                continue;
+            if (index < 0) continue;
             this.taken.add(frame);
             this.#waiting.splice(index, 1)[0].resolve(frame);
         }
@@ -80,10 +90,20 @@ export class Peer {
             return Promise.resolve(there);
         }
         return new Promise((resolve, reject) => {
-            const waiter = { matches, resolve: (frame) => { clearTimeout(timer); resolve(frame); } };
+            const waiter = {
+                matches,
+                resolve: (frame) => {
+                    clearTimeout(timer);
+                    resolve(frame);
+                },
+            };
             const timer = setTimeout(() => {
                 this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
-                reject(new Error(`${this.user}: no ${what} came; last: ${this.texts.slice(-5).join(' ')}`));
+                reject(
+                    new Error(
+                        `${this.user}: no ${what} came; last: ${this.texts.slice(-5).join(' ')}`,
+                    ),
+                );
             }, timeoutMs);
             this.#waiting.push(waiter);
         });
@@ -120,9 +140,21 @@ export class Peer {
         return sent;
     }
 
+    /** Send bodies from..to, several hundred on the wire at once, and wait until all are acknowledged. */
+    async flood(where, from, to) {
+        for (let n = from; n <= to; n += WINDOW) {
+            const numbers = range(n, Math.min(n + WINDOW - 1, to));
+            await Promise.all(numbers.map((body) => this.say(where, body)));
+        }
+    }
+
     /** The seqs of all entries of a conversation so far, as they came. */
     seqs(conv) {
-        return this.frames.filter((frame) => frame.conv === conv && frame.from !== undefined && frame.seq !== undefined)
+        return this.frames
+            .filter(
+                (frame) =>
+                    frame.conv === conv && frame.from !== undefined && frame.seq !== undefined,
+            )
             .map((frame) => frame.seq);
     }
 
@@ -130,7 +162,11 @@ export class Peer {
     async log(conv) {
         const entries = [];
         for (let more = true; more;) {
-            const page = await this.must('history', { conv, after: entries.at(-1)?.seq ?? 0, limit: 500 });
+            const page = await this.must('history', {
+                conv,
+                after: entries.at(-1)?.seq ?? 0,
+                limit: 500,
+            });
             entries.push(...page.entries);
             more = page.more;
         }
@@ -150,4 +186,5 @@ export class Peer {
     }
 }
 
-export const range = (from, to) => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i);
+export const range = (from, to) =>
+    Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i);

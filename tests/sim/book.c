@@ -4,7 +4,7 @@
 #include "mesh/base/mem.h"
 
 struct book_entry {
-    uint64_t hash; /* 0: nobody saw it yet. */
+    uint64_t hash;          /* 0: nobody saw it yet. */
     struct book_send *send; /* NULL where it is no message. */
 };
 
@@ -16,7 +16,7 @@ struct book_conv {
 };
 
 struct book_send {
-    char *key; /* conv, sender and cid. */
+    char *key;          /* conv, sender and cid. */
     uint64_t acked_seq; /* 0: not acknowledged. */
     uint64_t seen_seq;  /* 0: not seen. */
 };

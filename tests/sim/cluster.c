@@ -171,8 +171,8 @@ static void tell(void *context, uint64_t argument)
     (void)argument;
     struct news *news = context;
     struct sim_node *to = news->to;
-    bool is_current = news->about->incarnation == news->about_incarnation &&
-                      news->about->is_alive == news->up;
+    bool is_current =
+        news->about->incarnation == news->about_incarnation && news->about->is_alive == news->up;
     if (to->is_alive && to->incarnation == news->to_incarnation && is_current) {
         struct msg_node node = {
             .id = slice_string(news->about->id),
@@ -195,8 +195,8 @@ static void spread(struct cluster *c, struct sim_node *to, struct sim_node *abou
                           .to_incarnation = to->incarnation,
                           .about_incarnation = about->incarnation,
                           .up = up};
-    uint64_t delay = up ? world_between(c->world, 1000, 600000)
-                        : world_between(c->world, 2500000, 3000000);
+    uint64_t delay =
+        up ? world_between(c->world, 1000, 600000) : world_between(c->world, 2500000, 3000000);
     world_after(c->world, delay, tell, news, 0);
 }
 

@@ -1,8 +1,9 @@
 /* cluster - real routers and gateways in a simulated world.
  *
- * Packets between two nodes keep their order on each channel, as TCP does; they are lost when an end
- * dies, and published ones are also lost at random while faults are on. A node's turn runs a little
- * after whatever woke it. A router's store forgets what was not synced when the router crashes. */
+ * Packets between two nodes keep their order on each channel, as TCP does; they are lost when an
+ * end dies, and published ones are also lost at random while faults are on. A node's turn runs a
+ * little after whatever woke it. A router's store forgets what was not synced when the router
+ * crashes. */
 #ifndef TESTS_SIM_CLUSTER_H
 #define TESTS_SIM_CLUSTER_H
 
@@ -36,9 +37,9 @@ struct sim_node {
 };
 
 struct cluster_faults {
-    double publish_loss;     /* Probability that a published packet vanishes. */
-    double slow_packet;      /* Probability of an extra delay of up to 100 ms. */
-    uint64_t sync_us_max;    /* A sync takes up to this. */
+    double publish_loss;  /* Probability that a published packet vanishes. */
+    double slow_packet;   /* Probability of an extra delay of up to 100 ms. */
+    uint64_t sync_us_max; /* A sync takes up to this. */
     bool on;
 };
 

@@ -1,11 +1,11 @@
 /* chatmesh-sim - one router, some gateways and their clients through any night, by its number.
  *
- *   chatmesh-sim --seeds 300 [--from 1]     run seeds, print how many a second, end at the first that fails
- *   chatmesh-sim --seed 17 --verbose        replay one
+ *   chatmesh-sim --seeds 300 [--from 1]     run seeds, print how many a second, end at the first
+ * that fails chatmesh-sim --seed 17 --verbose        replay one
  *
  * Each seed draws topology, load and faults. Safety phase: crashes of router and gateways, cut
- * connections, lost publications, slow packets, slow disks, slow readers. Then everything heals and,
- * within 60 virtual seconds, every client must have everything (liveness). */
+ * connections, lost publications, slow packets, slow disks, slow readers. Then everything heals
+ * and, within 60 virtual seconds, every client must have everything (liveness). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +60,9 @@ static void draw(struct run *run)
     run->cluster.faults.sync_us_max = world_chance(world, 0.3) ? 30000 : 500;
     run->cluster.faults.on = true;
     book_init(&run->book, world);
-    run->people = people_new(world, &run->cluster, &run->book, (uint32_t)world_between(world, 2, 6),
-                             (uint32_t)world_between(world, 1, 2),
-                             (uint32_t)world_between(world, 0, 2));
+    run->people =
+        people_new(world, &run->cluster, &run->book, (uint32_t)world_between(world, 2, 6),
+                   (uint32_t)world_between(world, 1, 2), (uint32_t)world_between(world, 0, 2));
     run->cluster.on_gateway_down = people_gateway_down;
     run->cluster.context = run->people;
 }
@@ -150,10 +150,12 @@ int main(int argc, char **argv)
     for (uint64_t seed = from; seed < from + count; seed++)
         run_seed(seed, verbose, &totals);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-    printf("%lu seeds from %lu clean, %.1f a second: %lu sends acknowledged, %lu entries delivered, "
-           "%lu crashes, %lu publications lost (last trace %016lx)\n",
-           count, from, (double)count / seconds, totals.acked, totals.delivered, totals.crashes,
-           totals.losses, totals.trace);
+    double seconds =
+        (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    printf(
+        "%lu seeds from %lu clean, %.1f a second: %lu sends acknowledged, %lu entries delivered, "
+        "%lu crashes, %lu publications lost (last trace %016lx)\n",
+        count, from, (double)count / seconds, totals.acked, totals.delivered, totals.crashes,
+        totals.losses, totals.trace);
     return 0;
 }

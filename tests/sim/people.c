@@ -9,21 +9,22 @@
 #include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
 
-#define SENDS_MAX   400u /* Of one client in a run. */
-#define CONVS_MAX   64u
-#define FLIGHT_MAX  8u   /* Sends on their way at a time. */
+#define SENDS_MAX  400u /* Of one client in a run. */
+#define CONVS_MAX  64u
+#define FLIGHT_MAX 8u /* Sends on their way at a time. */
 
 struct outgoing {
     char cid[24];
     char to[40];   /* The conversation as sent: an id, or "@user" for the direct one. */
     char conv[64]; /* Its id. */
     bool acked;
+    uint64_t seq;   /* Where it was acknowledged. */
     bool in_flight; /* On this connection. */
 };
 
 struct place {
     char conv[64];
-    uint64_t cursor;   /* Everything up to here was seen, or is being paged. */
+    uint64_t cursor;    /* Everything up to here was seen, or is being paged. */
     uint64_t fill_from; /* A gap being paged: fill_from..fill_to; 0: none. */
     uint64_t fill_to;
     bool filling; /* A history request is on its way. */
@@ -112,9 +113,10 @@ static void send_one(struct person *p, struct outgoing *out)
 {
     struct buf *text = buf_new(160);
     bool direct = out->to[0] == '@';
-    buf_append_format(text, "{\"type\":\"send\",\"id\":\"%s\",\"%s\":\"%s\",\"cid\":\"%s\",\"body\":{\"t\":\"%s\"}}",
-                      out->cid, direct ? "to" : "conv", direct ? out->to + 1 : out->to, out->cid,
-                      out->cid);
+    buf_append_format(
+        text,
+        "{\"type\":\"send\",\"id\":\"%s\",\"%s\":\"%s\",\"cid\":\"%s\",\"body\":{\"t\":\"%s\"}}",
+        out->cid, direct ? "to" : "conv", direct ? out->to + 1 : out->to, out->cid, out->cid);
     out->in_flight = true;
     say(p, text);
 }
@@ -133,13 +135,6 @@ static void push_sends(struct person *p)
         if (!out->in_flight)
             send_one(p, out);
     }
-}
-
-static void retry(void *context, uint64_t wire_number)
-{
-    struct person *p = context;
-    if (p->wire != NULL && p->wire->number == wire_number)
-        push_sends(p);
 }
 
 static void new_send(void *context, uint64_t argument)
@@ -242,8 +237,9 @@ static void fill(struct person *p, struct place *place)
         return;
     place->filling = true;
     struct buf *text = buf_new(128);
-    buf_append_format(text, "{\"type\":\"history\",\"id\":\"h\",\"conv\":\"%s\",\"after\":%lu,\"limit\":20}",
-                      place->conv, place->fill_from - 1);
+    buf_append_format(
+        text, "{\"type\":\"history\",\"id\":\"h\",\"conv\":\"%s\",\"after\":%lu,\"limit\":20}",
+        place->conv, place->fill_from - 1);
     say(p, text);
 }
 
@@ -258,7 +254,8 @@ static void on_entry(struct person *p, const struct event *e)
     if (world_chance(p->people->world, 0.2) && p->wire != NULL) {
         struct buf *text = buf_new(96);
         buf_append_format(text, "{\"type\":\"%s\",\"conv\":\"%s\",\"seq\":%lu}",
-                          world_chance(p->people->world, 0.5) ? "ack" : "read", place->conv, e->seq);
+                          world_chance(p->people->world, 0.5) ? "ack" : "read", place->conv,
+                          e->seq);
         say(p, text);
     }
 }
@@ -285,8 +282,8 @@ static void on_history(struct person *p, const struct event *e)
     struct json_value value;
     while (json_next(e->entries, &at, &key, &value)) {
         struct event entry = parse(value);
-        if (place->fill_from == 0)
-            continue;
+        if (place->fill_from == 0 || entry.seq < place->fill_from)
+            continue; /* A page that was asked for twice. */
         if (entry.seq != place->fill_from)
             world_violation(p->people->world, "C4: history of %s after %lu gave %.*s", place->conv,
                             place->fill_from - 1, SLICE_ARGS(value.raw));
@@ -294,6 +291,17 @@ static void on_history(struct person *p, const struct event *e)
         place->fill_from = entry.seq == place->fill_to ? 0 : entry.seq + 1;
     }
     fill(p, place);
+}
+
+/* After `unavailable`: what was refused is asked for again. */
+static void retry(void *context, uint64_t wire_number)
+{
+    struct person *p = context;
+    if (p->wire == NULL || p->wire->number != wire_number)
+        return;
+    push_sends(p);
+    for (uint32_t i = 0; i < p->place_count; i++)
+        fill(p, &p->places[i]);
 }
 
 static struct outgoing *outgoing_of(struct person *p, struct slice cid)
@@ -334,10 +342,11 @@ static void make_groups(struct person *p)
     struct people *people = p->people;
     for (uint32_t g = 1; g <= people->group_count; g++) {
         struct buf *text = buf_new(256);
-        buf_append_format(text,
-                          "{\"type\":\"create\",\"id\":\"create\",\"conv\":\"group%u\",\"kind\":\"group\","
-                          "\"title\":\"Group\",\"members\":[",
-                          g);
+        buf_append_format(
+            text,
+            "{\"type\":\"create\",\"id\":\"create\",\"conv\":\"group%u\",\"kind\":\"group\","
+            "\"title\":\"Group\",\"members\":[",
+            g);
         for (uint32_t u = 2; u <= people->user_count; u++)
             buf_append_format(text, "%s\"u%u\"", u > 2 ? "," : "", u);
         buf_append_string(text, "]}");
@@ -354,6 +363,7 @@ static void on_event(struct person *p, const struct event *e)
         book_acked(p->people->book, e->conv, slice_string(p->user), e->cid, e->seq);
         struct outgoing *out = outgoing_of(p, e->cid);
         out->acked = true;
+        out->seq = e->seq;
         push_sends(p);
     } else if (slice_equals(e->type, "gap")) {
         on_gap(p, e);
@@ -440,9 +450,8 @@ static bool wire_write(struct link *link, const void *data, size_t size)
     bytes->buf = buf_new(size);
     buf_append(bytes->buf, data, size);
     bool slow = wire->person->is_slow && !people->is_quiet;
-    uint64_t at = people->world->now_us +
-                  (slow ? world_between(people->world, 1000, 200000)
-                        : world_between(people->world, 50, 3000));
+    uint64_t at = people->world->now_us + (slow ? world_between(people->world, 1000, 200000)
+                                                : world_between(people->world, 50, 3000));
     if (at < wire->last_down_us)
         at = wire->last_down_us;
     wire->last_down_us = at;
@@ -511,7 +520,8 @@ static void try_connect(void *context, uint64_t argument)
     if (p->wire != NULL)
         return;
     struct sim_node *gateway = cluster_gateway(
-        people->cluster, (uint32_t)world_between(people->world, 0, people->cluster->gateway_count - 1));
+        people->cluster,
+        (uint32_t)world_between(people->world, 0, people->cluster->gateway_count - 1));
     if (!gateway->is_alive) {
         connect_soon(p, 100000, 1000000);
         return;
@@ -649,14 +659,19 @@ static bool is_content(struct person *p, char *why, size_t why_size)
                      out->to);
             return false;
         }
-        place_of(p, slice_string(out->conv));
+        const struct place *place = place_of(p, slice_string(out->conv));
+        if (place->cursor < out->seq) {
+            snprintf(why, why_size, "C11: %s/%s has %s up to %lu, but sent %lu himself", p->user,
+                     p->device, place->conv, place->cursor, out->seq);
+            return false;
+        }
     }
     for (uint32_t i = 0; i < p->place_count; i++) {
         struct place *place = &p->places[i];
         uint64_t head = book_head(p->people->book, slice_string(place->conv));
         if (place->cursor != head || place->fill_from != 0) {
-            snprintf(why, why_size, "C11: %s/%s has %s up to %lu of %lu", p->user, p->device,
-                     place->conv, place->cursor, head);
+            snprintf(why, why_size, "C11: %s/%s has %s up to %lu of %lu, a gap left from %lu",
+                     p->user, p->device, place->conv, place->cursor, head, place->fill_from);
             return false;
         }
     }

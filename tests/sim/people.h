@@ -1,8 +1,8 @@
 /* people - simulated clients: the other end of the links, with the rules of a good client.
  *
- * A client keeps for each conversation the last seq it has, resumes from there, sends again with the
- * same cid what was not acknowledged, fills gaps by history, and complains (C6) about any entry that is
- * not the next one. Some read slowly, some are cut off at any moment. */
+ * A client keeps for each conversation the last seq it has, resumes from there, sends again with
+ * the same cid what was not acknowledged, fills gaps by history, and complains (C6) about any entry
+ * that is not the next one. Some read slowly, some are cut off at any moment. */
 #ifndef TESTS_SIM_PEOPLE_H
 #define TESTS_SIM_PEOPLE_H
 
@@ -23,8 +23,8 @@ void people_cut_one(struct people *people);
 void people_gateway_down(void *context, struct sim_node *gateway);
 /* No new sends from now on, and nobody reads slowly. */
 void people_quiet(struct people *people);
-/* Everyone is online, has all entries of all his conversations, and nothing is unacknowledged; else the
- * reason is written into `why`. */
+/* Everyone is online, has all entries of all his conversations, and nothing is unacknowledged; else
+ * the reason is written into `why`. */
 bool people_are_content(struct people *people, char *why, size_t why_size);
 
 #endif

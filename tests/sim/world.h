@@ -1,8 +1,8 @@
 /* world - the simulated machine room: one clock, one seed, everything that can happen as an event.
  *
- * Every source of chance draws from one generator, and events at the same instant run in the order they
- * were made, so a seed replays a run exactly. Nodes are the real cores (nodes/router, gateway) behind
- * simulated ports: env, bus, store (storage/mem_kv) and client links. */
+ * Every source of chance draws from one generator, and events at the same instant run in the order
+ * they were made, so a seed replays a run exactly. Nodes are the real cores (nodes/router, gateway)
+ * behind simulated ports: env, bus, store (storage/mem_kv) and client links. */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
 

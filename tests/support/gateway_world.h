@@ -104,6 +104,15 @@ void world_send(struct world_link *link, const char *text);
 void world_close(struct world_link **link);               /* The client goes. */
 char *world_token(struct world *world, const char *user); /* To be freed. */
 
+/* ---- gateway_world_model.c, for gateway_world.c ---- */
+
+void world_publish(struct world *world, uint32_t router, const struct record_desc *desc,
+                   const void *message);
+void world_beat(struct world *world, uint32_t router);
+enum rc world_bus_send(struct bus *bus, struct slice node, struct buf *bytes);
+
+/* ---- What a client got ---- */
+
 /* How many frames contain this text. */
 uint32_t world_count(const struct world_link *link, const char *text);
 /* Fails the test unless the client got messages first..last of conv, each once, in order. */

@@ -1,5 +1,5 @@
-/* idle: many connections that say nothing: what each costs the servers in memory, and whether closing
- * them gives it back. */
+/* idle: many connections that say nothing: what each costs the servers in memory, and whether
+ * closing them gives it back. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,7 +44,8 @@ static void open_next(struct idle *idle)
     uint32_t index = idle->opened++;
     struct conn *conn = &idle->conns[index];
     char user[64], query[QUERY_SIZE_MAX];
-    uint32_t source = options->source_count != 0 ? options->source + index % options->source_count : 0;
+    uint32_t source =
+        options->source_count != 0 ? options->source + index % options->source_count : 0;
     *conn = (struct conn){.ops = &ops, .owner = idle, .index = index};
     snprintf(user, sizeof(user), "%s-i%u", options->run, index);
     load_query(options, index, user, query, sizeof(query));

@@ -20,13 +20,13 @@ struct options {
     struct pids pids;
 };
 
-/* A token for `user` by POST /v1/dev/token, over one kept connection. Ends the program where there is
- * none: nothing could be measured. */
+/* A token for `user` by POST /v1/dev/token, over one kept connection. Ends the program where there
+ * is none: nothing could be measured. */
 void token_get(const struct target *target, const char *user, char *token, size_t size);
 
 /* conn_open() for `user` with a fresh token. Ends the program where there is no socket. */
-void load_connect(struct conn *conn, struct loop *loop, const struct options *options,
-                  uint32_t url, const char *user);
+void load_connect(struct conn *conn, struct loop *loop, const struct options *options, uint32_t url,
+                  const char *user);
 /* The same, with a query made by load_query() beforehand. */
 void load_query(const struct options *options, uint32_t url, const char *user, char *query,
                 size_t size);

@@ -99,15 +99,16 @@ bool conn_open(struct conn *conn, struct loop *loop, const struct target *target
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (source != 0) {
         struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
-        /* The port is chosen at connect, when the whole tuple is known, so that every source address
-         * may use all ports. */
+        /* The port is chosen at connect, when the whole tuple is known, so that every source
+         * address may use all ports. */
         setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
         if (bind(conn->fd, (struct sockaddr *)&from, sizeof(from)) != 0) {
             close(conn->fd);
             return false;
         }
     }
-    if (connect(conn->fd, (const struct sockaddr *)&target->address, sizeof(target->address)) != 0 &&
+    if (connect(conn->fd, (const struct sockaddr *)&target->address, sizeof(target->address)) !=
+            0 &&
         errno != EINPROGRESS) {
         close(conn->fd);
         return false;

@@ -1,8 +1,9 @@
 /* loop - many WebSocket clients (RFC 6455) on one epoll, at as little cost as can be.
  *
- * The load client shares its machine with the servers it measures, so every microsecond here is one less
- * for them: one read serves all frames that came, all that is to be said to a server in one turn leaves
- * as one write, and a connection without half a frame holds no memory but its struct. One thread. */
+ * The load client shares its machine with the servers it measures, so every microsecond here is one
+ * less for them: one read serves all frames that came, all that is to be said to a server in one
+ * turn leaves as one write, and a connection without half a frame holds no memory but its struct.
+ * One thread. */
 #ifndef TESTS_BENCH_LOAD_LOOP_H
 #define TESTS_BENCH_LOAD_LOOP_H
 
@@ -78,8 +79,9 @@ void conn_send(struct conn *conn, const char *text, size_t size);
 /* One turn: wait at most `timeout_ms`, read, call, write. */
 void loop_turn(struct loop *loop, int timeout_ms);
 
-/* Where the value of `"name":` begins, by the pattern with quotes and colon; NULL where it is not. The
- * servers' output is known: no such pattern occurs in a value. `hint` remembers where it was last. */
+/* Where the value of `"name":` begins, by the pattern with quotes and colon; NULL where it is not.
+ * The servers' output is known: no such pattern occurs in a value. `hint` remembers where it was
+ * last. */
 const char *json_field(const char *text, size_t size, const char *pattern, uint32_t *hint);
 uint64_t json_number(const char *value);
 bool json_is_type(const char *text, size_t size, const char *type);

@@ -1,8 +1,8 @@
 /* pairs: a sender and a receiver each, through different gateways where there are several.
  *
- * At full speed each sender keeps `inflight` messages unanswered; at a rate, messages are due at fixed
- * times whether answers come or not, and latency counts from the due time, so that a stall is not
- * hidden by the messages that it kept from being sent. */
+ * At full speed each sender keeps `inflight` messages unanswered; at a rate, messages are due at
+ * fixed times whether answers come or not, and latency counts from the due time, so that a stall is
+ * not hidden by the messages that it kept from being sent. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,9 +91,10 @@ static void make_frame(struct pair *pair, const char *to)
     pair->frame = malloc(FRAME_MAX);
     if (pair->frame == NULL)
         abort();
-    int size = snprintf(pair->frame, FRAME_MAX,
-                        "{\"type\":\"send\",\"id\":%0*d,\"to\":\"%s\",\"cid\":\"%s-%0*d\",\"body\":\"",
-                        INDEX_DIGITS, 0, to, options->run, INDEX_DIGITS, 0);
+    int size =
+        snprintf(pair->frame, FRAME_MAX,
+                 "{\"type\":\"send\",\"id\":%0*d,\"to\":\"%s\",\"cid\":\"%s-%0*d\",\"body\":\"",
+                 INDEX_DIGITS, 0, to, options->run, INDEX_DIGITS, 0);
     pair->id_at = (size_t)(strstr(pair->frame, "\"id\":") + 5 - pair->frame);
     pair->cid_at = (size_t)(strstr(pair->frame, "\",\"body\"") - INDEX_DIGITS - pair->frame);
     pair->body_at = (size_t)size;
@@ -121,7 +122,8 @@ static bool can_send(const struct pair *pair, uint64_t now)
 {
     const struct options *options = pair->worker->options;
     return pair->outstanding < options->inflight && pair->sender.state == CONN_OPEN &&
-           pair->paused_until <= now && pair->slots[pair->next % (4 * options->inflight)].index == 0;
+           pair->paused_until <= now &&
+           pair->slots[pair->next % (4 * options->inflight)].index == 0;
 }
 
 static void send_one(struct pair *pair, uint64_t stamp)
@@ -183,7 +185,8 @@ static void on_error(struct pair *pair, const char *text, size_t size)
     if (pair->worker->errors++ == 0)
         snprintf(pair->worker->first_error, sizeof(pair->worker->first_error), "%.*s", (int)size,
                  text);
-    pair->paused_until = pair->worker->loop.now_ns + (retry != NULL ? json_number(retry) : 100) * 1000000;
+    pair->paused_until =
+        pair->worker->loop.now_ns + (retry != NULL ? json_number(retry) : 100) * 1000000;
     on_answer(pair, text, size, false);
 }
 
@@ -273,7 +276,8 @@ static void wait_ready(struct worker *w)
     }
 }
 
-/* Send what is due. Where every pair waits for answers, the rest is late and its latency says so. */
+/* Send what is due. Where every pair waits for answers, the rest is late and its latency says so.
+ */
 static void pace(struct worker *w)
 {
     const struct options *options = w->options;
@@ -388,8 +392,8 @@ static void merge(struct worker *into, const struct worker *from)
 static void report(const struct worker *w)
 {
     const struct options *options = w->options;
-    double self = w->self_after.user_s - w->self_before.user_s + w->self_after.sys_s -
-                  w->self_before.sys_s;
+    double self =
+        w->self_after.user_s - w->self_before.user_s + w->self_after.sys_s - w->self_before.sys_s;
     report_begin(options->is_json, "pairs");
     report_number("pairs", options->pairs);
     report_number("seconds", options->seconds);

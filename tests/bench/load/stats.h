@@ -1,6 +1,7 @@
 /* stats - what is measured: latencies, processes, and the report.
  *
- * Latencies go into a histogram of 32 steps per power of two, so a quantile is at most 3 % too high. */
+ * Latencies go into a histogram of 32 steps per power of two, so a quantile is at most 3 % too
+ * high. */
 #ifndef TESTS_BENCH_LOAD_STATS_H
 #define TESTS_BENCH_LOAD_STATS_H
 
@@ -33,7 +34,7 @@ struct cpu {
 };
 
 bool pids_parse(struct pids *pids, const char *text);
-struct cpu cpu_of(int pid);   /* Zeros where it is gone. */
+struct cpu cpu_of(int pid); /* Zeros where it is gone. */
 struct cpu cpu_self(void);
 uint64_t rss_kib(int pid);
 

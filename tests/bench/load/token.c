@@ -38,8 +38,8 @@ static bool dial(const struct target *target)
     drop();
     kept_target = target;
     kept = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (kept >= 0 && connect(kept, (const struct sockaddr *)&target->address,
-                             sizeof(target->address)) == 0)
+    if (kept >= 0 &&
+        connect(kept, (const struct sockaddr *)&target->address, sizeof(target->address)) == 0)
         return true;
     drop();
     return false;
@@ -113,8 +113,8 @@ void load_query(const struct options *options, uint32_t url, const char *user, c
         load_fail("the token is too long");
 }
 
-void load_connect(struct conn *conn, struct loop *loop, const struct options *options,
-                  uint32_t url, const char *user)
+void load_connect(struct conn *conn, struct loop *loop, const struct options *options, uint32_t url,
+                  const char *user)
 {
     char query[QUERY_SIZE_MAX];
     load_query(options, url, user, query, sizeof(query));

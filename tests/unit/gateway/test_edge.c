@@ -2,6 +2,9 @@
 #include "edge_world.h"
 
 #include <malloc.h>
+#include <sys/resource.h>
+
+#include "mesh/base/metrics.h"
 
 static void make_token(struct buf *out)
 {
@@ -99,12 +102,15 @@ static void fragments_are_put_together(void **state)
     client_end(&client);
 }
 
-/* A pong counts, and so does an empty one: that is how an empty ping is answered. */
-static void pongs_are_signs_of_life(void **state)
+/* libwebsockets tells nothing of an empty pong, so a session's pings must have a payload. */
+static void a_pong_with_a_payload_is_a_sign_of_life(void **state)
 {
     (void)state;
     struct client client;
     struct session *session = client_upgrade(&client, "");
+    client_send_frame(&client, 0x8a, "", 0);
+    world_run(50);
+    assert_int_equal(session->pongs, 0);
     assert_true(session->link->ops->write(session->link, "\x89\x01p", 3));
     WORLD_UNTIL(client_has(&client, "\x89\x01p", 3));
     client_send_frame(&client, 0x8a, "p", 1);
@@ -138,12 +144,14 @@ static void expect_close(const char *bytes, size_t size, unsigned code)
     client_end(&client);
 }
 
-/* In one frame, by its header alone, and summed over fragments. */
+/* In one frame, long before its end, and summed over fragments. */
 static void a_message_beyond_the_limit_closes_1009(void **state)
 {
     (void)state;
-    expect_close("\x81\xff\x00\x00\x00\x00\x00\x02\x00\x01mask", 14 + 0, 1009);
-    expect_close("\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xffmaskx", 15, 1009);
+    char bytes[14 + 1024] = "\x81\xff\x00\x00\x00\x00\x00\x02\x00\x01mask";
+    expect_close(bytes, sizeof(bytes), 1009);
+    memcpy(bytes + 2, "\x7f\xff\xff\xff\xff\xff\xff\xff", 8);
+    expect_close(bytes, sizeof(bytes), 1009);
 
     struct client client;
     struct session *session = client_upgrade(&client, "");
@@ -153,20 +161,10 @@ static void a_message_beyond_the_limit_closes_1009(void **state)
     client_send_frame(&client, 0x00, half, 65536);
     client_send_frame(&client, 0x80, half, 1);
     WORLD_UNTIL(client_has_close(&client, 1009));
-    assert_int_equal(session->closed, 1);
+    WORLD_UNTIL(session->closed == 1);
     assert_int_equal(session->frames, 0);
     mem_free(half);
     client_end(&client);
-}
-
-/* libwebsockets counts down from zero on an unmasked frame that says "16-bit length: 0"; the
- * message would never end, and its size is never believed. */
-static void a_length_that_wraps_round_closes_1009(void **state)
-{
-    (void)state;
-    char bytes[4 + 2048] = "\x81\x7e\x00\x00";
-    memset(bytes + 4, 'x', sizeof(bytes) - 4);
-    expect_close(bytes, sizeof(bytes), 1009);
 }
 
 /* RFC 6455, sections 5.2, 5.4, 5.5 and 8.1. */
@@ -215,7 +213,7 @@ static void a_close_from_the_turn_is_sent(void **state)
     assert_int_equal(session->closed, 0);
     assert_true(session_send(session, "nobody reads this"));
     WORLD_UNTIL(client_has_close(&client, 4503));
-    assert_int_equal(session->closed, 1);
+    WORLD_UNTIL(session->closed == 1);
     assert_false(client_has_text(&client, "nobody"));
     client_end(&client);
 }
@@ -229,7 +227,7 @@ static void a_session_may_be_refused_at_once(void **state)
     client_connect(&client);
     client_send_text(&client, "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
     WORLD_UNTIL(client_has_close(&client, 4029));
-    assert_int_equal(world.sessions[0]->closed, 1);
+    WORLD_UNTIL(world.sessions[0]->closed == 1);
     client_end(&client);
 }
 
@@ -370,6 +368,26 @@ static int setup_four_waiting(void **state)
     return 0;
 }
 
+/* Out of file descriptors: the listener rests, neither spinning nor forgetting who waits. */
+static void without_file_descriptors_clients_wait(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)client.fd + 1;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    client_send_text(&client, "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    int64_t accepted = metric_get(connections_accepted_total);
+    world_run(700); /* Longer than one retry. */
+    assert_int_equal(metric_get(connections_accepted_total), accepted);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    WORLD_UNTIL(world.session_count == 1);
+    client_end(&client);
+}
+
 /* Who is in stays; who comes is refused by the kernel. */
 static void after_stop_nobody_comes_in(void **state)
 {
@@ -415,13 +433,17 @@ static void an_idle_connection_is_small(void **state)
     struct client *clients = mem_zero(COUNT * sizeof(*clients));
     struct client warm;
     client_upgrade(&warm, "");
-    size_t before = mallinfo2().uordblks;
-    for (int i = 0; i < COUNT; i++)
+    size_t before = mallinfo2().uordblks; /* 0 under AddressSanitizer: its heap is another. */
+    for (int i = 0; i < COUNT; i++) {
         client_upgrade(&clients[i], "");
-    size_t ours = COUNT * (sizeof(struct session) + sizeof(struct buf) + 4096 + 64);
-    size_t each = (mallinfo2().uordblks - before - ours) / COUNT;
-    print_message("%zu bytes an idle connection\n", each);
-    assert_true(each < 3072);
+        buf_unref(&clients[i].in);
+    }
+    size_t sessions = COUNT * (sizeof(struct session) + sizeof(struct buf) + 64); /* The test's. */
+    if (before != 0) {
+        size_t each = (mallinfo2().uordblks - before - sessions) / COUNT;
+        print_message("%zu bytes an idle connection\n", each);
+        assert_true(each < 2800);
+    }
     for (int i = 0; i < COUNT; i++)
         client_end(&clients[i]);
     client_end(&warm);
@@ -437,10 +459,9 @@ int main(void)
         TEST(a_frame_right_behind_the_upgrade_arrives),
         TEST(messages_of_all_sizes_arrive_whole),
         TEST(fragments_are_put_together),
-        TEST(pongs_are_signs_of_life),
+        TEST(a_pong_with_a_payload_is_a_sign_of_life),
         TEST(a_binary_message_is_a_bad_one),
         TEST(a_message_beyond_the_limit_closes_1009),
-        TEST(a_length_that_wraps_round_closes_1009),
         TEST(broken_frames_close_1002_or_1007),
         TEST(a_session_closes_with_its_code),
         TEST(a_close_from_the_turn_is_sent),
@@ -453,6 +474,7 @@ int main(void)
                                         setup_three_per_address, world_teardown),
         cmocka_unit_test_setup_teardown(connections_that_never_upgrade_are_limited,
                                         setup_four_waiting, world_teardown),
+        TEST(without_file_descriptors_clients_wait),
         TEST(after_stop_nobody_comes_in),
         TEST(a_port_in_use_is_told),
         TEST(an_idle_connection_is_small),

@@ -201,11 +201,11 @@ static void too_many_accepted_keys_are_refused(void **state)
 
 static struct zap_request request_of(const struct keyfile *key)
 {
-    return (struct zap_request){
-        .frames = {slice_string("1.0"), slice_string("1"), slice_string(ZAP_DOMAIN),
-                   slice_string("127.0.0.1"), slice_string("r1"), slice_string("CURVE"),
-                   slice_of(key->accepted[0], KEYFILE_KEY_SIZE)},
-        .frame_count = 7};
+    return (struct zap_request){.frames = {slice_string("1.0"), slice_string("1"),
+                                           slice_string(ZAP_DOMAIN), slice_string("127.0.0.1"),
+                                           slice_string("r1"), slice_string("CURVE"),
+                                           slice_of(key->accepted[0], KEYFILE_KEY_SIZE)},
+                                .frame_count = 7};
 }
 
 /* RFC 27 request by request: nothing but CURVE in our domain with a key of the list. */

@@ -74,6 +74,12 @@ static void put(struct told *t, struct msg_node node, uint64_t now_us, enum rc e
     assert_int_equal(membership_merge_node(t->m, &node, now_us), expected);
 }
 
+static enum rc merge(struct told *t, struct slice gossip)
+{
+    bool answer;
+    return membership_merge(t->m, gossip, 0, &answer);
+}
+
 /* The rule everything rests on. */
 static void only_a_higher_incarnation_and_counter_is_taken(void **state)
 {
@@ -193,10 +199,11 @@ static void a_foreign_cluster_is_refused(void **state)
     put(t, foreigner, 0, RC_MISMATCH);
     assert_int_equal(membership_count(t->m), 0);
     struct told *other = table_of(foreigner);
-    put(other, gateway("g9"), 0, RC_OK); /* Knows no cluster yet: would be taken from anybody else. */
+    put(other, gateway("g9"), 0,
+        RC_OK); /* Knows no cluster yet: would be taken from anybody else. */
     struct buf *gossip = buf_new(64);
     membership_encode(other->m, gossip);
-    assert_int_equal(membership_merge(t->m, slice_string("r9"), buf_slice(gossip), 0), RC_MISMATCH);
+    assert_int_equal(merge(t, buf_slice(gossip)), RC_MISMATCH);
     assert_int_equal(membership_count(t->m), 0);
     buf_unref(&gossip);
     drop(other);
@@ -234,7 +241,8 @@ static void the_older_of_two_living_namesakes_is_superseded(void **state)
     drop(newer);
 }
 
-/* After the clock went back, echoes of the previous life are newer than we are, but they stand still. */
+/* After the clock went back, echoes of the previous life are newer than we are, but they stand
+ * still. */
 static void echoes_of_the_previous_life_do_not_supersede(void **state)
 {
     (void)state;
@@ -280,22 +288,49 @@ static void records_that_are_not_valid_are_refused(void **state)
     drop(t);
 }
 
-/* Bytes that are no gossip, or gossip in another's name. */
-static void gossip_that_is_garbage_or_of_another_sender_is_refused(void **state)
+/* Bytes that are no gossip, or end too soon. */
+static void gossip_that_is_garbage_or_cut_short_is_refused(void **state)
 {
     (void)state;
     struct told *t = table_of(router("r1", 1, 1));
     struct told *other = table_of(router("r2", 1, 1));
     struct buf *gossip = buf_new(64);
     membership_encode(other->m, gossip);
-    assert_int_equal(membership_merge(t->m, (struct slice){0}, slice_string("garbage"), 0),
-                     RC_CORRUPT);
-    assert_int_equal(membership_merge(t->m, slice_string("r3"), buf_slice(gossip), 0), RC_CORRUPT);
+    assert_int_equal(merge(t, slice_string("garbage")), RC_CORRUPT);
     assert_int_equal(membership_count(t->m), 0);
     gossip->size -= 3;
-    assert_int_equal(membership_merge(t->m, slice_string("r2"), buf_slice(gossip), 0), RC_CORRUPT);
+    assert_int_equal(merge(t, buf_slice(gossip)), RC_CORRUPT);
     buf_unref(&gossip);
     drop(other);
+    drop(t);
+}
+
+static bool wants_answer(struct told *t, struct told *sender)
+{
+    bool answer;
+    struct buf *gossip = buf_new(64);
+    membership_encode(sender->m, gossip);
+    assert_int_equal(membership_merge(t->m, buf_slice(gossip), 0, &answer), RC_OK);
+    buf_unref(&gossip);
+    return answer;
+}
+
+/* Who is known and can be gossiped to is not answered: he hears of everything by himself. */
+static void newcomers_and_those_out_of_reach_want_an_answer(void **state)
+{
+    (void)state;
+    struct told *t = table_of(router("r1", 1, 1));
+    struct told *r2 = table_of(router("r2", 5, 1));
+    struct told *g1 = table_of(gateway("g1"));
+    struct told *r2_older = table_of(router("r2", 4, 9));
+    assert_true(wants_answer(t, r2));
+    assert_false(wants_answer(t, r2));
+    assert_true(wants_answer(t, g1));
+    assert_true(wants_answer(t, g1));
+    assert_true(wants_answer(t, r2_older));
+    drop(r2_older);
+    drop(g1);
+    drop(r2);
     drop(t);
 }
 
@@ -353,7 +388,7 @@ static void targets_are_all_of_few_and_a_draw_of_many(void **state)
     drop(t);
 }
 
-#define CROWD 300u
+#define CROWD 200u
 
 /* A crowd of tables that gossip as discovery does: push to targets, in rounds. */
 static void crowd_round(struct told **crowd, uint64_t now_us, uint32_t dead)
@@ -361,6 +396,7 @@ static void crowd_round(struct told **crowd, uint64_t now_us, uint32_t dead)
     struct buf *gossip = buf_new(65536);
     for (uint32_t i = 0; i < CROWD; i++) {
         const struct msg_node *targets[MEMBERSHIP_TARGETS_MAX];
+        bool answer;
         if (i == dead)
             continue;
         membership_tick(crowd[i]->m, now_us);
@@ -373,15 +409,14 @@ static void crowd_round(struct told **crowd, uint64_t now_us, uint32_t dead)
             snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(targets[k]->id));
             uint32_t to = (uint32_t)strtoul(id + 1, NULL, 10);
             if (to != dead)
-                assert_int_equal(membership_merge(crowd[to]->m, membership_self(crowd[i]->m)->id,
-                                                  buf_slice(gossip), now_us),
+                assert_int_equal(membership_merge(crowd[to]->m, buf_slice(gossip), now_us, &answer),
                                  RC_OK);
         }
     }
     buf_unref(&gossip);
 }
 
-/* 300 routers that know one seed know each other soon; a death is noticed by all; nobody flaps. */
+/* 200 routers that know one seed know each other soon; a death is noticed by all; nobody flaps. */
 static void a_crowd_converges_and_notices_a_death(void **state)
 {
     (void)state;
@@ -474,7 +509,8 @@ int main(void)
         cmocka_unit_test(the_older_of_two_living_namesakes_is_superseded),
         cmocka_unit_test(echoes_of_the_previous_life_do_not_supersede),
         cmocka_unit_test(records_that_are_not_valid_are_refused),
-        cmocka_unit_test(gossip_that_is_garbage_or_of_another_sender_is_refused),
+        cmocka_unit_test(gossip_that_is_garbage_or_cut_short_is_refused),
+        cmocka_unit_test(newcomers_and_those_out_of_reach_want_an_answer),
         cmocka_unit_test(a_full_table_forgets_the_longest_dead_and_else_refuses),
         cmocka_unit_test(targets_are_all_of_few_and_a_draw_of_many),
         cmocka_unit_test(a_crowd_converges_and_notices_a_death),

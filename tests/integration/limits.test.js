@@ -1,0 +1,81 @@
+// limits.test - what one client may ask of a gateway, with the limits as they are by default.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { Cluster, until } from './cluster.js';
+import { Peer, range } from './peer.js';
+
+const CONNECTIONS_PER_USER = 5;
+const RECONNECTS_PER_MINUTE = 10;
+const REQUESTS_IN_FLIGHT = 1024;
+
+let cluster;
+
+before(async () => { cluster = await Cluster.start({ args: [] }); });
+after(async () => { await cluster?.stop(); });
+
+/** Try to connect; resolves with the peer, or with the code it was closed with. */
+async function attempt(user, device) {
+    const peer = await Peer.open(cluster.ws());
+    peer.send({ type: 'connect', id: 'c', token: await cluster.token(user), device });
+    const outcome = await Promise.race([peer.next('resumed'), peer.closed]);
+    return outcome.code ?? peer;
+}
+
+test('a user has five connections to a gateway, and a sixth is closed with 4029', async () => {
+    const peers = [];
+    for (const n of range(1, CONNECTIONS_PER_USER)) peers.push(await attempt('alice', `d${n}`));
+    assert.ok(peers.every((peer) => peer instanceof Peer));
+    assert.equal(await attempt('alice', 'one-too-many'), 4029);
+    await Promise.all(peers.map((peer) => peer.must('ping')));
+    await Promise.all(peers.map((peer) => peer.close()));
+});
+
+test('who reconnects more than ten times a minute is closed with 4029', async () => {
+    for (let n = 0; n < RECONNECTS_PER_MINUTE; n++) {
+        const peer = await attempt('bob', 'd');
+        assert.ok(peer instanceof Peer, `attempt ${n}: ${peer}`);
+        await peer.close();
+    }
+    const codes = [];
+    for (let n = 0; n < 2; n++) codes.push(await attempt('bob', 'd'));
+    assert.ok(codes.includes(4029));
+});
+
+test('too many frames a second are refused with rate_limited, and the connection stays', async () => {
+    const peer = await attempt('carol', 'd');
+    for (let n = 0; n < 3000; n++) peer.send({ type: 'ping', id: n });
+    await until('all are answered', () => peer.frames.filter(({ id }) => id >= 0).length >= 3000);
+    const refused = peer.frames.filter(({ type }) => type === 'error');
+    assert.ok(refused.length > 0);
+    for (const error of refused) {
+        assert.equal(error.code, 'rate_limited');
+        assert.ok(error.retry_after_ms > 0 && error.retry_after_ms <= 1000);
+    }
+    await until('it is served again', async () => (await peer.ask('ping')).type === 'pong');
+    await peer.close();
+});
+
+test('what a session asks beyond 1,024 unanswered requests is refused, the rest is served', async () => {
+    const free = await Cluster.start();
+    try {
+        const peer = await Peer.join(free, 'alice');
+        free.signal('r1', 'SIGSTOP');
+        const total = REQUESTS_IN_FLIGHT + 100;
+        for (let n = 0; n < total; n++)
+            peer.send({ type: 'send', id: n, to: 'bob', cid: `c${n}`, body: n });
+        const refused = () => peer.frames.filter(({ code }) => code === 'rate_limited').length;
+        await until('the rest is refused', () => refused() === 100);
+        free.signal('r1', 'SIGCONT');
+        await until('all are answered', () => peer.frames.filter(({ id }) => id >= 0).length === total);
+        const log = await until('it is in the log', async () => {
+            const sent = peer.frames.find(({ type }) => type === 'sent');
+            return sent !== undefined && (await peer.log(sent.conv));
+        });
+        const bodies = log.filter(({ type }) => type === 'message').map(({ body }) => body);
+        assert.deepEqual(bodies, range(0, REQUESTS_IN_FLIGHT - 1));
+        await peer.close();
+    } finally {
+        await free.stop();
+    }
+});

@@ -1,0 +1,282 @@
+/* edge: requests over real sockets, well-formed and hostile. */
+#include "edge_world.h"
+
+#include <stdlib.h>
+
+/* One request on a connection of its own; true where the answer has this status and the connection
+ * ends or stays as it should. */
+static void expect_answer(const char *request, unsigned status, bool ends)
+{
+    char line[32];
+    snprintf(line, sizeof(line), "HTTP/1.1 %u ", status);
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, request);
+    WORLD_UNTIL(client_has_text(&client, "\r\n\r\n"));
+    if (!client_has_text(&client, line))
+        fail_msg("not %u: %.*s", status, (int)client.in->size, (char *)client.in->bytes);
+    if (ends) {
+        assert_true(client_has_text(&client, "Connection: close\r\n"));
+        WORLD_UNTIL(client_has_ended(&client));
+    } else {
+        world_run(10);
+        assert_false(client_has_ended(&client));
+    }
+    assert_int_equal(world.session_count, 0);
+    client_end(&client);
+}
+
+/* No answer at all: the connection just ends, and nothing has been upgraded. */
+static void expect_hangup(const void *bytes, size_t size)
+{
+    struct client client;
+    client_connect(&client);
+    client_send(&client, bytes, size);
+    WORLD_UNTIL(client_has_ended(&client));
+    assert_false(client_has_text(&client, "HTTP/1.1 101"));
+    assert_int_equal(world.session_count, 0);
+    client_end(&client);
+}
+
+/* Each path answers as http.c says. */
+static void every_path_answers(void **state)
+{
+    (void)state;
+    expect_answer("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 200, false);
+    expect_answer("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n", 200, false);
+    expect_answer("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200, false);
+    expect_answer("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, true);
+    expect_answer("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", 426, true);
+    expect_answer("DELETE /health HTTP/1.1\r\nHost: x\r\n\r\n", 405, true);
+    expect_answer("PUT /health HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, true);
+    expect_answer("GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404, true);
+    expect_answer("GET /%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404, true);
+}
+
+/* Several requests on one connection, and in one packet, each get their answer in turn. */
+static void requests_may_be_pipelined(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+                              "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+                              "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_ended(&client));
+    unsigned answers = 0;
+    *buf_reserve(client.in, 1) = '\0';
+    for (const char *at = (char *)client.in->bytes; (at = strstr(at, "HTTP/1.1 ")) != NULL; at++)
+        answers++;
+    assert_int_equal(answers, 3);
+    client_end(&client);
+}
+
+/* A large answer arrives whole though the client reads slowly. */
+static void a_large_answer_arrives_whole(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    int size = 2048;
+    setsockopt(client.fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    client_send_text(&client, "GET /metrics HTTP/1.0\r\n\r\n");
+    world_run(20);
+    WORLD_UNTIL(client_has_ended(&client));
+    *buf_reserve(client.in, 1) = '\0';
+    const char *text = (const char *)client.in->bytes;
+    const char *length = strstr(text, "Content-Length: ");
+    assert_non_null(length);
+    const char *body = strstr(text, "\r\n\r\n") + 4;
+    assert_int_equal(strlen(body), atoi(length + strlen("Content-Length: ")));
+    client_end(&client);
+}
+
+/* In one packet, byte by byte, and with an empty body. */
+static void a_development_token_can_be_had(void **state)
+{
+    (void)state;
+    static const char request[] = "POST /v1/dev/token HTTP/1.1\r\nHost: x\r\n"
+                                  "Content-Type: application/json\r\nContent-Length: 16\r\n\r\n"
+                                  "{\"user\":\"alice\"}";
+    expect_answer(request, 200, false);
+    struct client client;
+    client_connect(&client);
+    for (size_t i = 0; i < sizeof(request) - 1; i++)
+        client_send(&client, request + i, 1);
+    WORLD_UNTIL(client_has_text(&client, "{\"token\":\"ey"));
+    client_send_text(&client, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_text(&client, "\"status\":\"UP\""));
+    client_end(&client);
+    expect_answer("POST /v1/dev/token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 400, true);
+}
+
+/* Every way to be unclear about a body. */
+static void unclear_bodies_are_refused(void **state)
+{
+    (void)state;
+#define POST "POST /v1/dev/token HTTP/1.1\r\nHost: x\r\n"
+    expect_answer(POST "\r\n", 411, true);
+    expect_answer(POST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 411, true);
+    expect_answer(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 411, true);
+    expect_answer(POST "Content-Length: 4097\r\n\r\n", 413, true);
+    expect_answer(POST "Content-Length: -1\r\n\r\n", 400, true);
+    expect_answer(POST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, true);
+    expect_answer("GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413,
+                  true);
+#undef POST
+}
+
+static int setup_plain(void **state)
+{
+    (void)state;
+    struct edge_options options = world_options();
+    world_start(&options);
+    return 0;
+}
+
+/* Outside dev mode the path does not exist. */
+static void without_dev_mode_there_is_no_token(void **state)
+{
+    (void)state;
+    expect_answer("POST /v1/dev/token HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
+                  "{\"user\":\"alice\"}",
+                  404, true);
+}
+
+/* The answer comes instead of the upgrade. */
+static void a_bad_token_or_origin_is_not_upgraded(void **state)
+{
+    (void)state;
+    expect_answer("GET /ws?token=bad HTTP/1.1\r\n" WS_HEADERS "\r\n", 401, true);
+    expect_answer("GET /ws HTTP/1.1\r\n" WS_HEADERS "Authorization: Bearer bad\r\n\r\n", 401, true);
+    expect_answer("GET /ws HTTP/1.1\r\n" WS_HEADERS "Origin: http://evil.example\r\n\r\n", 403,
+                  true);
+    expect_answer("GET /ws?device=%ff HTTP/1.1\r\n" WS_HEADERS "\r\n", 400, true);
+    expect_answer("GET /chat HTTP/1.1\r\n" WS_HEADERS "\r\n", 404, true);
+    expect_answer("GET /ws?device=a&device=b HTTP/1.1\r\n" WS_HEADERS "\r\n", 400, true);
+}
+
+/* A page of another site can put a line feed into the address; libwebsockets then reads a header
+ * that the page chose. The browser's true one is still there, and together they are no Origin at
+ * all. */
+static void an_origin_smuggled_into_the_address_does_not_help(void **state)
+{
+    (void)state;
+    expect_answer("GET /ws?%0aorigin:http://127.0.0.1%0d%0ax: HTTP/1.1\r\n" WS_HEADERS
+                  "Origin: http://evil.example\r\n\r\n",
+                  403, true);
+}
+
+/* The page's own site may. */
+static void the_sites_own_origin_is_upgraded(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, "GET /ws HTTP/1.1\r\n" WS_HEADERS "Origin: http://127.0.0.1\r\n\r\n");
+    WORLD_UNTIL(world.session_count == 1);
+    client_end(&client);
+}
+
+/* Into HTTP/2 by either door: known holes lie behind it. */
+static void http2_is_refused(void **state)
+{
+    (void)state;
+    static const char upgrade[] =
+        "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n";
+    expect_hangup(upgrade, sizeof(upgrade) - 1);
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+    expect_hangup(preface, sizeof(preface) - 1);
+}
+
+/* CVE-2025-11677: an upgrade to something else, with and without more behind it. */
+static void other_upgrades_are_refused(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"foo", "websocketx", "websocket, h2c", "h2c, websocket",
+                                         "TLS/1.0"};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char request[512];
+        snprintf(request, sizeof(request),
+                 "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\n"
+                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+                 "GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+                 values[i]);
+        expect_hangup(request, strlen(request));
+    }
+}
+
+/* No tunnels, no gibberish, no TLS on the plain port, no endless headers. */
+static void what_is_no_request_is_hung_up_on(void **state)
+{
+    (void)state;
+    static const char connect[] = "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n";
+    expect_hangup(connect, sizeof(connect) - 1);
+    static const char gibberish[] = "\x01\x02\x03\x04 nonsense\r\n\r\n";
+    expect_hangup(gibberish, sizeof(gibberish) - 1);
+    static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    expect_hangup(hello, sizeof(hello) - 1);
+    struct buf *flood = buf_new(0);
+    buf_append_string(flood, "GET /health HTTP/1.1\r\nHost: x\r\n");
+    while (flood->size < 20000)
+        buf_append_format(flood, "X-%zu: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n",
+                          flood->size);
+    expect_hangup(flood->bytes, flood->size);
+    buf_unref(&flood);
+}
+
+/* An upgrade without a key, or with Connection: close, or with another version. */
+static void half_an_upgrade_is_none(void **state)
+{
+    (void)state;
+    static const char keyless[] = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+                                  "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    expect_hangup(keyless, sizeof(keyless) - 1);
+    static const char closing[] = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                                  "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    expect_hangup(closing, sizeof(closing) - 1);
+    expect_answer("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                  426, true);
+}
+
+/* An upgrade as the second request of a connection is as good as as the first. */
+static void an_upgrade_may_follow_a_request(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_text(&client, "\"status\":\"UP\""));
+    client_send_text(&client, "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    WORLD_UNTIL(world.session_count == 1);
+    client_send_frame(&client, 0x81, "hello", 5);
+    WORLD_UNTIL(world.sessions[0]->frames == 1);
+    client_end(&client);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(every_path_answers),
+        TEST(requests_may_be_pipelined),
+        TEST(a_large_answer_arrives_whole),
+        TEST(a_development_token_can_be_had),
+        TEST(unclear_bodies_are_refused),
+        cmocka_unit_test_setup_teardown(without_dev_mode_there_is_no_token, setup_plain,
+                                        world_teardown),
+        TEST(a_bad_token_or_origin_is_not_upgraded),
+        TEST(an_origin_smuggled_into_the_address_does_not_help),
+        TEST(the_sites_own_origin_is_upgraded),
+        TEST(http2_is_refused),
+        TEST(other_upgrades_are_refused),
+        TEST(what_is_no_request_is_hung_up_on),
+        TEST(half_an_upgrade_is_none),
+        TEST(an_upgrade_may_follow_a_request),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
