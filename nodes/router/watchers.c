@@ -172,8 +172,10 @@ void watchers_expire(struct watchers *w, uint64_t now_us)
     size_t at = 0;
     for (struct watcher *watcher; (watcher = map_next(&w->by_id, &at)) != NULL;)
         if (watcher->is_leased &&
-            now_us - watcher->heard_us > (uint64_t)LIMIT_GATEWAY_LEASE_MS * 1000)
+            now_us - watcher->heard_us > (uint64_t)LIMIT_GATEWAY_LEASE_MS * 1000) {
             watchers_forget(w, watcher);
+            watcher->link_seq++; /* It sees a hole, should it still be there, and watches again. */
+        }
 }
 
 /* The packet to append to; `link_seq` counts the packets of a published stream, NULL: not one. */
