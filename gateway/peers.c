@@ -9,6 +9,8 @@
 /* A turn that carried this many messages for one router has company enough: its packet leaves. */
 #define PEERS_FLUSH_COUNT 8u
 
+#define PEERS_GAP_US_MAX 100000u /* A longer pause between messages counts as this one. */
+
 static struct slice key_of(const void *thing)
 {
     return peer_name((const struct peer *)thing);
@@ -137,14 +139,28 @@ void peers_add(struct gateway *gateway, struct peer *peer, const struct record_d
     }
     record_encode(peer->packet, desc, message);
     peer->packet_count++;
+    uint64_t now_us = gateway_now_us(gateway);
+    uint64_t gap_us = now_us - peer->added_us;
+    peer->gap_us = (peer->gap_us * 7 + (gap_us < PEERS_GAP_US_MAX ? gap_us : PEERS_GAP_US_MAX)) / 8;
+    peer->added_us = now_us;
     if (peer->packet->size >= LIMIT_PACKET_FLUSH_SIZE)
         send_packet(gateway, peer);
 }
 
+/* When the packet leaves. Waiting is worth it only where company may be expected in that time: a lone
+ * message leaves at once, and under load every packet carries several, so that what each costs on its
+ * whole way there and back (wake-ups, encryption, a sync) is shared. */
+static uint64_t leaves_us(const struct gateway *gateway, const struct peer *peer)
+{
+    if (peer->must_send || peer->packet_count >= PEERS_FLUSH_COUNT ||
+        peer->gap_us >= gateway->options.gather_us)
+        return 0;
+    return peer->packet_us + gateway->options.gather_us;
+}
+
 static bool is_ready(const struct gateway *gateway, const struct peer *peer)
 {
-    return peer->must_send || peer->packet_count >= PEERS_FLUSH_COUNT ||
-           gateway_now_us(gateway) >= peer->packet_us + gateway->options.gather_us;
+    return gateway_now_us(gateway) >= leaves_us(gateway, peer);
 }
 
 void peers_flush(struct gateway *gateway)
@@ -182,8 +198,8 @@ uint64_t peers_due_us(const struct gateway *gateway)
     struct peer *peer;
     while ((peer = map_next(&gateway->routers.peers, &at)) != NULL) {
         if (peer->packet != NULL) {
-            uint64_t leaves_us = peer->must_send ? 0 : peer->packet_us + gateway->options.gather_us;
-            due_us = leaves_us < due_us ? leaves_us : due_us;
+            uint64_t packet_due_us = leaves_us(gateway, peer);
+            due_us = packet_due_us < due_us ? packet_due_us : due_us;
         }
         if (peer->is_up) {
             uint64_t silent_us = peer->heard_us + LIMIT_LINK_SILENT_MS * 1000u;

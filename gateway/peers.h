@@ -17,6 +17,8 @@ struct peer {
     struct buf *packet;    /* Gathered; NULL: nothing. */
     uint64_t packet_us;    /* When its first message was added. */
     uint32_t packet_count; /* Messages in it. */
+    uint64_t added_us;     /* When the last message was added. */
+    uint64_t gap_us;       /* Between messages, as a moving average. */
 };
 
 static inline struct slice peer_name(const struct peer *peer)

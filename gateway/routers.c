@@ -108,11 +108,28 @@ static void must_rewatch(struct gateway *gateway, struct shard *shard)
     gateway->retry_now = true;
 }
 
+/* Fail what `peer` was asked: all of it, or what waits for one kind of answer. */
+static void orphan(struct routers *routers, const struct peer *peer, bool all,
+                   enum message_number answer_number)
+{
+    LIST_EACH(node, &routers->by_deadline)
+    {
+        const struct request *request = LIST_ENTRY(node, struct request, by_deadline);
+        if (request->peer != peer || (!all && request->answer_number != answer_number))
+            continue;
+        list_remove(node);
+        list_append(&routers->orphans, node);
+    }
+}
+
 void routers_on_missed(struct gateway *gateway, const struct peer *peer)
 {
     for (uint32_t i = 0; i < gateway->routers.shard_count; i++)
         if (gateway->routers.shards[i].leader == peer)
             must_rewatch(gateway, &gateway->routers.shards[i]);
+    /* Results come with the events, so some may have been missed too. Their outcome is unknown: the
+     * clients send again with the same cid, sooner than the deadline would have told them. */
+    orphan(&gateway->routers, peer, false, MSG_RESULT);
 }
 
 void routers_on_leader_gone(struct gateway *gateway, const struct peer *peer)
@@ -121,13 +138,7 @@ void routers_on_leader_gone(struct gateway *gateway, const struct peer *peer)
     for (uint32_t i = 0; i < routers->shard_count; i++)
         if (routers->shards[i].leader == peer)
             routers->shards[i].leader = NULL;
-    LIST_EACH(node, &routers->by_deadline)
-    {
-        if (LIST_ENTRY(node, struct request, by_deadline)->peer != peer)
-            continue;
-        list_remove(node);
-        list_append(&routers->orphans, node);
-    }
+    orphan(routers, peer, true, 0);
 }
 
 /* The router that `request` went to says that it does not lead. Believe it until somebody, perhaps
@@ -285,6 +296,7 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
         struct msg_event_entry entry;
         struct msg_event_receipt receipt;
         struct msg_event_user user;
+        union answer answer;
     } event;
     enum rc rc = record_peek(r, &number);
     if (rc != RC_OK)
@@ -297,6 +309,10 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
     case MSG_EVENT_ENTRY:
         if ((rc = record_decode(r, &msg_event_entry_desc, &event)) == RC_OK)
             watch_on_entry(gateway, &event.entry);
+        return rc;
+    case MSG_RESULT: /* In one packet with the entry it tells of: one wake-up, one write. */
+        if ((rc = record_decode(r, &msg_result_desc, &event)) == RC_OK)
+            on_answer(gateway, peer, MSG_RESULT, &event.answer);
         return rc;
     case MSG_EVENT_RECEIPT:
         if ((rc = record_decode(r, &msg_event_receipt_desc, &event)) == RC_OK)

@@ -44,7 +44,7 @@
 #define LIMIT_REQUEST_MS           5000u /* A router's answer must come within this. */
 #define LIMIT_RETRY_AFTER_MS       1000u /* What `unavailable` tells a client. */
 #define LIMIT_RECEIPT_MS           1000u /* A session's cursor goes out at most this often. */
-#define LIMIT_GATHER_US            300u  /* A gateway's request waits this long for company. */
+#define LIMIT_GATHER_US            600u  /* A gateway's request waits this long for company. */
 
 /* Mesh. */
 #define LIMIT_HELLO_MS          1000u  /* Gateway to router: I am here. */

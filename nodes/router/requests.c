@@ -72,6 +72,7 @@ static void on_hello(struct asking *a, const struct msg_hello *hello)
     a->watcher->heard_us = env_now_us(a->router->env);
     bool is_new = !a->watcher->is_leased;
     a->watcher->is_leased = true;
+    a->watcher->is_linked = hello->links != 0;
     /* A gateway whose link is not up waits for a packet of ours: do not let it wait for the beat. */
     if (is_new || hello->links == 0)
         requests_beat(a->router, a->watcher);
@@ -213,7 +214,7 @@ static void on_submit(struct asking *a, const struct msg_submit *request)
         .rc = rc == RC_FULL ? RC_UNAVAILABLE : rc,
         .hint_ms = rc == RC_FULL ? LIMIT_RETRY_AFTER_MS : 0,
     };
-    watchers_answer(&a->router->watchers, a->watcher, &msg_result_desc, &answer);
+    watchers_result(&a->router->watchers, a->watcher, &answer);
 }
 
 static void on_members(struct asking *a, const struct msg_members *request)

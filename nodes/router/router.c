@@ -63,7 +63,7 @@ static void answer_pending(struct router *router, const struct pending *pending,
         answer.detail = slice_string(result->detail);
     if (result->rc == RC_UNAVAILABLE)
         answer.hint_ms = LIMIT_RETRY_AFTER_MS;
-    watchers_answer(&router->watchers, pending->watcher, &msg_result_desc, &answer);
+    watchers_result(&router->watchers, pending->watcher, &answer);
 }
 
 struct applying {

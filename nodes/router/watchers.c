@@ -165,6 +165,7 @@ void watchers_forget(struct watchers *w, struct watcher *watcher)
     forget_in(&w->convs, watcher);
     forget_in(&w->users, watcher);
     watcher->is_leased = false;
+    watcher->is_linked = false;
 }
 
 void watchers_expire(struct watchers *w, uint64_t now_us)
@@ -211,6 +212,14 @@ void watchers_tell(struct watchers *w, struct watcher *watcher, const struct rec
 {
     record_encode(queue_open(w, &watcher->events, &watcher->link_seq), desc, message);
     mark_dirty(w, watcher);
+}
+
+void watchers_result(struct watchers *w, struct watcher *watcher, const struct msg_result *result)
+{
+    if (watcher->is_linked)
+        watchers_tell(w, watcher, &msg_result_desc, result);
+    else
+        watchers_answer(w, watcher, &msg_result_desc, result);
 }
 
 uint32_t watchers_publish(struct watchers *w, struct map *table, struct slice key,

@@ -31,6 +31,7 @@ struct watcher {
     uint64_t heard_us; /* Its last hello. */
     uint64_t link_seq; /* Of the last packet begun on its topic. */
     bool is_leased;    /* Beats and events are published to it. */
+    bool is_linked;    /* It said that what is published arrives: results go that way too. */
     struct packet_queue answers;
     struct packet_queue events;
     struct list dirty; /* On watchers.dirty while a queue is not empty. */
@@ -74,6 +75,9 @@ void watchers_expire(struct watchers *w, uint64_t now_us);
 /* Append a message to the answers of one gateway. */
 void watchers_answer(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
                      const void *message);
+/* Append a result: to the events where the link is up, so that it leaves in one packet with the entry it
+ * tells of, else to the answers. */
+void watchers_result(struct watchers *w, struct watcher *watcher, const struct msg_result *result);
 /* Append a message to the events of one gateway. */
 void watchers_tell(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
                    const void *message);
