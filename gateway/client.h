@@ -1,12 +1,12 @@
 /* client - the client protocol's frames: what may come in, and how everything going out is written.
  *
- * Decoding: the text is first checked to be strict JSON (json.h), then read into a client_request whose
- * slices point into the frame (or, for strings with escapes, into the decoder's scratch). Ids are
- * checked against the protocol's rules here, so the session sees only valid ones. A body is passed on
- * byte for byte.
+ * Decoding: the text is first checked to be strict JSON (json.h), then read into a client_request
+ * whose slices point into the frame (or, for strings with escapes, into the decoder's scratch). Ids
+ * are checked against the protocol's rules here, so the session sees only valid ones. A body is
+ * passed on byte for byte.
  *
- * Encoding: each function appends one JSON object, without a frame around it. Entries are encoded once a
- * gateway and shared by all recipients. Pure. */
+ * Encoding: each function appends one JSON object, without a frame around it. Entries are encoded
+ * once a gateway and shared by all recipients. Pure. */
 #ifndef GATEWAY_CLIENT_H
 #define GATEWAY_CLIENT_H
 
@@ -44,8 +44,8 @@ struct client_request {
     bool on;                 /* True where absent. */
 };
 
-/* A string with escapes is unescaped at the offset it has in the frame: reading it again yields the same
- * slice, nothing overlaps, and nothing ever moves. */
+/* A string with escapes is unescaped at the offset it has in the frame: reading it again yields the
+ * same slice, nothing overlaps, and nothing ever moves. */
 struct client_decoder {
     struct buf *scratch; /* As large as the largest frame so far. */
     const char *text;    /* Where the current frame begins. */
@@ -54,16 +54,17 @@ struct client_decoder {
 void client_decoder_init(struct client_decoder *d);
 void client_decoder_fini(struct client_decoder *d);
 
-/* RC_BAD_REQUEST: not JSON, not an object, no or unknown `type`, a field missing, of the wrong type or
- * breaking a rule (*ret_reason says which, in a static sentence: "cid must be 1 to 64 bytes");
- * RC_TOO_LARGE: title, meta or list beyond its limit. `ret_request->id` is set where it could be read
- * at all, so that the error can bear it. Slices live until the next decode or until `text` dies. */
+/* RC_BAD_REQUEST: not JSON, not an object, no or unknown `type`, a field missing, of the wrong type
+ * or breaking a rule (*ret_reason says which, in a static sentence: "cid must be 1 to 64 bytes");
+ * RC_TOO_LARGE: title, meta or list beyond its limit. `ret_request->id` is set where it could be
+ * read at all, so that the error can bear it. Slices live until the next decode or until `text`
+ * dies. */
 MUST_CHECK enum rc client_decode(struct client_decoder *d, struct slice text,
                                  struct client_request *ret_request, const char **ret_reason);
 
 /* The names of a request's `users`, one by one; start with *at = 0. */
-bool client_users_next(struct client_decoder *d, const struct client_request *request,
-                       uint32_t *at, struct slice *ret_user);
+bool client_users_next(struct client_decoder *d, const struct client_request *request, uint32_t *at,
+                       struct slice *ret_user);
 /* The pairs of connect's `resume`. */
 bool client_resume_next(struct client_decoder *d, const struct client_request *request,
                         uint32_t *at, struct slice *ret_conv, uint64_t *ret_seq);
@@ -98,7 +99,8 @@ void client_put_conversation(struct buf *out, struct slice id, struct slice conv
 void client_put_conversation_event(struct buf *out, struct slice conv, bool gone);
 /* One item of the list; the session puts `[`, commas and `]` through the two below. */
 void client_put_conversations_begin(struct buf *out, struct slice id);
-void client_put_conversations_item(struct buf *out, const struct msg_summary_item *item, bool first);
+void client_put_conversations_item(struct buf *out, const struct msg_summary_item *item,
+                                   bool first);
 void client_put_conversations_end(struct buf *out, bool more);
 /* `members` is a sequence of member records. */
 void client_put_members(struct buf *out, struct slice id, struct slice conv, struct slice members,

@@ -1,7 +1,7 @@
 /* frame - RFC 6455 text frames as a server sends them: final, unmasked, header in front.
  *
- * A frame is built once and shared by all recipients. Section 5.2 asks for the shortest length form, so
- * the header is 2, 4 or 10 bytes and its second byte tells which. */
+ * A frame is built once and shared by all recipients. Section 5.2 asks for the shortest length
+ * form, so the header is 2, 4 or 10 bytes and its second byte tells which. */
 #ifndef GATEWAY_FRAME_H
 #define GATEWAY_FRAME_H
 

@@ -1,10 +1,11 @@
 /* gateway - the core of a gateway node: sessions on one side, routers on the other.
  *
- * Pure: env for time, bus for routers, links for clients. The edge (gateway/edge.c) turns connections
- * into links and calls in; the node (nodes/gateway_node.c) turns the loop and calls gateway_turn().
+ * Pure: env for time, bus for routers, links for clients. The edge (gateway/edge.c) turns
+ * connections into links and calls in; the node (nodes/gateway_node.c) turns the loop and calls
+ * gateway_turn().
  *
- * The turn: everything that came in since the last one has been decoded into sessions; now requests to
- * each router leave as one packet, and what sessions have to say leaves as one write a client.
+ * The turn: everything that came in since the last one has been decoded into sessions; now requests
+ * to each router leave as one packet, and what sessions have to say leaves as one write a client.
  *
  * Loop thread only; one gateway may have several identical loops later, sharing nothing. */
 #ifndef GATEWAY_GATEWAY_H
@@ -26,8 +27,8 @@ struct gateway_options {
     uint32_t connect_ms;
     uint32_t frame_size_max;
     uint32_t outbox_bytes_max;
-    uint32_t connections_per_user_max; /* 0: no limit. */
-    uint32_t connections_per_ip_max;   /* Enforced by the edge. */
+    uint32_t connections_per_user_max;  /* 0: no limit. */
+    uint32_t connections_per_ip_max;    /* Enforced by the edge. */
     uint32_t reconnects_per_minute_max; /* Per user; 0: no limit. */
     uint32_t frames_per_second_max;     /* Per session; 0: no limit. */
     uint32_t request_ms;
@@ -50,15 +51,16 @@ struct bus_handler gateway_bus_handler(struct gateway *gateway);
 /* ---- The edge calls these ---- */
 
 /* A WebSocket is up. `identity` where the request bore a token (already verified), else NULL: then
- * `connect` must come. `device` and `batch` as the request said them, device may be absent. The link is
- * borrowed until session_on_closed(). Never fails: a session that may not be is closed by its link. */
+ * `connect` must come. `device` and `batch` as the request said them, device may be absent. The
+ * link is borrowed until session_on_closed(). Never fails: a session that may not be is closed by
+ * its link. */
 struct session *gateway_accept(struct gateway *gateway, struct link *link,
                                const struct auth_identity *identity, struct slice device,
                                bool batch);
 void session_on_frame(struct session *session, struct slice text); /* One whole text message. */
 void session_on_pong(struct session *session);     /* A pong, or any other sign of life. */
 void session_on_writable(struct session *session); /* The link has room again. */
-void session_on_bad(struct session *session);      /* A frame that is no text: binary. Counts as malformed. */
+void session_on_bad(struct session *session);      /* A binary frame: counts as malformed. */
 void session_on_closed(struct session **session);  /* The link is gone. Takes and nulls. */
 
 /* ---- The node calls these ---- */

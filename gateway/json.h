@@ -1,10 +1,10 @@
 /* json - strictly valid JSON (RFC 8259), as offsets into the text.
  *
- * jsmn finds the tokens; but jsmn is lax (it takes `{a:1}`, `{"a" 1}`, `[1 2]`, `01`, bare words, raw
- * control characters), and a body is set into other people's frames byte for byte. So before anything is
- * believed the whole text passes json_check(): grammar, numbers, escapes, UTF-8 (RFC 3629), paired
- * surrogate escapes, depth. A differential fuzz target (tests/fuzz/fuzz_json.c) holds it against an
- * independent strict parser. */
+ * jsmn finds the tokens; but jsmn is lax (it takes `{a:1}`, `{"a" 1}`, `[1 2]`, `01`, bare words,
+ * raw control characters), and a body is set into other people's frames byte for byte. So before
+ * anything is believed the whole text passes json_check(): grammar, numbers, escapes, UTF-8 (RFC
+ * 3629), paired surrogate escapes, depth. A differential fuzz target (tests/fuzz/fuzz_json.c) holds
+ * it against an independent strict parser. */
 #ifndef GATEWAY_JSON_H
 #define GATEWAY_JSON_H
 
@@ -35,14 +35,15 @@ struct json_value {
     struct slice raw; /* The value byte for byte; strings with their quotes. */
 };
 
-/* Walk the members of an object or the elements of an array in a *checked* text: start with *at = 0;
- * false at the end. `ret_key` is the raw key without quotes (escapes not resolved), absent in arrays. */
+/* Walk the members of an object or the elements of an array in a *checked* text: *at starts
+ * with 0; false at the end. `ret_key` is the raw key without quotes (escapes not resolved), absent
+ * in arrays. */
 bool json_next(struct json_value container, uint32_t *at, struct slice *ret_key,
                struct json_value *ret_value);
 
-/* The text of a JSON string without quotes and escapes. Where there is no escape it is a slice of the
- * input; else it is appended to `scratch`, whose bytes must not move while the slice is used: reserve
- * enough beforehand. */
+/* The text of a JSON string without quotes and escapes. Where there is no escape it is a slice of
+ * the input; else it is appended to `scratch`, whose bytes must not move while the slice is used:
+ * reserve enough beforehand. */
 struct slice json_unescape(struct slice raw, struct buf *scratch);
 
 /* A non-negative integer up to 2^53 - 1; false where the number is anything else. */

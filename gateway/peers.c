@@ -147,13 +147,13 @@ void peers_add(struct gateway *gateway, struct peer *peer, const struct record_d
         send_packet(gateway, peer);
 }
 
-/* When the packet leaves. Waiting is worth it only where company may be expected in that time: a lone
- * message leaves at once, and under load every packet carries several, so that what each costs on its
- * whole way there and back (wake-ups, encryption, a sync) is shared. */
+/* When the packet leaves. Waiting is worth it only where company may be expected in that time: a
+ * lone message leaves at once, and under load every packet carries several, so that what each costs
+ * on its whole way there and back (wake-ups, encryption, a sync) is shared. */
 static uint64_t leaves_us(const struct gateway *gateway, const struct peer *peer)
 {
     if (peer->must_send || peer->packet_count >= PEERS_FLUSH_COUNT ||
-        peer->gap_us >= gateway->options.gather_us)
+        peer->gap_us >= 2 * (uint64_t)gateway->options.gather_us)
         return 0;
     return peer->packet_us + gateway->options.gather_us;
 }

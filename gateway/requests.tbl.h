@@ -1,6 +1,6 @@
-/* Every request of the client protocol: REQUEST(name, NAME, needs_session, "fields it takes").
- * The names are the wire's. Those that the protocol defines but this version does not serve are listed
- * as well, so that they are answered `unsupported` and not `bad_request`. */
+/* Every request of the client protocol: REQUEST(name, NAME, "fields it takes").
+ * The names are the wire's. Those that the protocol defines but this version does not serve are
+ * listed as well, so that they are answered `unsupported` and not `bad_request`. */
 REQUEST(connect, CONNECT, "token, device, resume, epoch, batch")
 REQUEST(send, SEND, "conv or to, cid, body, reply_to")
 REQUEST(ack, ACK, "conv, seq")

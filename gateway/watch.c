@@ -102,8 +102,8 @@ struct buf *watch_recent(const struct watch *watch, uint64_t seq)
 
 /* ---- The head ---- */
 
-/* Those who were ahead of the stream may be met by it now. Whoever still is stays where he is: moving
- * him would put him at the end of the list that is being walked. */
+/* Those who were ahead of the stream may be met by it now. Whoever still is stays where he is:
+ * moving him would put him at the end of the list that is being walked. */
 static void settle_parked(struct watch *watch)
 {
     LIST_EACH(node, &watch->catching)

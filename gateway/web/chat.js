@@ -1,7 +1,8 @@
 // chat - the chat page: login, the client's events into the model, the model onto the screen.
 //
-// Each tab is a device of its own (sessionStorage), so two tabs of one name both get everything. Drawing is
-// gathered: whatever changed, one pass a frame redraws the list, the open conversation and the banner.
+// Each tab is a device of its own (sessionStorage), so two tabs of one name both get everything.
+// Drawing is gathered: whatever changed, one pass a frame redraws the list, the open conversation
+// and the banner.
 
 import { ChatmeshClient, newCid } from './client.js';
 import { MembersDialog, wireDialogs } from './chat_dialogs.js';
@@ -26,7 +27,7 @@ const FATAL = new Map([
         4509,
         {
             title: 'Open in another tab',
-            text: 'This chat was opened somewhere else with this tab’s identity. Only one of the two can be connected.',
+            text: 'This chat was opened in a copy of this tab. Only one of the two is connected.',
             action: 'Use here',
         },
     ],
@@ -275,7 +276,8 @@ function openConversation(conversation) {
     document.body.dataset.screen = 'chat';
     drawNow();
     scrollToBottom();
-    if (matchMedia('(hover: hover)').matches) byId('text').focus(); // On a phone that would raise the keyboard unasked.
+    // On a phone that would raise the keyboard unasked.
+    if (matchMedia('(hover: hover)').matches) byId('text').focus();
 }
 
 function closeConversation() {
@@ -457,7 +459,9 @@ function drawBanner() {
     byId('me-state').textContent = isOnline ? 'Online' : away;
     document.body.dataset.online = String(isOnline);
     const waiting = queued === 1 ? '1 message waits' : `${queued} messages wait`;
-    const text = `${navigator.onLine ? 'Connecting…' : 'You are offline.'}${queued > 0 ? ` ${waiting} to be sent.` : ''}`;
+    const text =
+        (navigator.onLine ? 'Connecting…' : 'You are offline.') +
+        (queued > 0 ? ` ${waiting} to be sent.` : '');
     for (const banner of [byId('banner'), byId('chat-banner')]) {
         banner.hidden = isOnline || !isBannerDue;
         if (!banner.hidden && banner.textContent !== text) banner.textContent = text;
@@ -508,7 +512,8 @@ document.addEventListener('keydown', (event) => {
 document.addEventListener('visibilitychange', () => client !== undefined && draw());
 window.addEventListener('resize', () => model.open !== null && fillScreen());
 window.addEventListener('beforeunload', (event) => {
-    if (client !== undefined && client.pending.length > 0) event.preventDefault(); // They wait in this tab only.
+    // They wait in this tab only.
+    if (client !== undefined && client.pending.length > 0) event.preventDefault();
 });
 wireDialogs({
     client: () => client,

@@ -4,7 +4,10 @@ import { memberRow } from './chat_view.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
-/** @typedef {{client: () => ChatmeshClient, openDirect: (name: string) => void, openConv: (conv: string) => void}} Ports */
+/**
+ * @typedef {{client: () => ChatmeshClient, openDirect: (name: string) => void, openConv: (conv:
+ *   string) => void}} Ports
+ */
 
 const MEMBERS_PAGE = 500;
 
@@ -21,14 +24,15 @@ const names = (text) => [
     ),
 ];
 
-/** A dialog whose form runs `act`. What that returns is done once the dialog is closed, for closing gives the
- * focus back to the button that opened it; null keeps the dialog open.
+/** A dialog whose form runs `act`. What that returns is done once the dialog is closed, for
+ * closing gives the focus back to the button that opened it; null keeps the dialog open.
  * @param {HTMLDialogElement} dialog @param {() => Promise<(() => void) | null>} act */
 function wire(dialog, act) {
     const form = /** @type {HTMLFormElement} */ (dialog.querySelector('form'));
     const error = /** @type {HTMLElement} */ (dialog.querySelector('.form-error'));
     dialog.querySelector('[data-close]')?.addEventListener('click', () => dialog.close());
-    dialog.addEventListener('click', (event) => event.target === dialog && dialog.close()); // The backdrop.
+    // A click on the dialog itself is one on its backdrop.
+    dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
     dialog.addEventListener('close', () => {
         error.textContent = '';
     });
@@ -44,7 +48,11 @@ function wire(dialog, act) {
     });
 }
 
-/** Run, and tell what went wrong where the person looks. @param {HTMLElement} error @param {() => Promise<void>} act */
+/**
+ * Run, and tell what went wrong where the person looks.
+ * @param {HTMLElement} error
+ * @param {() => Promise<void>} act
+ */
 async function attempt(error, act) {
     error.textContent = '';
     try {

@@ -1,14 +1,18 @@
 // chat_model - what the chat page knows: conversations, their messages, who has got and read them.
 //
-// Pure: events go in, and the view reads. Entries of a conversation are kept without a hole, from `entries[0]`
-// up to its head; what lies before is in the log and is loaded when someone scrolls there.
+// Pure: events go in, and the view reads. Entries of a conversation are kept without a hole, from
+// `entries[0]` up to its head; what lies before is in the log and is loaded when someone scrolls
+// there.
 
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').ConversationItem} ConversationItem */
 /** @typedef {{delivered: number, read: number}} Cursor */
 /** @typedef {{cid: string, text: string, ts: number, seq?: number, refused?: string}} Outgoing */
 /** @typedef {'sending'|'sent'|'delivered'|'read'|'failed'} Status */
-/** @typedef {{to?: string, conv?: string, cid: string, body: any}} Pending A send of the client's outbox. */
+/**
+ * @typedef {{to?: string, conv?: string, cid: string, body: any}} Pending A send of the client's
+ *   outbox.
+ */
 
 /** Entries kept of a conversation nobody looks at. */
 const ENTRIES_IDLE_MAX = 200;
@@ -34,7 +38,9 @@ export class Conversation {
         this.isComplete = false; // entries[0] is the first there is.
         /** @type {Map<string, Cursor>} */
         this.cursors = new Map();
-        /** @type {{seq: number, delivered_count: number, read_count: number, total: number} | null} */
+        /**
+         * @type {{seq: number, delivered_count: number, read_count: number, total: number} | null}
+         */
         this.counts = null; // Of a large group: who has got `seq`, as numbers.
         /** @type {Outgoing[]} */
         this.outgoing = [];
@@ -123,7 +129,10 @@ export class ChatModel {
         }
     }
 
-    /** A direct chat begun here gets the id that the server has for it. @param {ConversationItem} item */
+    /**
+     * A direct chat begun here gets the id that the server has for it.
+     * @param {ConversationItem} item
+     */
     #claim(item) {
         const begun =
             item.kind === 'direct' && item.peer !== undefined && !this.byConv.has(item.conv)
@@ -170,7 +179,7 @@ export class ChatModel {
         if (entry.seq > (conversation.entries.at(-1)?.seq ?? 0)) conversation.entries.push(entry);
         if (conversation !== this.open && conversation.entries.length > 2 * ENTRIES_IDLE_MAX) {
             conversation.entries.splice(0, conversation.entries.length - ENTRIES_IDLE_MAX);
-            conversation.isComplete = false; // But loaded: from entries[0] to the head nothing is missing.
+            conversation.isComplete = false; // But loaded: nothing is missing after entries[0].
         }
         if (entry.seq === 1) conversation.isComplete = conversation.isLoaded = true;
         this.#applyMeaning(conversation, entry);
@@ -207,7 +216,12 @@ export class ChatModel {
         }
     }
 
-    /** A page of history from before what we have. @param {Conversation} conversation @param {Entry[]} page @param {boolean} more */
+    /**
+     * A page of history from before what we have.
+     * @param {Conversation} conversation
+     * @param {Entry[]} page
+     * @param {boolean} more
+     */
     applyHistory(conversation, page, more) {
         const oldest = conversation.entries[0]?.seq ?? Infinity;
         const older = page.filter((entry) => entry.seq < oldest);
@@ -227,7 +241,12 @@ export class ChatModel {
             this.markRead(conversation, receipt.read); // Read in another tab or device of ours.
     }
 
-    /** @param {Conversation} conversation @param {string} user @param {number} delivered @param {number} read */
+    /**
+     * @param {Conversation} conversation
+     * @param {string} user
+     * @param {number} delivered
+     * @param {number} read
+     */
     #raise(conversation, user, delivered, read) {
         const cursor = conversation.cursors.get(user) ?? { delivered: 0, read: 0 };
         cursor.read = Math.max(cursor.read, read);
@@ -291,7 +310,10 @@ export class ChatModel {
         if (this.open === conversation) this.open = null;
     }
 
-    /** A gap that is not paged here: what we have is no longer up to the head. @param {string} conv */
+    /**
+     * A gap that is not paged here: what we have is no longer up to the head.
+     * @param {string} conv
+     */
     skipTo(conv) {
         const conversation = this.ensure(conv);
         conversation.entries = [];

@@ -1,4 +1,5 @@
-// chat_view - the chat page's pieces as DOM nodes. What people wrote is set as textContent, never parsed.
+// chat_view - the chat page's pieces as DOM nodes. What people wrote is set as textContent, never
+// parsed.
 
 import { bodyText } from './chat_model.js';
 
@@ -110,7 +111,7 @@ export function eventText(entry) {
         case 'joined':
             return from === user ? `${user} joined` : `${from} added ${user}`;
         case 'role':
-            return `${from} made ${user} ${entry.role === 'member' ? 'a member' : `an ${entry.role}`}`;
+            return `${from} made ${user} ${entry.role === 'member' ? 'a' : 'an'} ${entry.role}`;
         default:
             return from === user ? `${user} left` : `${from} removed ${user}`;
     }
@@ -181,7 +182,11 @@ function continues(before, line) {
     );
 }
 
-/** @param {Line} line @param {Line | undefined} before @param {{me: string, isGroup: boolean}} context */
+/**
+ * @param {Line} line
+ * @param {Line | undefined} before
+ * @param {{me: string, isGroup: boolean}} context
+ */
 function messageNode(line, before, { me, isGroup }) {
     const isMine = line.from === me;
     const isContinued = continues(before, line);
@@ -204,8 +209,8 @@ function messageNode(line, before, { me, isGroup }) {
 }
 
 /**
- * Keeps the message list's nodes equal to the lines with few changes: most often the tail grows or a tick
- * changes, and then only that is touched.
+ * Keeps the message list's nodes equal to the lines with few changes: most often the tail grows
+ * or a tick changes, and then only that is touched.
  */
 export class MessageList {
     /** @param {HTMLElement} list */
@@ -226,7 +231,8 @@ export class MessageList {
                 this.#keep(next, `day ${daysAgo(line.ts)}`, '', () =>
                     element('li', 'day', element('span', '', dayName(line.ts))),
                 );
-            const print = `${line.status} ${line.refused} ${continues(before, line)} ${line.ts} ${line.text}`;
+            const { status, refused, ts, text } = line;
+            const print = `${status} ${refused} ${continues(before, line)} ${ts} ${text}`;
             const previous = before;
             this.#keep(next, line.key, print, () =>
                 line.isEvent
@@ -241,7 +247,8 @@ export class MessageList {
     }
 
     /** @param {Map<string, {node: HTMLElement, print: string}>} next @param {string} key
-     * @param {string} print What the node shows: another one means another node. @param {() => HTMLElement} make */
+     * @param {string} print What the node shows: another one means another node.
+     * @param {() => HTMLElement} make */
     #keep(next, key, print, make) {
         const known = this.nodes.get(key);
         next.set(
@@ -265,7 +272,8 @@ export class MessageList {
     }
 }
 
-/** A member's line in the dialog. @param {{user: string, role: string}} member @param {boolean} isMe
+/** A member's line in the dialog. @param {{user: string, role: string}} member @param {boolean}
+ * isMe
  * @param {(() => void) | null} onRemove Null where it is not allowed. */
 export function memberRow(member, isMe, onRemove) {
     const row = element(

@@ -1,17 +1,20 @@
 /**
- * client - the Chatmesh client protocol for browsers and Node, as one ES module without dependencies.
- * One file on purpose, though long: one GET takes it along.
+ * client - the Chatmesh client protocol for browsers and Node, as one ES module without
+ * dependencies. One file on purpose, though long: one GET takes it along.
  *
- * Happy path: a socket opens, `connect` carries the token and where each conversation was left, the
- * server sends what was missed and then what happens. Entries reach the application in seq order, once.
+ * Happy path: a socket opens, `connect` carries the token and where each conversation was left,
+ * the server sends what was missed and then what happens. Entries reach the application in seq
+ * order, once.
  *
- * Failure modes: a lost connection is dialled again (exponential backoff, full jitter); sends wait in an
- * outbox and are repeated with the same cid until the server says `sent`, so that nothing is lost and
- * nothing comes twice; a hole in a conversation is paged from `history` before anything after it is
- * delivered. A close code that says "do not come back by yourself" ends in the state `closed`.
+ * Failure modes: a lost connection is dialled again (exponential backoff, full jitter); sends
+ * wait in an outbox and are repeated with the same cid until the server says `sent`, so that
+ * nothing is lost and nothing comes twice; a hole in a conversation is paged from `history`
+ * before anything after it is delivered. A close code that says "do not come back by yourself"
+ * ends in the state `closed`.
  *
- * Parts, from the inside out: Backoff, Timeline (order of one conversation), Outbox (order of sends),
- * Receipts (coalesced acks), Requests (ids and timeouts), ChatmeshClient (the connection).
+ * Parts, from the inside out: Backoff, Timeline (order of one conversation), Outbox (order of
+ * sends), Receipts (coalesced acks), Requests (ids and timeouts), ChatmeshClient (the
+ * connection).
  *
  * @module
  */
@@ -38,7 +41,9 @@
  * @property {string} [title]
  * @property {Json} [meta]
  */
-/** @typedef {{type: 'sent', conv: string, cid: string, seq: number, ts: number, dup?: boolean}} Sent */
+/**
+ * @typedef {{type: 'sent', conv: string, cid: string, seq: number, ts: number, dup?: boolean}} Sent
+ */
 /**
  * @typedef {object} Welcome
  * @property {string} session
@@ -101,20 +106,21 @@
  * @property {Sent} sent
  * @property {{cid: string, conv?: string, to?: string, error: ChatmeshError}} refused
  * @property {{count: number}} outbox How many sends wait for their acknowledgement.
- * @property {any} event Every other event of the server (typing, presence, activity, ...), as it came.
+ * @property {any} event Every other event of the server (typing, presence, ...), as it came.
  * @property {Error} error
  */
 
 /** @typedef {{conv: string} | {to: string} | string} Target A string is a conversation's id. */
 /** What localStorage and sessionStorage offer.
- * @typedef {{getItem(key: string): string | null, setItem(key: string, value: string): void}} StoragePort */
+ * @typedef {{getItem(key: string): string | null,
+ *   setItem(key: string, value: string): void}} StoragePort */
 
 /**
  * @typedef {object} Options
  * @property {string} [url] `ws://HOST:PORT/ws`.
  * @property {string[]} [urls] Several gateways; after a failure the next one is tried.
  * @property {string} [token]
- * @property {() => string | Promise<string>} [getToken] Asked for the first token and for every new one.
+ * @property {() => string | Promise<string>} [getToken] Asked for the first and every new token.
  * @property {string} [device] One live connection per (user, device). Default: a random one.
  * @property {boolean} [batch] Take several events in one frame. Default true.
  * @property {StoragePort} [storage] Keeps resume points and unsent messages over a reload.
@@ -134,12 +140,14 @@ const BACKOFF_CROWDED_MS = 8000;
 /** A connection that lived this long was healthy: the next loss starts at the first step again. */
 const HEALTHY_MS = 10000;
 const WELCOME_TIMEOUT_MS = 10000;
-/** The server answers a send within 5 s, if only with `unavailable`: silence means a dead connection. */
+/**
+ * The server answers a send within 5 s, if only with `unavailable`: silence means a dead
+ * connection.
+ */
 const SEND_TIMEOUT_MS = 15000;
 const RECEIPT_INTERVAL_MS = 500;
 const RECEIPT_GATHER_MS = 30;
 const RETRY_DEFAULT_MS = 1000;
-const RETRY_MAX_MS = 10000;
 const HISTORY_PAGE = 500;
 const HELD_MAX = 2000;
 const PAGING_MAX = 4;
@@ -161,7 +169,8 @@ const CLOSES_FOR_GOOD = new Set([
 ]);
 
 const ENTRY_TYPES = new Set(['message', 'edit', 'delete', 'reaction', 'member', 'info']);
-/** What bears these is an entry, also of a type that is younger than this client: it takes its place in the
+/** What bears these is an entry, also of a type that is younger than this client: it takes its
+ * place in the
  * order. @param {any} frame */
 const isEntry = (frame) =>
     frame.seq !== undefined && frame.conv !== undefined && frame.from !== undefined;
@@ -188,7 +197,9 @@ export class ChatmeshError extends Error {
     }
 }
 
-/** A fresh id for a send. Not crypto.randomUUID: browsers offer that on https and localhost only. */
+/**
+ * A fresh id for a send. Not crypto.randomUUID: browsers offer that on https and localhost only.
+ */
 export function newCid() {
     const bytes = crypto.getRandomValues(new Uint8Array(12));
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
@@ -199,8 +210,8 @@ const isPassing = (error) => error instanceof ChatmeshError && PASSING_ERRORS.ha
 /** @param {number} ms */
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** How long to wait before the next attempt: exponential, with full jitter, so that the clients of a
- * dead gateway do not come back in step. */
+/** How long to wait before the next attempt: exponential, with full jitter, so that the clients of
+ * a dead gateway do not come back in step. */
 class Backoff {
     /** @param {() => number} random */
     constructor(random) {
@@ -223,9 +234,9 @@ class Backoff {
 /**
  * The order of one conversation: delivers each seq once and in order, and pages holes.
  *
- * `last` is the newest entry the application has; null until the first one tells where the server let us
- * in. What comes beyond a hole is held, at most HELD_MAX entries; of the rest only the highest seq is
- * remembered, for the log has it.
+ * `last` is the newest entry the application has; null until the first one tells where the server
+ * let us in. What comes beyond a hole is held, at most HELD_MAX entries; of the rest only the
+ * highest seq is remembered, for the log has it.
  */
 class Timeline {
     /**
@@ -333,7 +344,10 @@ class Timeline {
         this.paging = false;
     }
 
-    /** The log's answer is the truth: a seq it leaves out is not ours to see. @param {Entry[]} page */
+    /**
+     * The log's answer is the truth: a seq it leaves out is not ours to see.
+     * @param {Entry[]} page
+     */
     #deliverPage(page) {
         const before = this.last ?? 0;
         for (const entry of page) if (entry.seq > (this.last ?? 0)) this.#deliver(entry);
@@ -369,17 +383,16 @@ class Timeline {
  * The sends of one conversation, in order.
  * @typedef {object} Lane
  * @property {Send[]} sends
- * @property {boolean} halted The first was refused for the moment: it goes alone until it is through.
+ * @property {boolean} halted One was refused for the moment: the first goes alone until through.
  * @property {number} resumeAt Not before this time.
- * @property {number} refusals In a row.
  */
 
 /**
  * Sends that wait for `sent`: kept in order per conversation, repeated with the same cid.
  *
- * Up to `flyingMax` are on the wire at once. After a refusal that may pass, the lane halts: what else of
- * it is on the wire is awaited, then the oldest goes alone, and only when it is through do the others
- * follow. Otherwise a later one might enter the log first.
+ * Up to `flyingMax` are on the wire at once. After a refusal that may pass, the lane halts: what
+ * else of it is on the wire is awaited, then the oldest goes alone, and only when it is through
+ * do the others follow. Otherwise a later one might enter the log first.
  */
 class Outbox {
     /**
@@ -403,7 +416,7 @@ class Outbox {
         const key = send.conv !== undefined ? `c ${send.conv}` : `u ${send.to}`;
         let lane = this.lanes.get(key);
         if (lane === undefined) {
-            lane = { sends: [], halted: false, resumeAt: 0, refusals: 0 };
+            lane = { sends: [], halted: false, resumeAt: 0 };
             this.lanes.set(key, lane);
         }
         return lane;
@@ -475,9 +488,8 @@ class Outbox {
     /** @param {Lane} lane @param {Send} send @param {Sent} sent */
     #onSent(lane, send, sent) {
         if (send.to !== undefined && !this.lanes.has(`c ${sent.conv}`))
-            this.lanes.set(`c ${sent.conv}`, lane); // Now that its id is known, both names mean one order.
+            this.lanes.set(`c ${sent.conv}`, lane); // From now on both names mean one order.
         if (lane.sends[0] === send) lane.halted = false;
-        lane.refusals = 0;
         this.#remove(lane, send);
         send.resolve(sent);
         this.ports.sent(sent);
@@ -486,14 +498,13 @@ class Outbox {
 
     /** @param {Lane} lane @param {Send} send @param {ChatmeshError} error */
     #onError(lane, send, error) {
-        if (error.code === 'disconnected' || error.code === 'timeout') return; // land() took it back, or will: the connection is being replaced.
+        // land() takes it back: the connection is being replaced.
+        if (error.code === 'disconnected' || error.code === 'timeout') return;
         if (isPassing(error)) {
             send.flying = false;
             this.flying--;
             lane.halted = true;
-            const wait = error.retryAfterMs ?? RETRY_DEFAULT_MS;
-            lane.resumeAt =
-                Date.now() + Math.min(RETRY_MAX_MS, wait * 2 ** Math.min(lane.refusals++ / 8, 4));
+            lane.resumeAt = Date.now() + (error.retryAfterMs ?? RETRY_DEFAULT_MS);
         } else {
             if (lane.sends[0] === send) lane.halted = false;
             this.#remove(lane, send);
@@ -522,7 +533,9 @@ class Outbox {
 
 /** Acks and read marks: only the highest per conversation matters, so they go out coalesced. */
 class Receipts {
-    /** @param {(frame: object) => boolean} write False where there is no connection: kept for later. */
+    /**
+     * @param {(frame: object) => boolean} write False where there is no connection: kept for later.
+     */
     constructor(write) {
         this.write = write;
         /** @type {Map<string, number>} */
@@ -563,7 +576,8 @@ class Receipts {
         for (const [conv, seq] of this.reads) {
             if (!this.write({ type: 'read', conv, seq })) return;
             this.reads.delete(conv);
-            if ((this.acks.get(conv) ?? 0) <= seq) this.acks.delete(conv); // A read implies the ack.
+            // A read implies the ack.
+            if ((this.acks.get(conv) ?? 0) <= seq) this.acks.delete(conv);
         }
         for (const [conv, seq] of this.acks) {
             if (!this.write({ type: 'ack', conv, seq })) return;
@@ -741,7 +755,8 @@ export class ChatmeshClient {
     }
 
     /**
-     * Come online and stay so. Resolves with the first welcome, rejects where the server refuses for good.
+     * Come online and stay so. Resolves with the first welcome, rejects where the server refuses
+     * for good.
      * @returns {Promise<Welcome>}
      */
     connect() {
@@ -785,8 +800,8 @@ export class ChatmeshClient {
     }
 
     /**
-     * Send a message. Resolves once it is durable, however many connections that takes; rejects only with a
-     * definite refusal (forbidden, bad_request, too_large, ...).
+     * Send a message. Resolves once it is durable, however many connections that takes; rejects
+     * only with a definite refusal (forbidden, bad_request, too_large, ...).
      * @param {Target} target
      * @param {Json} body
      * @param {{cid?: string, replyTo?: number}} [options]
@@ -842,7 +857,8 @@ export class ChatmeshClient {
     }
 
     /**
-     * @param {{conv?: string, kind?: 'direct'|'group', members: string[], title?: string, meta?: Json, body?: Json}} what
+     * @param {{conv?: string, kind?: 'direct'|'group', members: string[], title?: string,
+     *   meta?: Json, body?: Json}} what
      * @returns {Promise<{conv: string, kind?: string, title?: string, head?: number}>}
      */
     create(what) {
@@ -889,8 +905,9 @@ export class ChatmeshClient {
     }
 
     /**
-     * Any request of the protocol. While offline it waits for the connection, until its timeout. One that
-     * was on the wire when the connection broke rejects with `disconnected`: its outcome is unknown.
+     * Any request of the protocol. While offline it waits for the connection, until its timeout.
+     * One that was on the wire when the connection broke rejects with `disconnected`: its outcome
+     * is unknown.
      * @param {string} type
      * @param {object} fields
      * @returns {Promise<any>}
@@ -935,7 +952,8 @@ export class ChatmeshClient {
                 this.#waitAndDial(this.#backoff.nextMs(), undefined, 'no token could be had');
             return;
         }
-        if (this.#state !== 'connecting' || this.#socket !== null) return; // close() came while the token was on its way.
+        // close() may have come while the token was on its way.
+        if (this.#state !== 'connecting' || this.#socket !== null) return;
         const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
         const socket = new Socket(this.#urls[this.#urlIndex % this.#urls.length]);
         this.#socket = socket;
@@ -967,8 +985,8 @@ export class ChatmeshClient {
         );
     }
 
-    /** Thousands of conversations might not fit the frame: the newest go first, and for the others the
-     * server has its own record of what this device was delivered. */
+    /** Thousands of conversations might not fit the frame: the newest go first, and for the others
+     * the server has its own record of what this device was delivered. */
     #resumeThatFits() {
         /** @type {Record<string, number>} */
         const resume = {};
@@ -1027,7 +1045,10 @@ export class ChatmeshClient {
         this.#saveSoon();
     }
 
-    /** A browser shows no protocol pings, so silence is asked about, then believed. @param {number} pingMs */
+    /**
+     * A browser shows no protocol pings, so silence is asked about, then believed.
+     * @param {number} pingMs
+     */
     #startHeartbeat(pingMs) {
         clearInterval(this.#heartbeat);
         this.#heartbeat = setInterval(() => {
@@ -1167,7 +1188,8 @@ export class ChatmeshClient {
     #isTooLarge(frame) {
         const text = JSON.stringify(frame);
         const max = this.#welcome?.max_frame ?? MAX_FRAME_DEFAULT;
-        return text.length * 3 > max && new TextEncoder().encode(text).length > max - 32; // Room for the id.
+        if (text.length * 3 <= max) return false; // Not even if every character takes three bytes.
+        return new TextEncoder().encode(text).length > max - 32; // Room for the id.
     }
 
     /** @param {Send} send @returns {Promise<Sent>} */

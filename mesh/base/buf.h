@@ -1,8 +1,8 @@
 /* buf - bytes shared by reference: written once, then read by many.
  *
- * An event is encoded once and handed to every session, so a buf is frozen as soon as it has a second
- * reference. Counts are plain integers: a buf belongs to one loop thread. (A worker gets bytes of its
- * own.) Growth doubles, so appending costs O(1) a byte. */
+ * An event is encoded once and handed to every session, so a buf is frozen as soon as it has a
+ * second reference. Counts are plain integers: a buf belongs to one loop thread. (A worker gets
+ * bytes of its own.) Growth doubles, so appending costs O(1) a byte. */
 #ifndef MESH_BASE_BUF_H
 #define MESH_BASE_BUF_H
 
@@ -18,9 +18,9 @@ struct buf {
     uint32_t refs;   /* References; freed at 0. */
 };
 
-struct buf *buf_new(size_t capacity);   /* One reference, empty. */
-struct buf *buf_ref(struct buf *b);     /* One more reference; returns b. */
-void buf_unref(struct buf **b);         /* One fewer; takes and nulls. NULL is fine. */
+struct buf *buf_new(size_t capacity); /* One reference, empty. */
+struct buf *buf_ref(struct buf *b);   /* One more reference; returns b. */
+void buf_unref(struct buf **b);       /* One fewer; takes and nulls. NULL is fine. */
 
 /* Make room for `size` more bytes and return where they go; b->size is not changed yet. */
 uint8_t *buf_reserve(struct buf *b, size_t size);

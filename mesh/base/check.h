@@ -1,8 +1,8 @@
 /* check - what must be true, in release builds as well.
  *
  * A CHECK states what the code around it relies on. When it fails the program is wrong, its state
- * unknown, and going on could acknowledge what is not stored: so it says where and ends. Nothing that
- * comes from outside (clients, peers, disk, config) may ever reach one; that meets a decoder. */
+ * unknown, and going on could acknowledge what is not stored: so it says where and ends. Nothing
+ * that comes from outside (clients, peers, disk, config) may reach one; that meets a decoder. */
 #ifndef MESH_BASE_CHECK_H
 #define MESH_BASE_CHECK_H
 

@@ -47,7 +47,7 @@ size_t crypto_base64url_size(size_t size); /* Including the NUL. */
 /* Lower-case hex with a NUL: 2 * size + 1 bytes. */
 void crypto_hex(const void *bytes, size_t size, char *out);
 
-/* CRC-32C (Castagnoli, RFC 3720, section 12.1), with the processor's instruction where there is one. */
+/* CRC-32C (Castagnoli, RFC 3720, section 12.1), by the processor's instruction where it has one. */
 uint32_t crypto_crc32c(uint32_t crc, const void *bytes, size_t size);
 
 #endif

@@ -1,9 +1,9 @@
 /* env - the first of four ports: what a node may ask of the world besides its peers and its disk.
  *
- * The cores (router, gateway) are plain computation. They never sleep, start timers or read a clock of
- * their own: the loop calls x_turn() when something came in or when x_due_us() says that time is due,
- * and the time is what env says. In production that is the machine (nodes/loop.c); in the simulator one
- * seed decides everything (tests/sim/). */
+ * The cores (router, gateway) are plain computation. They never sleep, start timers or read a clock
+ * of their own: the loop calls x_turn() when something came in or when x_due_us() says that time is
+ * due, and the time is what env says. In production that is the machine (nodes/loop.c); in the
+ * simulator one seed decides everything (tests/sim/). */
 #ifndef MESH_BASE_ENV_H
 #define MESH_BASE_ENV_H
 

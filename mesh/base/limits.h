@@ -15,18 +15,18 @@
 #define LIMIT_META_SIZE_MAX    16384u
 
 /* Frames and pages. */
-#define LIMIT_FRAME_SIZE_MAX      131072u   /* A client frame, and so a message. */
-#define LIMIT_PACKET_SIZE_MAX     4194304u  /* A mesh packet: ZMQ_MAXMSGSIZE. */
-#define LIMIT_PACKET_FLUSH_SIZE   32768u    /* A packet this big is sent at once. */
-#define LIMIT_HISTORY_COUNT_MAX   500u
-#define LIMIT_RESUME_COUNT        1000u     /* More than this missed: gap, then the newest. */
-#define LIMIT_FETCH_BYTES_MAX     262144u   /* Entries in one answer of a router. */
-#define LIMIT_MEMBERS_PAGE_MAX    500u
-#define LIMIT_CREATE_MEMBERS_MAX  1000u     /* In one create or add. */
-#define LIMIT_CONVERSATIONS_PAGE  100u
-#define LIMIT_USER_CONVS_PAGE     1000u
-#define LIMIT_JSON_DEPTH_MAX      64u
-#define LIMIT_JSON_TOKENS_MAX     65536u
+#define LIMIT_FRAME_SIZE_MAX     131072u  /* A client frame, and so a message. */
+#define LIMIT_PACKET_SIZE_MAX    4194304u /* A mesh packet: ZMQ_MAXMSGSIZE. */
+#define LIMIT_PACKET_FLUSH_SIZE  32768u   /* A packet this big is sent at once. */
+#define LIMIT_HISTORY_COUNT_MAX  500u
+#define LIMIT_RESUME_COUNT       1000u   /* More than this missed: gap, then the newest. */
+#define LIMIT_FETCH_BYTES_MAX    262144u /* Entries in one answer of a router. */
+#define LIMIT_MEMBERS_PAGE_MAX   500u
+#define LIMIT_CREATE_MEMBERS_MAX 1000u /* In one create or add. */
+#define LIMIT_CONVERSATIONS_PAGE 100u
+#define LIMIT_USER_CONVS_PAGE    1000u
+#define LIMIT_JSON_DEPTH_MAX     64u
+#define LIMIT_JSON_TOKENS_MAX    65536u
 
 /* Sessions. */
 #define LIMIT_CONNECT_MS           10000u /* `connect` must come within this. */
@@ -47,19 +47,19 @@
 #define LIMIT_GATHER_US            600u  /* A gateway's request waits this long for company. */
 
 /* Mesh. */
-#define LIMIT_HELLO_MS          1000u  /* Gateway to router: I am here. */
-#define LIMIT_GATEWAY_LEASE_MS  5000u  /* Silent for longer: its watches are dropped. */
-#define LIMIT_BEAT_MS           250u   /* Router to gateway: last link seq and shards led. */
-#define LIMIT_LINK_SILENT_MS    2000u  /* No beat for longer: the link is down. */
-#define LIMIT_GOSSIP_MS         500u
-#define LIMIT_MEMBER_SILENT_MS  2500u
-#define LIMIT_MEMBERS_MAX       4096u
-#define LIMIT_SEEDS_MAX         16u
+#define LIMIT_HELLO_MS         1000u /* Gateway to router: I am here. */
+#define LIMIT_GATEWAY_LEASE_MS 5000u /* Silent for longer: its watches are dropped. */
+#define LIMIT_BEAT_MS          250u  /* Router to gateway: last link seq and shards led. */
+#define LIMIT_LINK_SILENT_MS   2000u /* No beat for longer: the link is down. */
+#define LIMIT_GOSSIP_MS        500u
+#define LIMIT_MEMBER_SILENT_MS 2500u
+#define LIMIT_MEMBERS_MAX      4096u
+#define LIMIT_SEEDS_MAX        16u
 
 /* Shards. */
 #define LIMIT_SHARDS_DEFAULT     64u
 #define LIMIT_SHARDS_MAX         4096u
-#define LIMIT_ENTRY_SIZE_MAX     262144u /* A packed Raft entry is closed at this size. */
+#define LIMIT_ENTRY_SIZE_MAX     262144u  /* A packed Raft entry is closed at this size. */
 #define LIMIT_SHARD_QUEUE_BYTES  4194304u /* Waiting for the log: beyond, `unavailable`. */
 #define LIMIT_SHARD_QUEUE_COUNT  16384u
 #define LIMIT_LOG_TRUNCATE_COUNT 1024u /* Entries applied before the log's prefix is dropped. */

@@ -1,8 +1,8 @@
 /* log - one line an event, to a sink that nodes/ sets.
  *
- * Only nodes/ decides where lines go and which levels pass. Lower layers return errors and count; they
- * log state changes (a peer came, a leader was elected), never an error they also return, and never
- * tokens, keys or message bodies.
+ * Only nodes/ decides where lines go and which levels pass. Lower layers return errors and count;
+ * they log state changes (a peer came, a leader was elected), never an error they also return, and
+ * never tokens, keys or message bodies.
  *
  *     log_info("peer_up", "node=%.*s incarnation=%lu", SLICE_ARGS(id), n);
  *

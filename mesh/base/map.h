@@ -2,8 +2,9 @@
  *
  * Keys are hashed with SipHash under a key drawn at start, so that no client can choose ids that
  * collide (CWE-407). The map stores pointers to things that carry their own key: nothing is copied,
- * and the thing must leave the map before its key changes or dies. Linear probing, load at most 1/2,
- * deletion shifts back: no tombstones. Iteration order is by slot and not stable across growth. */
+ * and the thing must leave the map before its key changes or dies. Linear probing, load at most
+ * 1/2, deletion shifts back: no tombstones. Iteration order is by slot and not stable across
+ * growth. */
 #ifndef MESH_BASE_MAP_H
 #define MESH_BASE_MAP_H
 

@@ -18,5 +18,6 @@ void metrics_print(struct buf *out, const char *node, const char *role)
                           "# HELP chatmesh_%s %s\n# TYPE chatmesh_%s %s\n"
                           "chatmesh_%s{node=\"%s\",role=\"%s\"} %" PRId64 "\n",
                           rows[i].name, rows[i].help, rows[i].name, rows[i].kind, rows[i].name,
-                          node, role, atomic_load_explicit(&metrics_values[i], memory_order_relaxed));
+                          node, role,
+                          atomic_load_explicit(&metrics_values[i], memory_order_relaxed));
 }

@@ -24,8 +24,7 @@ extern _Atomic int64_t metrics_values[METRIC_COUNT];
                               memory_order_relaxed)
 #define metric_set(name, value)                                                                    \
     atomic_store_explicit(&metrics_values[METRIC_##name], (int64_t)(value), memory_order_relaxed)
-#define metric_get(name)                                                                           \
-    atomic_load_explicit(&metrics_values[METRIC_##name], memory_order_relaxed)
+#define metric_get(name) atomic_load_explicit(&metrics_values[METRIC_##name], memory_order_relaxed)
 
 /* Append the Prometheus text exposition format, version 0.0.4, with node and role as labels. */
 void metrics_print(struct buf *out, const char *node, const char *role);

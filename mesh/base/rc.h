@@ -1,9 +1,9 @@
 /* rc - the outcome of every call that can fail.
  *
- * Three kinds of trouble, three answers. An operating error (disk, peer, client) is an rc: returned,
- * never ignored (MUST_CHECK). A bug is a CHECK (check.h). An operator's mistake is found at boot and
- * ends the process with one sentence and exit code 2. The first eleven values are also the client
- * protocol's error codes. */
+ * Three kinds of trouble, three answers. An operating error (disk, peer, client) is an rc:
+ * returned, never ignored (MUST_CHECK). A bug is a CHECK (check.h). An operator's mistake is found
+ * at boot and ends the process with one sentence and exit code 2. The first eleven values are also
+ * the client protocol's error codes. */
 #ifndef MESH_BASE_RC_H
 #define MESH_BASE_RC_H
 

@@ -1,14 +1,14 @@
 /* record - how a struct becomes bytes and back: MessagePack arrays described by tables.
  *
- * A record type is a list of fields in a table (mesh/wire/messages.tbl.h, storage/rows.tbl.h). From it
- * come the struct, its descriptor, and with the descriptor the one encoder and the one decoder here.
- * On the wire a record is the array [number, field, field, ...]. Fields are unsigned integers, strings
- * or byte strings; an absent slice is nil. A decoder takes fewer fields (an older peer: the rest is
- * zero) and more (a newer one: skipped), so fields may be appended, never moved.
+ * A record type is a list of fields in a table (mesh/wire/messages.tbl.h, storage/rows.tbl.h). From
+ * it come the struct, its descriptor, and with the descriptor the one encoder and the one decoder
+ * here. On the wire a record is the array [number, field, field, ...]. Fields are unsigned
+ * integers, strings or byte strings; an absent slice is nil. A decoder takes fewer fields (an older
+ * peer: the rest is zero) and more (a newer one: skipped), so fields may be appended, never moved.
  *
  * Encoding uses msgpack-c's packer. Decoding is our own: msgpack-c 4.0 allocates what an untrusted
- * header promises (FACTS: 5 bytes may ask for 100 GB) and builds object trees; ours allocates nothing,
- * returns slices into the input, accepts exactly the subset above, and is fuzzed.
+ * header promises (FACTS: 5 bytes may ask for 100 GB) and builds object trees; ours allocates
+ * nothing, returns slices into the input, accepts exactly the subset above, and is fuzzed.
  *
  * A sequence is records (or plain slices) one after another inside a byte-string field. */
 #ifndef MESH_BASE_RECORD_H
@@ -46,7 +46,7 @@ struct record_desc {
     const struct record_field *fields;
 };
 
-/* What a table's F may be: a member of the struct, or a row of its descriptor. T is the struct's tag. */
+/* What a table's F may be: a struct's member, or a row of its descriptor. T is the struct's tag. */
 #define RECORD_MEMBER(T, kind, name, prose) RECORD_TYPE_##kind name;
 #define RECORD_FIELD(T, kind, name, prose)  {RECORD_##kind, offsetof(struct T, name), #name},
 

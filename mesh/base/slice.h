@@ -1,8 +1,8 @@
 /* slice - bytes that somebody else owns: a view, never freed.
  *
- * Ids, names and bodies travel as slices into the frame they came in, so that nothing is copied until
- * it must outlive the frame. A zeroed slice means "absent"; an empty one that is present has a
- * non-NULL base. */
+ * Ids, names and bodies travel as slices into the frame they came in, so that nothing is copied
+ * until it must outlive the frame. A zeroed slice means "absent"; an empty one that is present has
+ * a non-NULL base. */
 #ifndef MESH_BASE_SLICE_H
 #define MESH_BASE_SLICE_H
 

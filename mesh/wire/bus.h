@@ -1,12 +1,12 @@
 /* bus - the second port: packets between nodes.
  *
  * Two channels. *Requests*: any node to any node it knows, in order, at most once; lost only when a
- * peer dies or its queue is full, which the sender's deadline notices. *Publish*: router to gateway by
- * topic, in order, and may drop: link sequence numbers show it. What exists is told by on_peer, from
- * discovery (mesh/discovery.h).
+ * peer dies or its queue is full, which the sender's deadline notices. *Publish*: router to gateway
+ * by topic, in order, and may drop: link sequence numbers show it. What exists is told by on_peer,
+ * from discovery (mesh/discovery.h).
  *
- * The real one is ZeroMQ (mesh/zmq_bus.c): gateways hold one DEALER and one SUB a router; routers hold
- * one ROUTER and one PUB, and a DEALER to each other router. The simulated one is tests/sim/.
+ * The real one is ZeroMQ (mesh/zmq_bus.c): gateways hold one DEALER and one SUB a router; routers
+ * hold one ROUTER and one PUB, and a DEALER to each other router. The simulated one is tests/sim/.
  *
  * Loop thread only. Callbacks come from bus_poll(), never from inside send or publish. */
 #ifndef MESH_WIRE_BUS_H
@@ -31,8 +31,8 @@ struct bus_handler {
 };
 
 struct bus {
-    /* Queue a packet for `node`. Copies or takes a reference; the caller keeps his. RC_NOT_FOUND: not
-     * connected; RC_FULL: its queue is full. The packet is then dropped and counted. */
+    /* Queue a packet for `node`. Copies or takes a reference; the caller keeps his. RC_NOT_FOUND:
+     * not connected; RC_FULL: its queue is full. The packet is then dropped and counted. */
     enum rc (*send)(struct bus *bus, struct slice node, struct buf *packet);
     /* Routers: publish on the topic of gateway `node`. */
     enum rc (*publish)(struct bus *bus, struct slice node, struct buf *packet);

@@ -13,7 +13,8 @@ uint32_t key_conv_shard(const uint8_t cluster[16], uint32_t shards, struct slice
 uint32_t key_user_shard(const uint8_t cluster[16], uint32_t shards, struct slice user)
 {
     CHECK(shards > 0);
-    /* Another key than for conversations, or a user and a conversation of one name would always meet. */
+    /* Another key than for conversations, or a user would always meet a conversation of his
+     * name. */
     uint8_t key[16];
     memcpy(key, cluster, sizeof(key));
     key[0] ^= 0x55;

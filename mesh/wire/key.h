@@ -9,18 +9,18 @@
 
 #define KEY_DIRECT_SIZE 35u /* "dm:" and 32 base64url characters. */
 
-/* The shard of a conversation, 0..shards-1: SipHash under the cluster id, so that the spread cannot be
- * steered by who chooses ids without knowing the cluster. */
+/* The shard of a conversation, 0..shards-1: SipHash under the cluster id, so that the spread cannot
+ * be steered by who chooses ids without knowing the cluster. */
 uint32_t key_conv_shard(const uint8_t cluster[16], uint32_t shards, struct slice conv);
 uint32_t key_user_shard(const uint8_t cluster[16], uint32_t shards, struct slice user);
 
-/* The id of the direct conversation of two users, whoever starts: a digest of both names in byte order.
- * `id` has room for KEY_DIRECT_SIZE bytes; no NUL. */
+/* The id of the direct conversation of two users, whoever starts: a digest of both names in byte
+ * order. `id` has room for KEY_DIRECT_SIZE bytes; no NUL. */
 void key_direct(struct slice a, struct slice b, char id[KEY_DIRECT_SIZE]);
 
 /* The rules of the client protocol for ids. */
-bool key_conv_is_valid(struct slice conv);     /* 1-128 bytes of [A-Za-z0-9._:~@-]. */
-bool key_user_is_valid(struct slice user);     /* 1-128 bytes of UTF-8 without control characters. */
+bool key_conv_is_valid(struct slice conv); /* 1-128 bytes of [A-Za-z0-9._:~@-]. */
+bool key_user_is_valid(struct slice user); /* 1-128 bytes of UTF-8 without control characters. */
 bool key_device_is_valid(struct slice device); /* Likewise, 1-64 bytes. */
 bool key_cid_is_valid(struct slice cid);       /* Likewise, 1-64 bytes. */
 bool key_node_is_valid(struct slice node);     /* 1-15 bytes of [A-Za-z0-9_-]. */

@@ -16,9 +16,9 @@ enum message_number {
 #undef M
 };
 
-#define M(x, X, n)                                                                      \
-    struct msg_##x {                                                                            \
-        FIELDS_##x(RECORD_MEMBER, msg_##x)                                                   \
+#define M(x, X, n)                                                                                 \
+    struct msg_##x {                                                                               \
+        FIELDS_##x(RECORD_MEMBER, msg_##x)                                                         \
     };                                                                                             \
     extern const struct record_desc msg_##x##_desc;
 MESSAGES(M)

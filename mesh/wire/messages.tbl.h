@@ -1,10 +1,10 @@
 /* Everything that nodes say to each other, and what a log entry holds.
  *
  * MESSAGES lists the record types with their numbers; FIELDS_x lists the fields of each as
- * F(T, kind, name, "prose"), where T is the struct. A request bears `req`, which its answer repeats,
- * and `shard`, which a router checks against the key before anything else. Answers bear `rc`
- * (mesh/base/rc.tbl.h). A "seq" in a bin is records or slices one after another (record.h). Append
- * fields; never move or reuse one. */
+ * F(T, kind, name, "prose"), where T is the struct. A request bears `req`, which its answer
+ * repeats, and `shard`, which a router checks against the key before anything else. Answers bear
+ * `rc` (mesh/base/rc.tbl.h). A "seq" in a bin is records or slices one after another (record.h).
+ * Append fields; never move or reuse one. */
 
 /* ---- Gateway to router, on the request channel ---- */
 
@@ -46,7 +46,7 @@
     F(T, u64, before, "where not 0: the last `limit` entries with seq < before, still ascending")  \
     F(T, u64, limit, "entries at most, 1..LIMIT_RESUME_COUNT")
 
-/* The link had a hole, or the leader changed: where is the head of each? Also renews the watches. */
+/* The link had a hole, or the leader changed: where is each one's head? Also renews the watches. */
 #define FIELDS_rewatch(F, T)                                                                       \
     F(T, u64, req, "correlation id")                                                               \
     F(T, u64, shard, "of all the conversations and users named")                                   \
@@ -148,7 +148,7 @@
 #define FIELDS_summaries(F, T)                                                                     \
     F(T, u64, req, "of summary")                                                                   \
     F(T, u64, rc, "OK, NOT_LEADER, UNAVAILABLE")                                                   \
-    F(T, bin, items, "seq of summary_item records; conversations that are not the user's are left out")
+    F(T, bin, items, "seq of summary_item records; only conversations of the user's")
 
 #define FIELDS_summary_item(F, T)                                                                  \
     F(T, str, conv, "the conversation")                                                            \
@@ -167,7 +167,7 @@
 /* Every 250 ms, and at once when leadership changes. */
 #define FIELDS_beat(F, T)                                                                          \
     F(T, u64, shards, "S, the cluster's shard count")                                              \
-    F(T, bin, terms, "seq of u64: for each shard the term in which this router leads and may serve, 0 if not")
+    F(T, bin, terms, "seq of u64: for each shard the term in which it is led and served here, or 0")
 
 /* A new entry of a watched conversation. */
 #define FIELDS_event_entry(F, T)                                                                   \

@@ -1,10 +1,10 @@
 /* packet - what one ZeroMQ message of the mesh holds: a header and many messages.
  *
- * Packing is what makes the mesh cheap: one wake-up, one encryption and one system call for everything
- * that one turn has for one peer. Layout: magic byte 'C', version byte, then MessagePack: cluster id
- * (16 bytes), sender's node id, sender's incarnation, link sequence number; then messages until the
- * end. On the publish channel the whole is preceded by the 16-byte topic (a node id padded with NULs),
- * which is what subscriptions match. */
+ * Packing is what makes the mesh cheap: one wake-up, one encryption and one system call for
+ * everything that one turn has for one peer. Layout: magic byte 'C', version byte, then
+ * MessagePack: cluster id (16 bytes), sender's node id, sender's incarnation, link sequence number;
+ * then messages until the end. On the publish channel the whole is preceded by the 16-byte topic (a
+ * node id padded with NULs), which is what subscriptions match. */
 #ifndef MESH_WIRE_PACKET_H
 #define MESH_WIRE_PACKET_H
 
@@ -25,7 +25,7 @@ struct packet {
     struct slice cluster; /* 16 bytes. */
     struct slice node;
     uint64_t incarnation;
-    uint64_t link_seq;           /* Published packets: 1, 2, 3 … per topic and incarnation. Else 0. */
+    uint64_t link_seq; /* Published packets: 1, 2, 3 … per topic and incarnation. Else 0. */
     struct record_reader messages; /* Read with record_peek and record_decode. */
 };
 

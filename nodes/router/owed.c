@@ -1,17 +1,17 @@
 /* owed - what conversations owe the lists of users.
  *
- * A conversation and its members' lists live on different shards. Every member entry owes its user one
- * row, and a durable cursor over the conversation's own log (the machine's outbox) says up to where the
- * users' shards have acknowledged theirs. The leader works in passes: take what is owed, bring it to the
- * users' shards as idempotent commands, and once all of the pass is acknowledged move the cursors. A pass
- * that fails is simply made again. */
+ * A conversation and its members' lists live on different shards. Every member entry owes its user
+ * one row, and a durable cursor over the conversation's own log (the machine's outbox) says up to
+ * where the users' shards have acknowledged theirs. The leader works in passes: take what is owed,
+ * bring it to the users' shards as idempotent commands, and once all of the pass is acknowledged
+ * move the cursors. A pass that fails is simply made again. */
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
 #include "nodes/router/router_private.h"
 
-#define OWED_PASS_MAX  256u
-#define OWED_RETRY_US  100000u
+#define OWED_PASS_MAX 256u
+#define OWED_RETRY_US 100000u
 
 struct owed_row {
     char conv[LIMIT_CONV_SIZE_MAX];

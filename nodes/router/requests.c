@@ -1,9 +1,9 @@
 /* requests - what gateways ask of a router.
  *
- * Reads are answered at once: between turns the store holds everything that was applied, and a shard
- * answers only while it is led here. Changes are checked, queued and answered when their entry is
- * applied. Whatever comes is decoded first; what cannot be decoded ends that packet, since where the
- * next message begins is then unknown. */
+ * Reads are answered at once: between turns the store holds everything that was applied, and a
+ * shard answers only while it is led here. Changes are checked, queued and answered when their
+ * entry is applied. Whatever comes is decoded first; what cannot be decoded ends that packet, since
+ * where the next message begins is then unknown. */
 #include "mesh/base/log.h"
 #include "mesh/base/metrics.h"
 #include "mesh/wire/key.h"
@@ -73,7 +73,7 @@ static void on_hello(struct asking *a, const struct msg_hello *hello)
     bool is_new = !a->watcher->is_leased;
     a->watcher->is_leased = true;
     a->watcher->is_linked = hello->links != 0;
-    /* A gateway whose link is not up waits for a packet of ours: do not let it wait for the beat. */
+    /* A gateway whose link is not up waits for a packet of ours: not for the beat. */
     if (is_new || hello->links == 0)
         requests_beat(a->router, a->watcher);
 }
@@ -224,8 +224,7 @@ static void on_members(struct asking *a, const struct msg_members *request)
     struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_MEMBERS_PAGE_MAX)
-        check_read(a->router,
-                   machine_members(shard->machine, request, &answer, a->router->answer));
+        check_read(a->router, machine_members(shard->machine, request, &answer, a->router->answer));
     else
         answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
     answer.req = request->req;
@@ -239,8 +238,7 @@ static void on_summary(struct asking *a, const struct msg_summary *request)
     struct shard *shard = serving(a->router, request->shard, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL)
-        check_read(a->router,
-                   machine_summary(shard->machine, request, &answer, a->router->answer));
+        check_read(a->router, machine_summary(shard->machine, request, &answer, a->router->answer));
     else
         answer.rc = rc;
     answer.req = request->req;

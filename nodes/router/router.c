@@ -155,8 +155,8 @@ static void refuse_waiting(struct router *router, struct shard *shard)
     buf_clear(shard->commands);
 }
 
-/* Pack all that is queued into one entry, or as much as LIMIT_ENTRY_SIZE_MAX allows: the loop over the
- * records finds the cut. */
+/* Pack all that is queued into one entry, or as much as LIMIT_ENTRY_SIZE_MAX allows: the loop over
+ * the records finds the cut. */
 static struct buf *pack(struct router *router, struct shard *shard, uint32_t *ret_count)
 {
     struct record_reader r = record_reader_of(buf_slice(shard->commands));
@@ -204,6 +204,14 @@ static enum rc submit_queued(struct router *router, struct shard *shard)
 {
     if (shard->queued.count == 0 || shard->flying_index != 0)
         return RC_OK;
+    /* Group commit: what is written while a sync runs waits for the next one anyway. So it is
+     * packed when that one can begin: fewer and larger entries, one write and one sync for all
+     * shards. */
+    if (router->is_syncing) {
+        if (list_is_empty(&shard->gathering))
+            list_append(&router->gathering, &shard->gathering);
+        return RC_OK;
+    }
     uint32_t count;
     struct buf *entry = pack(router, shard, &count);
     struct record_reader r = record_reader_of(buf_slice(entry));
@@ -260,6 +268,11 @@ static void on_synced(void *context, enum rc rc)
         shard_wake(router, shard);
     }
     router->syncing_count = 0;
+    for (struct shard *shard;
+         (shard = LIST_FIRST(&router->gathering, struct shard, gathering)) != NULL;) {
+        list_remove(&shard->gathering);
+        shard_wake(router, shard);
+    }
     if (rc != RC_OK) {
         log_error("sync_failed", "reason=\"%s\"", rc_sentence(rc));
         router_fail(router);
@@ -293,8 +306,8 @@ static void collect(struct router *router, struct shard *shard)
     router->unsynced[router->unsynced_count++] = shard;
 }
 
-/* The log's prefix goes once enough of it is applied: its state is in this batch or an earlier one, and
- * batches survive in order (kv.h), so the state is never behind the log that is left. */
+/* The log's prefix goes once enough of it is applied: its state is in this batch or an earlier one,
+ * and batches survive in order (kv.h), so the state is never behind the log that is left. */
 static enum rc truncate(struct router *router, struct shard *shard)
 {
     uint64_t applied = machine_applied(shard->machine);
@@ -330,7 +343,7 @@ static void tick_groups(struct router *router)
         if (due_ms < next_ms)
             next_ms = due_ms;
     }
-    /* No finer than the heartbeat's tenth, or groups with staggered timers would wake us one by one. */
+    /* No finer than the heartbeat's tenth, or staggered timers would wake us group by group. */
     uint64_t least_ms = now_ms + LIMIT_HEARTBEAT_MS / 10;
     router->next_tick_ms = next_ms < least_ms ? least_ms : next_ms;
 }
@@ -366,8 +379,8 @@ static void beat_all(struct router *router)
             requests_beat(router, w);
 }
 
-/* Shards that are woken while the list is walked (an outbox pass feeds another shard) are appended and
- * so reached in the same turn; the walk is bounded since each shard's queue is. */
+/* Shards that are woken while the list is walked (an outbox pass feeds another shard) are appended
+ * and so reached in the same turn; the walk is bounded since each shard's queue is. */
 static void turn_shards(struct router *router)
 {
     for (struct shard *shard;
@@ -434,6 +447,7 @@ static enum rc shard_open(struct router *router, uint32_t id)
     shard->id = id;
     list_init(&shard->work);
     list_init(&shard->touched);
+    list_init(&shard->gathering);
     shard->commands = buf_new(0);
     enum rc rc = machine_open(router->kv, id, router->options.cluster, &shard->machine);
     if (rc != RC_OK)
@@ -475,6 +489,7 @@ enum rc router_new(const struct router_options *options, struct env *env, struct
     router->kv = kv;
     list_init(&router->work);
     list_init(&router->touched);
+    list_init(&router->gathering);
     struct packet_sender sender = {
         .node = slice_string(router->node),
         .incarnation = options->incarnation,

@@ -1,15 +1,16 @@
 /* router - the core of a router node: shards, their state machine, and who watches what.
  *
- * Pure: env for time, bus for peers, kv for the disk. The node (nodes/router_node.c) turns the loop.
+ * Pure: env for time, bus for peers, kv for the disk. nodes/router_node.c turns the loop.
  *
  * The turn, in order and each step bounded: requests that came in are queued by shard; what became
  * durable commits; committed entries apply to the state; queued commands are packed, one entry a
  * shard; log, hard state and state of all shards go out as one batch; reads are answered from it;
  * events and answers leave, one packet a peer; a sync is asked for if something waits for it.
  *
- *   happy path      submit -> queue -> packed entry -> batch -> sync -> commit -> apply -> result, event
- *   failure modes   queue full or no leader: UNAVAILABLE at once; disk error: router_is_failed(), the
- *                   process ends; leadership lost: waiting requests get UNAVAILABLE, outcome unknown
+ *   happy path      submit -> queue -> packed entry -> batch -> sync -> commit -> apply -> result
+ *   failure modes   queue full or no leader: UNAVAILABLE at once; disk error: router_is_failed(),
+ *                   the process ends; leadership lost: waiting requests get UNAVAILABLE, outcome
+ *                   unknown
  *   on stop         nothing needs to be flushed: what was acknowledged is durable */
 #ifndef NODES_ROUTER_ROUTER_H
 #define NODES_ROUTER_ROUTER_H
@@ -25,15 +26,16 @@ struct router_options {
     uint64_t incarnation;
     uint8_t cluster[16];
     uint32_t shards;
-    uint32_t resume_count_max;  /* LIMIT_RESUME_COUNT. */
-    uint32_t queue_bytes_max;   /* Per shard. */
-    uint32_t truncate_count;    /* Applied entries before the log's prefix is dropped. */
+    uint32_t resume_count_max; /* LIMIT_RESUME_COUNT. */
+    uint32_t queue_bytes_max;  /* Per shard. */
+    uint32_t truncate_count;   /* Applied entries before the log's prefix is dropped. */
 };
 
 struct router;
 
-/* Open all shards on `kv`: what is there is recovered, an empty store is bootstrapped with this router
- * as the only voter. RC_CORRUPT: a log or hard state fails its checksum or is missing; RC_IO. */
+/* Open all shards on `kv`: what is there is recovered, an empty store is bootstrapped with this
+ * router as the only voter. RC_CORRUPT: a log or hard state fails its checksum or is missing;
+ * RC_IO. */
 MUST_CHECK enum rc router_new(const struct router_options *options, struct env *env,
                               struct bus *bus, struct kv *kv, struct router **ret_router);
 void router_free(struct router **router);
@@ -43,7 +45,8 @@ struct bus_handler router_bus_handler(struct router *router);
 void router_turn(struct router *router);
 uint64_t router_due_us(struct router *router); /* When a turn is due though nothing comes in. */
 
-/* The disk failed, or the consensus core gave up: nothing more may be acknowledged. The process ends. */
+/* The disk failed, or the consensus core gave up: nothing more may be acknowledged, the process
+ * ends. */
 bool router_is_failed(const struct router *router);
 
 struct router_health {

@@ -16,18 +16,19 @@ struct router {
     struct shard *shards; /* options.shards of them. */
     struct watchers watchers;
     struct kv_batch *batch;
-    struct list work;          /* Shards with something to do in this turn. */
-    struct list touched;       /* Shards whose machine has something in the batch. */
-    struct shard **unsynced;   /* Written, no sync begun yet. */
+    struct list work;        /* Shards with something to do in this turn. */
+    struct list gathering;   /* Shards whose commands wait for the running sync to end. */
+    struct list touched;     /* Shards whose machine has something in the batch. */
+    struct shard **unsynced; /* Written, no sync begun yet. */
     uint32_t unsynced_count;
-    struct shard **syncing;    /* Covered by the running sync. */
+    struct shard **syncing; /* Covered by the running sync. */
     uint32_t syncing_count;
     bool is_syncing;
     bool is_failed;
     uint64_t next_tick_ms;
     uint64_t next_beat_us;
-    bool beats_due; /* Leadership changed: beat at once. */
-    struct buf *answer; /* Sequences of the answer being made. */
+    bool beats_due;      /* Leadership changed: beat at once. */
+    struct buf *answer;  /* Sequences of the answer being made. */
     struct buf *command; /* The command being made. */
 };
 

@@ -2,7 +2,7 @@
  *
  *   queued  -> flying (one packed entry in the log at a time) -> applied -> answered
  *
- * While an entry is on its way to the disk, commands gather; the next entry packs them all. So the
+ * While anything is on its way to the disk, commands gather; the next entry packs them all. So the
  * number of entries follows the speed of the disk, not the number of commands. */
 #ifndef NODES_ROUTER_SHARD_H
 #define NODES_ROUTER_SHARD_H
@@ -41,9 +41,11 @@ struct shard {
     uint64_t mark;              /* raft_group_mark() when the running sync was begun. */
     bool in_unsynced, in_syncing;
     bool was_ready;
-    struct owed_pass *pass;     /* The outbox pass under way, or NULL. */
+    struct owed_pass *pass; /* The outbox pass under way, or NULL. */
     uint64_t pass_not_before_us;
-    struct list work;    /* On router.work while there is something to do in this turn. */
+    struct list work; /* On router.work while there is something to do in this turn. */
+    struct list
+        gathering;       /* On router.gathering while commands wait for the running sync to end. */
     struct list touched; /* On router.touched from then until the turn's batch is written. */
 };
 

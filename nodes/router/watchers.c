@@ -5,8 +5,8 @@
 #include "mesh/base/metrics.h"
 #include "mesh/wire/packet.h"
 
-/* A packet that reaches this size is closed and the next begun; far below LIMIT_PACKET_SIZE_MAX, since
- * one more message of up to LIMIT_FETCH_BYTES_MAX may still go in. */
+/* A packet that reaches this size is closed and the next begun; far below LIMIT_PACKET_SIZE_MAX,
+ * since one more message of up to LIMIT_FETCH_BYTES_MAX may still go in. */
 #define PACKET_CLOSE_SIZE 262144u
 
 static struct slice watcher_key(const void *thing)
@@ -108,8 +108,8 @@ void watchers_follow(struct watchers *w, struct map *table, uint32_t shard, stru
             return;
     if (interest->count == interest->capacity) {
         interest->capacity = interest->capacity == 0 ? 2 : interest->capacity * 2;
-        interest->watchers = mem_resize(interest->watchers,
-                                        interest->capacity * sizeof(struct watcher *));
+        interest->watchers =
+            mem_resize(interest->watchers, interest->capacity * sizeof(struct watcher *));
     }
     interest->watchers[interest->count++] = watcher;
 }
@@ -143,8 +143,8 @@ void watchers_unfollow(struct watchers *w, struct map *table, struct slice key,
         interest_free(table, interest);
 }
 
-/* A walk over the whole table, with the empty ones collected first: a map may not change on the way.
- * Gateways die rarely, so no list per gateway is kept for it. */
+/* A walk over the whole table, with the empty ones collected first: a map may not change on the
+ * way. Gateways die rarely, so no list per gateway is kept for it. */
 static void forget_in(struct map *table, const struct watcher *watcher)
 {
     struct interest **empty = mem_alloc(table->count * sizeof(*empty));

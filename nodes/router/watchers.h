@@ -1,13 +1,13 @@
 /* watchers - the gateways a router talks to, and which of them follow what.
  *
  * A gateway is known from its first hello and leased by the next ones: silent for
- * LIMIT_GATEWAY_LEASE_MS, its watches are dropped, and it watches again when it is back. Interest is
- * kept per gateway, never per client: a conversation with a thousand members online on two gateways has
- * two watchers here.
+ * LIMIT_GATEWAY_LEASE_MS, its watches are dropped, and it watches again when it is back. Interest
+ * is kept per gateway, never per client: a conversation with a thousand members online on two
+ * gateways has two watchers here.
  *
- * Each gateway has two outgoing streams: answers (request channel) and events (publish channel, with
- * link sequence numbers). Both gather over a turn in packets and leave at its end, so that nothing is
- * said before the turn's batch is written. */
+ * Each gateway has two outgoing streams: answers (request channel) and events (publish channel,
+ * with link sequence numbers). Both gather over a turn in packets and leave at its end, so that
+ * nothing is said before the turn's batch is written. */
 #ifndef NODES_ROUTER_WATCHERS_H
 #define NODES_ROUTER_WATCHERS_H
 
@@ -59,8 +59,8 @@ struct watchers {
 void watchers_init(struct watchers *w, const struct packet_sender *sender);
 void watchers_fini(struct watchers *w);
 
-/* The gateway of a packet just received, made known where it is new. NULL where LIMIT_MEMBERS_MAX are
- * known already. A new incarnation loses what the old one followed. */
+/* The gateway of a packet just received, made known where it is new. NULL where LIMIT_MEMBERS_MAX
+ * are known already. A new incarnation loses what the old one followed. */
 struct watcher *watchers_get(struct watchers *w, struct slice id, uint64_t incarnation);
 
 void watchers_follow(struct watchers *w, struct map *table, uint32_t shard, struct slice key,
@@ -75,8 +75,8 @@ void watchers_expire(struct watchers *w, uint64_t now_us);
 /* Append a message to the answers of one gateway. */
 void watchers_answer(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
                      const void *message);
-/* Append a result: to the events where the link is up, so that it leaves in one packet with the entry it
- * tells of, else to the answers. */
+/* Append a result: to the events where the link is up, so that it leaves in one packet with the
+ * entry it tells of, else to the answers. */
 void watchers_result(struct watchers *w, struct watcher *watcher, const struct msg_result *result);
 /* Append a message to the events of one gateway. */
 void watchers_tell(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,

@@ -1,6 +1,7 @@
 // chat.test - the chat page in a real browser, two people on two gateways.
 //
-// Screenshots go to $SCREENSHOTS (default: a folder in the system's temporary one), to be looked at.
+// Screenshots go to $SCREENSHOTS (default: a folder in the system's temporary one), to be looked
+// at.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -172,7 +173,7 @@ test('written offline, messages wait, are counted, and arrive once and in order'
     await closeAll(a, b);
 });
 
-test('a reload shows the same conversation again, and sends what was waiting', async () => {
+test('a reload shows the same conversation again and goes on', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await logIn(alice);
     const b = await logIn(bob, { gateway: 2 });

@@ -1,4 +1,5 @@
-// client.test - gateway/web/client.js against an in-memory server: what it says, when, and in which order.
+// client.test - gateway/web/client.js against an in-memory server: what it says, when, and in
+// which order.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
@@ -578,6 +579,16 @@ test('after `unavailable` the refused send goes alone before those behind it', a
             .map((frame) => frame.body),
         [2, 3],
     );
+});
+
+test('many refusals at once are waited out once', async () => {
+    const socket = await goOnline();
+    for (let n = 0; n < 64; n++) void client.send('c1', n);
+    for (const { id } of socket.of('send'))
+        socket.say({ type: 'error', id, code: 'unavailable', message: 'm', retry_after_ms: 400 });
+    await turn();
+    await pass(400);
+    assert.equal(socket.of('send').length, 65);
 });
 
 test('a conversation that waits does not hold up another', async () => {

@@ -1,6 +1,7 @@
 // cluster - a real cluster for tests: `chatmesh dev` on free ports and a data folder of its own.
 //
-// The supervisor kills its nodes when it ends, and ends with this process, so nothing outlives a test.
+// The supervisor kills its nodes when it ends, and ends with this process, so nothing outlives a
+// test.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
@@ -132,7 +133,8 @@ export class Cluster {
     /** End it; its data goes too unless `keep`. */
     async stop({ keep = false } = {}) {
         this.child.kill('SIGTERM');
-        const insist = setTimeout(() => this.child.kill('SIGINT'), 1000); // Do not wait for the drain.
+        // Do not wait for the drain.
+        const insist = setTimeout(() => this.child.kill('SIGINT'), 1000);
         const kill = setTimeout(() => this.child.kill('SIGKILL'), STOP_MS);
         await this.ended;
         clearTimeout(insist);
@@ -201,7 +203,8 @@ export class Cluster {
     /** Any token, good or bad, signed with the cluster's key. */
     forge(claims, header = {}) {
         const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-        const signed = `${encode({ alg: 'HS256', typ: 'JWT', kid: 'dev', ...header })}.${encode(claims)}`;
+        const head = { alg: 'HS256', typ: 'JWT', kid: 'dev', ...header };
+        const signed = `${encode(head)}.${encode(claims)}`;
         return `${signed}.${createHmac('sha256', this.secret).update(signed).digest('base64url')}`;
     }
 }

@@ -21,11 +21,12 @@ const now = () => Math.floor(Date.now() / 1000);
 const badTokens = () => {
     const good = cluster.forge({ sub: 'eve', exp: now() + 60 });
     const [header, payload, signature] = good.split('.');
+    const [, other] = cluster.forge({ sub: 'alice', exp: now() + 60 }).split('.');
     const unsigned = Buffer.from('{"alg":"none","kid":"dev"}').toString('base64url');
     return {
         'is no token': 'x',
         'has a signature cut short': good.slice(0, -4),
-        'has another payload': `${header}.${Buffer.from(JSON.stringify({ sub: 'alice', exp: now() + 60 })).toString('base64url')}.${signature}`,
+        'has another payload': `${header}.${other}.${signature}`,
         'has expired': cluster.forge({ sub: 'eve', exp: now() - 60 }),
         'never expires': cluster.forge({ sub: 'eve' }),
         'is not valid yet': cluster.forge({ sub: 'eve', exp: now() + 600, nbf: now() + 300 }),

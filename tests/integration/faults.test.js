@@ -1,4 +1,5 @@
-// faults.test - what is acknowledged survives; what is missed is caught up; what cannot be served says so.
+// faults.test - what is acknowledged survives; what is missed is caught up; what cannot be served
+// says so.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 

@@ -15,7 +15,9 @@ after(async () => {
     await cluster?.stop();
 });
 
-/** A group of alice (owner), bob and carol, all online, alice on another gateway than the others. */
+/**
+ * A group of alice (owner), bob and carol, all online, alice on another gateway than the others.
+ */
 async function makeGroup(fields = {}) {
     count++;
     const names = ['alice', 'bob', 'carol', 'dave'].map((stem) => `${stem}${count}`);

@@ -11,8 +11,12 @@ const REQUESTS_IN_FLIGHT = 1024;
 
 let cluster;
 
-before(async () => { cluster = await Cluster.start({ args: [] }); });
-after(async () => { await cluster?.stop(); });
+before(async () => {
+    cluster = await Cluster.start({ args: [] });
+});
+after(async () => {
+    await cluster?.stop();
+});
 
 /** Try to connect; resolves with the peer, or with the code it was closed with. */
 async function attempt(user, device) {
@@ -67,7 +71,10 @@ test('what a session asks beyond 1,024 unanswered requests is refused, the rest 
         const refused = () => peer.frames.filter(({ code }) => code === 'rate_limited').length;
         await until('the rest is refused', () => refused() === 100);
         free.signal('r1', 'SIGCONT');
-        await until('all are answered', () => peer.frames.filter(({ id }) => id >= 0).length === total);
+        await until(
+            'all are answered',
+            () => peer.frames.filter(({ id }) => id >= 0).length === total,
+        );
         const log = await until('it is in the log', async () => {
             const sent = peer.frames.find(({ type }) => type === 'sent');
             return sent !== undefined && (await peer.log(sent.conv));

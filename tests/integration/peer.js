@@ -81,7 +81,10 @@ export class Peer {
         this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
     }
 
-    /** The first frame, past or to come, of this type (or for which this holds) that was not taken yet. */
+    /**
+     * The first frame, past or to come, of this type (or for which this holds) that was not taken
+     * yet.
+     */
     next(what, timeoutMs = TIMEOUT_MS) {
         const matches = typeof what === 'string' ? (frame) => frame.type === what : what;
         const there = this.frames.find((frame) => !this.taken.has(frame) && matches(frame));
@@ -140,7 +143,10 @@ export class Peer {
         return sent;
     }
 
-    /** Send bodies from..to, several hundred on the wire at once, and wait until all are acknowledged. */
+    /**
+     * Send bodies from..to, several hundred on the wire at once, and wait until all are
+     * acknowledged.
+     */
     async flood(where, from, to) {
         for (let n = from; n <= to; n += WINDOW) {
             const numbers = range(n, Math.min(n + WINDOW - 1, to));

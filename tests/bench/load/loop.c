@@ -353,9 +353,18 @@ static void flush_dirty(struct loop *loop)
 
 void loop_turn(struct loop *loop, int timeout_ms)
 {
+    loop_turn_until(loop, now_ns() + (uint64_t)timeout_ms * 1000000u);
+}
+
+void loop_turn_until(struct loop *loop, uint64_t until_ns)
+{
     struct epoll_event events[EVENTS_MAX];
     flush_dirty(loop);
-    int count = epoll_wait(loop->epoll, events, EVENTS_MAX, timeout_ms);
+    uint64_t begun_ns = now_ns();
+    uint64_t wait_ns = until_ns > begun_ns ? until_ns - begun_ns : 0;
+    struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
+                            .tv_nsec = (long)(wait_ns % 1000000000u)};
+    int count = epoll_pwait2(loop->epoll, events, EVENTS_MAX, &wait, NULL);
     loop->now_ns = now_ns();
     for (int i = 0; i < count; i++) {
         struct conn *conn = events[i].data.ptr;

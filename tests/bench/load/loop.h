@@ -78,6 +78,8 @@ void conn_send(struct conn *conn, const char *text, size_t size);
 
 /* One turn: wait at most `timeout_ms`, read, call, write. */
 void loop_turn(struct loop *loop, int timeout_ms);
+/* The same, until a time of now_ns(): a millisecond is long beside the latencies measured here. */
+void loop_turn_until(struct loop *loop, uint64_t until_ns);
 
 /* Where the value of `"name":` begins, by the pattern with quotes and colon; NULL where it is not.
  * The servers' output is known: no such pattern occurs in a value. `hint` remembers where it was

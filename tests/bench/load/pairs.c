@@ -282,7 +282,8 @@ static void pace(struct worker *w)
 {
     const struct options *options = w->options;
     double rate = options->rate / options->threads;
-    uint64_t due = (uint64_t)((double)(w->loop.now_ns - w->start_ns) * rate / 1e9);
+    /* Message n is due n / rate after the start. */
+    uint64_t due = (uint64_t)((double)(w->loop.now_ns - w->start_ns) * rate / 1e9) + 1;
     uint32_t full = 0;
     while (w->scheduled < due && full < w->pair_count) {
         struct pair *pair = &w->pairs[w->next_pair++ % w->pair_count];
@@ -293,6 +294,15 @@ static void pace(struct worker *w)
         full = 0;
         send_one(pair, w->start_ns + (uint64_t)((double)w->scheduled++ * 1e9 / rate));
     }
+}
+
+/* When the next message is due, or soon where all pairs wait for answers. */
+static uint64_t next_due_ns(const struct worker *w)
+{
+    double rate = w->options->rate / w->options->threads;
+    uint64_t due_ns = w->start_ns + (uint64_t)((double)w->scheduled * 1e9 / rate);
+    uint64_t soon_ns = w->loop.now_ns + 1000000u;
+    return due_ns > w->loop.now_ns && due_ns < soon_ns ? due_ns : soon_ns;
 }
 
 /* Once a second each receiver says how far it is, and senders that paused go on. */
@@ -334,7 +344,10 @@ static void drive(struct worker *w)
     for (uint32_t i = 0; i < w->pair_count; i++)
         fill(&w->pairs[i]);
     while (w->loop.now_ns < w->end_ns) {
-        loop_turn(&w->loop, w->options->rate != 0 ? 1 : 20);
+        if (w->options->rate != 0)
+            loop_turn_until(&w->loop, next_due_ns(w));
+        else
+            loop_turn(&w->loop, 20);
         if (w->options->rate != 0)
             pace(w);
         if (w->loop.now_ns - told >= 1000000000u) {

@@ -1,0 +1,163 @@
+/* Commands from a gateway, as a router takes them in and every replica applies them.
+ *
+ * The first byte says how commands are packed and how fast time goes; the rest is commands, one
+ * record after another, up to the first that is none. One replica applies and writes each entry by
+ * itself, remembers no conversation, and is restarted half-way, so that it meets entries again that
+ * it has applied; the other one applies all and writes once. Both must say and store the same. */
+#include "mesh/base/check.h"
+#include "mesh/wire/key.h"
+#include "tests/support/machine_rig.h"
+
+#define COMMANDS_MAX 64u
+#define ENTRIES_MAX  (COMMANDS_MAX + 1)
+
+static const uint64_t steps_ms[] = {0, 1, 1000, 3600000, 86400000, 7 * 86400000, 1, 0};
+
+/* Something to talk about: a conversation "c" of three, with a message. */
+static void begin(struct rig *rig)
+{
+    rig_open(rig);
+    rig_create(rig, "c", "a", "b d");
+    rig_send(rig, "c", "a", "i", "1");
+}
+
+static bool is_within(struct slice part, struct slice whole)
+{
+    return part.base >= whole.base && part.base + part.size <= whole.base + whole.size;
+}
+
+static enum rc check_command(struct slice command)
+{
+    enum message_number number;
+    struct slice key;
+    bool key_is_user;
+    enum rc rc = machine_check_command(command, &number, &key, &key_is_user);
+    CHECK(rc == RC_OK || rc == RC_BAD_REQUEST || rc == RC_TOO_LARGE || rc == RC_UNSUPPORTED);
+    if (rc == RC_OK) {
+        CHECK(number >= MSG_CMD_SEND && number <= MSG_CMD_TOLD);
+        CHECK(is_within(key, command));
+        CHECK(key_is_user ? key_user_is_valid(key) : key_conv_is_valid(key));
+    }
+    return rc;
+}
+
+/* Cut the input into entries of 1 to 8 commands; what a router refuses to queue, `ret_refused` has
+ * at its place, and applying must refuse it likewise. */
+static uint32_t pack(struct rig *rig, struct slice commands, uint8_t first,
+                     struct buf *entries[ENTRIES_MAX], enum rc ret_refused[COMMANDS_MAX])
+{
+    struct record_reader r = record_reader_of(commands);
+    uint32_t per_entry = (first & 7) + 1u;
+    uint32_t entry_count = 0;
+    uint32_t count = 0;
+    while (count < COMMANDS_MAX && !record_reader_at_end(&r)) {
+        const uint8_t *start = r.at;
+        if (record_skip(&r) != RC_OK)
+            break;
+        struct slice command = slice_of(start, (size_t)(r.at - start));
+        ret_refused[count++] = check_command(command);
+        buf_append_slice(rig->commands, command);
+        if (++rig->count == per_entry) {
+            entries[entry_count++] = rig_pack(rig);
+            rig->ts += steps_ms[first >> 3 & 7];
+        }
+    }
+    if (rig->count > 0)
+        entries[entry_count++] = rig_pack(rig);
+    return entry_count;
+}
+
+static void apply_one_by_one(struct rig *rig, struct buf *const *entries, uint32_t count,
+                             struct rig_result *ret_results)
+{
+    machine_limit_cache(rig->machine, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        rig_apply_entry(rig, buf_slice(entries[i]));
+        rig_write(rig);
+        memcpy(ret_results + i * 8, rig->results, 8 * sizeof(*ret_results));
+        if (i == count / 2) {
+            rig_reopen(rig);
+            enum rc rc =
+                machine_apply(rig->machine, rig->index, buf_slice(entries[i]), rig->batch, NULL);
+            CHECK(rc == RC_OK && rig->kv->ops->batch_count(rig->batch) == 0);
+        }
+    }
+}
+
+static void apply_at_once(struct rig *rig, struct buf *const *entries, uint32_t count,
+                          struct rig_result *ret_results)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        rig_apply_entry(rig, buf_slice(entries[i]));
+        memcpy(ret_results + i * 8, rig->results, 8 * sizeof(*ret_results));
+    }
+    rig_write(rig);
+}
+
+static void check_results(const struct rig_result *a, const struct rig_result *b,
+                          const enum rc *refused, uint32_t per_entry, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = i / per_entry * 8 + i % per_entry;
+        CHECK(refused[i] == RC_OK || a[at].rc == refused[i]);
+        CHECK(a[at].rc == b[at].rc && a[at].seq == b[at].seq);
+        CHECK(a[at].ts == b[at].ts && a[at].dup == b[at].dup);
+    }
+}
+
+static void check_stores(struct rig *a, struct rig *b)
+{
+    struct buf *rows_a = rig_dump(a->kv);
+    struct buf *rows_b = rig_dump(b->kv);
+    CHECK(slice_equal(buf_slice(rows_a), buf_slice(rows_b)));
+    CHECK(machine_owes(a->machine) == machine_owes(b->machine));
+    CHECK(a->entries == b->entries && a->receipts == b->receipts);
+    CHECK(a->user_events == b->user_events);
+    buf_unref(&rows_a);
+    buf_unref(&rows_b);
+}
+
+/* Bytes that claim to be an entry: taken whole or refused whole. */
+static void apply_raw(struct slice bytes)
+{
+    static struct rig rig;
+    begin(&rig);
+    enum rc rc = machine_apply(rig.machine, rig.index + 1, bytes, rig.batch, NULL);
+    CHECK(rc == RC_OK || rc == RC_CORRUPT);
+    CHECK(rc == RC_OK || rig.kv->ops->batch_count(rig.batch) == 0);
+    rig_close(&rig);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct rig slow, quick;
+    static struct rig_result slow_results[ENTRIES_MAX * 8], quick_results[ENTRIES_MAX * 8];
+    struct buf *entries[ENTRIES_MAX];
+    enum rc refused[COMMANDS_MAX];
+    if (size == 0)
+        return 0;
+    (void)check_command(slice_of(data + 1, size - 1));
+    apply_raw(slice_of(data + 1, size - 1));
+
+    begin(&slow);
+    begin(&quick);
+    uint32_t per_entry = (data[0] & 7) + 1u;
+    uint32_t count = pack(&slow, slice_of(data + 1, size - 1), data[0], entries, refused);
+    apply_one_by_one(&slow, entries, count, slow_results);
+    apply_at_once(&quick, entries, count, quick_results);
+    uint32_t commands = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct record_reader r = record_reader_of(buf_slice(entries[i]));
+        struct msg_batch batch;
+        CHECK(record_decode(&r, &msg_batch_desc, &batch) == RC_OK);
+        commands += (uint32_t)batch.count;
+        buf_unref(&entries[i]);
+    }
+    check_results(slow_results, quick_results, refused, per_entry, commands);
+    check_stores(&slow, &quick);
+    rig_close(&slow);
+    rig_close(&quick);
+    return 0;
+}
