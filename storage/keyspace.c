@@ -4,6 +4,8 @@
 
 #include "mesh/base/check.h"
 
+#define TABLE_AT 8u /* After shard and generation. */
+
 static void add_byte(struct keyspace_key *k, uint8_t byte)
 {
     CHECK(k->size < sizeof(k->bytes));
@@ -73,6 +75,12 @@ void keyspace_entry(struct keyspace_key *k, const struct keyspace *s, struct sli
     add_u64(k, seq);
 }
 
+enum kv_family keyspace_family(const struct keyspace_key *k)
+{
+    CHECK(k->size > TABLE_AT);
+    return k->bytes[TABLE_AT] == KEYSPACE_DEDUP ? KV_DEDUP : KV_STATE;
+}
+
 void keyspace_bucket(struct keyspace_key *k, const struct keyspace *s, uint32_t bucket)
 {
     keyspace_table(k, s, KEYSPACE_DEDUP);
@@ -84,6 +92,7 @@ void keyspace_dedup(struct keyspace_key *k, const struct keyspace *s, uint32_t b
 {
     keyspace_bucket(k, s, bucket);
     add_bytes(k, digest, KEYSPACE_DIGEST_SIZE);
+    CHECK(k->size == KEYSPACE_DEDUP_SIZE);
 }
 
 void keyspace_to_end(struct keyspace_key *k)

@@ -14,6 +14,7 @@
 
 #include "mesh/base/limits.h"
 #include "mesh/base/slice.h"
+#include "storage/kv.h"
 
 #define KEYSPACE_HEADER_SIZE 9u /* Shard, generation, table. */
 /* The longest: a conversation, a user and a device with their zero bytes. One spare byte for
@@ -21,6 +22,7 @@
 #define KEYSPACE_SIZE_MAX                                                                          \
     (KEYSPACE_HEADER_SIZE + LIMIT_CONV_SIZE_MAX + LIMIT_USER_SIZE_MAX + LIMIT_DEVICE_SIZE_MAX + 4u)
 #define KEYSPACE_DIGEST_SIZE 16u
+#define KEYSPACE_DEDUP_SIZE  29u /* A whole key: shard, generation, table, bucket, digest. */
 
 enum keyspace_table {
     KEYSPACE_APPLIED = 'a', /* - : row_applied */
@@ -52,6 +54,9 @@ static inline struct slice keyspace_slice(const struct keyspace_key *k)
 }
 
 /* Each writes `k` anew. A key with fewer parts is the prefix of those with more. */
+/* The column family a key belongs to: KV_DEDUP for deduplication rows, else KV_STATE. */
+enum kv_family keyspace_family(const struct keyspace_key *k);
+
 void keyspace_table(struct keyspace_key *k, const struct keyspace *s, enum keyspace_table table);
 void keyspace_name(struct keyspace_key *k, const struct keyspace *s, enum keyspace_table table,
                    struct slice name);

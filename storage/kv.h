@@ -1,6 +1,8 @@
 /* kv - the third port: an ordered key-value store with atomic batches and a durable prefix.
  *
- * Three column families (DESIGN.md, Storage). A batch is applied as a whole and in order, and at
+ * Column families as in DESIGN.md, Storage, and one more for deduplication rows: they outnumber all
+ * others but entries, their keys are random, and a memtable that hashes takes one in a fifth of the
+ * time (storage/README.md). A batch is applied as a whole and in order, and at
  * once visible to reads; it is durable only when a sync that was asked for later has been reported.
  * What survives a crash is a prefix of the batches written: no batch survives without all before it
  * (scheme A2: one write-ahead log, written with sync off, flushed and synced by a thread of its
@@ -22,6 +24,7 @@ enum kv_family {
     KV_META,
     KV_LOG,
     KV_STATE,
+    KV_DEDUP, /* State as well: rows without order, looked up by their whole key. */
     KV_FAMILY_COUNT,
 };
 

@@ -13,6 +13,7 @@
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
+#include "storage/keyspace.h"
 
 #define MIB                (1024u * 1024u)
 #define BLOOM_BITS         10.0 /* A key: 1 % false positives. */
@@ -22,6 +23,7 @@
 #define OPEN_FILES_MAX     1024
 #define META_TABLE_BYTES   (4u * MIB)
 #define BACKGROUND_JOBS    2
+#define DEDUP_BUCKETS      262144u /* Of a memtable of some 600,000 rows. */
 #define FAMILY_DEFAULT                                                                             \
     KV_FAMILY_COUNT /* RocksDB insists on a family "default"; it stays empty.                      \
                      */
@@ -137,6 +139,7 @@ static struct kv_iterator *iterate(struct kv *kv, enum kv_family family, struct 
     if (to.size != 0)
         memcpy(upper, to.base, to.size);
     i->options = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_total_order_seek(i->options, 1); /* Hashed families too. */
     rocksdb_readoptions_set_iterate_lower_bound(i->options, i->bounds, from.size);
     rocksdb_readoptions_set_iterate_upper_bound(i->options, upper, to.size);
     i->rocks = rocksdb_create_iterator_cf(r->db, i->options, r->families[family]);
@@ -417,8 +420,8 @@ static void set_table_options(rocksdb_options_t *o, enum kv_family family, rocks
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, cache);
     rocksdb_block_based_options_set_format_version(table, 5);
-    if (family == KV_STATE) {
-        /* Most reads of the state ask for what is not there: has this message been sent before? */
+    if (family == KV_STATE || family == KV_DEDUP) {
+        /* Most reads ask for what is not there: has this message been sent before? */
         rocksdb_block_based_options_set_filter_policy(
             table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
         rocksdb_block_based_options_set_whole_key_filtering(table, 1);
@@ -447,7 +450,15 @@ static rocksdb_options_t *family_options(enum kv_family family,
     /* Log and meta live for minutes and are mostly gone before a flush: not worth a compressor. */
     rocksdb_options_set_compression(o, family == KV_STATE ? rocksdb_lz4_compression
                                                           : rocksdb_no_compression);
-    if (family == KV_STATE) {
+    if (family == KV_DEDUP) {
+        /* Random keys in a skip list are a cache miss a level, and tear the state's neighbours
+         * apart (measured, 400 messages a batch: 8.5 us a message in one skip list, 6.5 in two, 3.2
+         * with these rows hashed). The prefix is the whole key: each row hashes by itself. */
+        rocksdb_options_set_prefix_extractor(
+            o, rocksdb_slicetransform_create_fixed_prefix(KEYSPACE_DEDUP_SIZE));
+        rocksdb_options_set_hash_link_list_rep(o, DEDUP_BUCKETS);
+    }
+    if (family == KV_STATE || family == KV_DEDUP) {
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.1);
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
         rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
@@ -459,9 +470,7 @@ static rocksdb_options_t *family_options(enum kv_family family,
 static enum rc open_database(struct rocks_kv *kv, const char *dir, char *sentence, size_t size)
 {
     static const char *const names[FAMILY_COUNT] = {
-        [KV_META] = "meta",
-        [KV_LOG] = "log",
-        [KV_STATE] = "state",
+        [KV_META] = "meta",           [KV_LOG] = "log", [KV_STATE] = "state", [KV_DEDUP] = "dedup",
         [FAMILY_DEFAULT] = "default",
     };
     char *error = NULL;

@@ -42,8 +42,7 @@
     F(T, u64, delivered, "the highest seq any of his devices has")
 
 /* What one device of a member has. */
-#define ROW_FIELDS_device(F, T)                                                                    \
-    F(T, u64, delivered, "everything up to this seq")
+#define ROW_FIELDS_device(F, T) F(T, u64, delivered, "everything up to this seq")
 
 /* That a cid was used: the answer it got. */
 #define ROW_FIELDS_dedup(F, T)                                                                     \

@@ -61,8 +61,8 @@ struct record_reader {
 
 static inline struct record_reader record_reader_of(struct slice bytes)
 {
-    return (struct record_reader){.at = (const uint8_t *)bytes.base,
-                                  .end = (const uint8_t *)bytes.base + bytes.size};
+    const uint8_t *at = (const uint8_t *)bytes.base;
+    return (struct record_reader){.at = at, .end = at != NULL ? at + bytes.size : NULL};
 }
 
 static inline bool record_reader_at_end(const struct record_reader *r)

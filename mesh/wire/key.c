@@ -46,6 +46,8 @@ void key_direct(struct slice a, struct slice b, char id[KEY_DIRECT_SIZE])
 
 bool key_is_utf8(struct slice text)
 {
+    if (text.size == 0)
+        return true; /* Absent: there is no pointer to count from. */
     const uint8_t *at = (const uint8_t *)text.base;
     const uint8_t *end = at + text.size;
     while (at < end) {

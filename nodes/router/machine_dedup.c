@@ -52,7 +52,7 @@ void machine_dedup_advance(struct machine *m, uint64_t clock)
     struct keyspace_key to;
     keyspace_table(&from, &m->keys, KEYSPACE_DEDUP);
     keyspace_bucket(&to, &m->keys, oldest);
-    kv_remove_range(m->batch, KV_STATE, keyspace_slice(&from), keyspace_slice(&to));
+    kv_remove_range(m->batch, KV_DEDUP, keyspace_slice(&from), keyspace_slice(&to));
 }
 
 void machine_dedup_digest(const struct machine *m, struct slice conv, struct slice user,

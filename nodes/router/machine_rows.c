@@ -4,7 +4,7 @@ enum rc machine_rows_get(struct machine *m, const struct keyspace_key *key,
                          const struct record_desc *desc, void *row)
 {
     buf_clear(m->read_value);
-    enum rc rc = m->kv->ops->get(m->kv, KV_STATE, keyspace_slice(key), m->read_value);
+    enum rc rc = m->kv->ops->get(m->kv, keyspace_family(key), keyspace_slice(key), m->read_value);
     if (rc != RC_OK)
         return rc;
     return rows_decode(keyspace_slice(key), buf_slice(m->read_value), desc, row);
@@ -15,7 +15,7 @@ void machine_rows_put(struct machine *m, struct kv_batch *batch, const struct ke
 {
     buf_clear(m->write_value);
     rows_encode(m->write_value, keyspace_slice(key), desc, row);
-    kv_put(batch, KV_STATE, keyspace_slice(key), buf_slice(m->write_value));
+    kv_put(batch, keyspace_family(key), keyspace_slice(key), buf_slice(m->write_value));
 }
 
 struct kv_iterator *machine_rows_iterate(struct machine *m, const struct keyspace_key *prefix,

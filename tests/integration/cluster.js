@@ -123,7 +123,9 @@ export class Cluster {
                 if (line.startsWith('ready')) resolve('ready');
             });
         });
-        const outcome = await Promise.race([ready, this.ended, sleep(READY_MS)]);
+        const patience = setTimeout(() => this.child.kill('SIGTERM'), READY_MS);
+        const outcome = await Promise.race([ready, this.ended]);
+        clearTimeout(patience); // A timer left behind would keep the process alive.
         if (outcome !== 'ready') {
             await this.stop();
             assert.fail(`the cluster did not become ready:\n${this.output}`);

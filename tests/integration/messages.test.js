@@ -21,6 +21,16 @@ const names = (...stems) => {
     return stems.map((stem) => `${stem}${count}`);
 };
 
+/** Wait until `user` has this conversation in his list: it comes there a moment after it is made. */
+async function listedFor(user, conv) {
+    const peer = await Peer.join(cluster, user, { device: 'looker' });
+    await until(`${user} has ${conv}`, async () => {
+        const { conversations } = await peer.must('conversations');
+        return conversations.some((item) => item.conv === conv);
+    });
+    await peer.close();
+}
+
 test('two clients on different gateways chat in both directions', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice, { gateway: 1 });
@@ -106,9 +116,9 @@ test('the order of 1,000 pipelined sends is kept', async () => {
 test('ts never decreases within a conversation', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice);
-    for (let n = 0; n < 20; n++) await a.say({ to: bob }, n);
-    const { conversations } = await a.must('conversations');
-    const stamps = (await a.log(conversations[0].conv)).map((entry) => entry.ts);
+    let conv;
+    for (let n = 0; n < 20; n++) ({ conv } = await a.say({ to: bob }, n));
+    const stamps = (await a.log(conv)).map((entry) => entry.ts);
     assert.deepEqual(
         stamps,
         [...stamps].sort((x, y) => x - y),
@@ -119,8 +129,9 @@ test('ts never decreases within a conversation', async () => {
 test('messages sent while someone was away arrive on connect, in order', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice);
-    const never = [];
-    for (let n = 0; n < 30; n++) never.push((await a.say({ to: bob }, n)).seq);
+    let conv;
+    for (let n = 0; n < 30; n++) ({ conv } = await a.say({ to: bob }, n));
+    await listedFor(bob, conv);
     const b = await Peer.join(cluster, bob, { gateway: 2, device: 'phone' });
     const bodies = b.frames.filter((frame) => frame.type === 'message').map((frame) => frame.body);
     assert.deepEqual(bodies, range(0, 29));
@@ -135,6 +146,7 @@ test('a resume map brings exactly what follows it', async () => {
     for (let n = 0; n < 10; n++) ({ conv } = await a.say({ to: bob }, n));
     const log = await a.log(conv);
     const from = log.at(-5).seq;
+    await listedFor(bob, conv);
     const b = await Peer.join(cluster, bob, { resume: { [conv]: from } });
     assert.deepEqual(b.seqs(conv), range(from + 1, log.at(-1).seq));
     assert.equal(b.resumed.missed, 4);
@@ -180,6 +192,7 @@ test('a resume with another epoch is answered reset and starts from nothing', as
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice);
     const { conv } = await a.say({ to: bob }, 'x');
+    await listedFor(bob, conv);
     const b = await Peer.join(cluster, bob, { resume: { [conv]: 1000 }, epoch: 'another' });
     assert.ok(b.frames.some((frame) => frame.type === 'reset'));
     assert.equal(b.frames.filter((frame) => frame.type === 'message').length, 1);
@@ -192,6 +205,7 @@ test('more than 1,000 missed is announced as a gap, then the newest come, and hi
     const { conv } = await a.must('create', { kind: 'group', members: [bob], title: 't' });
     const head = (await a.log(conv)).at(-1).seq;
     await a.flood({ conv }, 0, 2499);
+    await listedFor(bob, conv);
     const b = await Peer.join(cluster, bob, { resume: { [conv]: head } });
     const gap = b.frames.find((frame) => frame.type === 'gap');
     assert.deepEqual(
@@ -406,7 +420,9 @@ test('a cursor beyond the head or backwards changes nothing', async () => {
 test('batch joins events into arrays, and only for a client that asked', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice);
-    for (let n = 0; n < 50; n++) await a.say({ to: bob }, n);
+    let conv;
+    for (let n = 0; n < 50; n++) ({ conv } = await a.say({ to: bob }, n));
+    await listedFor(bob, conv);
     const plain = await Peer.join(cluster, bob);
     assert.ok(plain.texts.every((text) => text.startsWith('{')));
     const batched = await Peer.join(cluster, bob, { batch: true });

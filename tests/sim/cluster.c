@@ -103,6 +103,11 @@ static void arrive(void *context, uint64_t argument)
             to->handler.on_request(to->handler.context, from, &packet);
         cluster_wake(to);
     }
+}
+
+static void flight_drop(void *thing)
+{
+    struct flight *flight = thing;
     buf_unref(&flight->packet);
     mem_free(flight);
 }
@@ -143,7 +148,7 @@ static enum rc carry(struct bus *bus, struct slice id, struct buf *packet, bool 
     /* A copy: what the sender does with his buf afterwards is his. */
     flight->packet = buf_new(packet->size);
     buf_append(flight->packet, packet->bytes, packet->size);
-    world_after(c->world, at - c->world->now_us, arrive, flight, 0);
+    world_carry(c->world, at - c->world->now_us, arrive, flight, flight_drop);
     return RC_OK;
 }
 
@@ -184,7 +189,6 @@ static void tell(void *context, uint64_t argument)
         to->handler.on_peer(to->handler.context, &node, news->up);
         cluster_wake(to);
     }
-    mem_free(news);
 }
 
 static void spread(struct cluster *c, struct sim_node *to, struct sim_node *about, bool up)
@@ -197,7 +201,7 @@ static void spread(struct cluster *c, struct sim_node *to, struct sim_node *abou
                           .up = up};
     uint64_t delay =
         up ? world_between(c->world, 1000, 600000) : world_between(c->world, 2500000, 3000000);
-    world_after(c->world, delay, tell, news, 0);
+    world_carry(c->world, delay, tell, news, mem_free);
 }
 
 static void spread_all(struct cluster *c, struct sim_node *node, bool up)

@@ -78,6 +78,13 @@ struct bytes {
     struct buf *buf;
 };
 
+static void bytes_drop(void *thing)
+{
+    struct bytes *bytes = thing;
+    buf_unref(&bytes->buf);
+    mem_free(bytes);
+}
+
 static void connect_soon(struct person *p, uint64_t least_us, uint64_t most_us);
 
 /* ---- Frames from client to gateway ---- */
@@ -91,8 +98,6 @@ static void frame_arrives(void *context, uint64_t argument)
         session_on_frame(wire->session, buf_slice(bytes->buf));
         cluster_wake(wire->gateway);
     }
-    buf_unref(&bytes->buf);
-    mem_free(bytes);
 }
 
 static void say(struct person *p, struct buf *text)
@@ -106,7 +111,7 @@ static void say(struct person *p, struct buf *text)
     if (at < wire->last_up_us)
         at = wire->last_up_us;
     wire->last_up_us = at;
-    world_after(world, at - world->now_us, frame_arrives, bytes, 0);
+    world_carry(world, at - world->now_us, frame_arrives, bytes, bytes_drop);
 }
 
 static void send_one(struct person *p, struct outgoing *out)
@@ -434,8 +439,6 @@ static void bytes_arrive(void *context, uint64_t argument)
         session_on_writable(wire->session);
         cluster_wake(wire->gateway);
     }
-    buf_unref(&bytes->buf);
-    mem_free(bytes);
 }
 
 static bool wire_write(struct link *link, const void *data, size_t size)
@@ -458,7 +461,7 @@ static bool wire_write(struct link *link, const void *data, size_t size)
     wire->unread += size;
     if (wire->unread > 4096)
         wire->is_blocked = true; /* This write is taken, the next one is not. */
-    world_after(people->world, at - people->world->now_us, bytes_arrive, bytes, 0);
+    world_carry(people->world, at - people->world->now_us, bytes_arrive, bytes, bytes_drop);
     return true;
 }
 

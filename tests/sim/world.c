@@ -20,6 +20,9 @@ void world_init(struct world *w, uint64_t seed, bool verbose)
 
 void world_fini(struct world *w)
 {
+    for (size_t i = 0; i < w->heap_count; i++)
+        if (w->heap[i].drop != NULL)
+            w->heap[i].drop(w->heap[i].context);
     mem_free(w->heap);
     memset(w, 0, sizeof(*w));
 }
@@ -48,24 +51,32 @@ static bool is_before(const struct world_event *a, const struct world_event *b)
     return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
 }
 
-void world_after(struct world *w, uint64_t delay_us, void (*run)(void *, uint64_t), void *context,
-                 uint64_t argument)
+static void push(struct world *w, struct world_event event)
 {
     if (w->heap_count == w->heap_capacity) {
         w->heap_capacity = w->heap_capacity == 0 ? 256 : w->heap_capacity * 2;
         w->heap = mem_resize(w->heap, w->heap_capacity * sizeof(*w->heap));
     }
-    struct world_event event = {
-        .at_us = w->now_us + delay_us,
-        .order = w->order_next++,
-        .run = run,
-        .context = context,
-        .argument = argument,
-    };
+    event.order = w->order_next++;
     size_t at = w->heap_count++;
     for (; at > 0 && is_before(&event, &w->heap[(at - 1) / 2]); at = (at - 1) / 2)
         w->heap[at] = w->heap[(at - 1) / 2];
     w->heap[at] = event;
+}
+
+void world_after(struct world *w, uint64_t delay_us, void (*run)(void *, uint64_t), void *context,
+                 uint64_t argument)
+{
+    push(w,
+         (struct world_event){
+             .at_us = w->now_us + delay_us, .run = run, .context = context, .argument = argument});
+}
+
+void world_carry(struct world *w, uint64_t delay_us, void (*arrive)(void *, uint64_t), void *thing,
+                 void (*drop)(void *))
+{
+    push(w, (struct world_event){
+                .at_us = w->now_us + delay_us, .run = arrive, .context = thing, .drop = drop});
 }
 
 static struct world_event pop(struct world *w)
@@ -95,6 +106,8 @@ void world_run(struct world *w, uint64_t until_us)
         w->now_us = event.at_us;
         w->trace = (w->trace ^ event.at_us ^ event.order) * 0x100000001B3u;
         event.run(event.context, event.argument);
+        if (event.drop != NULL)
+            event.drop(event.context);
     }
     w->now_us = until_us;
 }

@@ -16,6 +16,7 @@ struct world_event {
     void (*run)(void *context, uint64_t argument);
     void *context;
     uint64_t argument;
+    void (*drop)(void *context); /* Or NULL: the context is not the event's. */
 };
 
 struct world {
@@ -38,6 +39,10 @@ bool world_chance(struct world *w, double probability);
 /* Run `run(context, argument)` after `delay_us`. */
 void world_after(struct world *w, uint64_t delay_us, void (*run)(void *, uint64_t), void *context,
                  uint64_t argument);
+/* The same for a thing on its way, which the event owns: drop(thing) follows arrive(thing), or
+ * comes alone where the run ends before. */
+void world_carry(struct world *w, uint64_t delay_us, void (*arrive)(void *, uint64_t), void *thing,
+                 void (*drop)(void *));
 /* Run events until `until_us`, then stand there. */
 void world_run(struct world *w, uint64_t until_us);
 

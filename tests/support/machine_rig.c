@@ -2,6 +2,7 @@
 
 #include "mesh/base/check.h"
 #include "mesh/base/crypto.h"
+#include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
 #include "storage/mem_kv.h"
 
@@ -76,6 +77,22 @@ void rig_close(struct rig *rig)
     buf_unref(&rig->commands);
     rig->kv->ops->batch_free(&rig->batch);
     rig->kv->ops->close(&rig->kv);
+}
+
+int rig_setup(void **state)
+{
+    struct rig *rig = mem_new(struct rig);
+    rig_open(rig);
+    *state = rig;
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    struct rig *rig = *state;
+    rig_close(rig);
+    mem_free(rig);
+    return 0;
 }
 
 void rig_reopen(struct rig *rig)
@@ -223,18 +240,24 @@ struct rig_result rig_cursor(struct rig *rig, const char *conv, const char *user
     return rig_do(rig, &msg_cmd_cursor_desc, &c);
 }
 
-struct buf *rig_dump(struct kv *kv)
+static void dump_family(struct kv *kv, enum kv_family family, struct buf *out)
 {
-    struct buf *out = buf_new(0);
     struct slice key;
     struct slice value;
     struct kv_iterator *iterator =
-        kv->ops->iterate(kv, KV_STATE, slice_of("", 0), slice_of("\xff", 1), false);
+        kv->ops->iterate(kv, family, slice_of("", 0), slice_of("\xff", 1), false);
     while (kv->ops->next(iterator, &key, &value)) {
         record_put_slice(out, key);
         record_put_slice(out, value);
     }
     enum rc rc = kv->ops->iterator_free(&iterator);
     CHECK(rc == RC_OK);
+}
+
+struct buf *rig_dump(struct kv *kv)
+{
+    struct buf *out = buf_new(0);
+    dump_family(kv, KV_STATE, out);
+    dump_family(kv, KV_DEDUP, out);
     return out;
 }

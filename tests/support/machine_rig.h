@@ -36,6 +36,9 @@ struct rig {
 
 void rig_open(struct rig *rig);
 void rig_close(struct rig *rig);
+/* The same as cmocka's fixtures: *state is a rig of the test's own. */
+int rig_setup(void **state);
+int rig_teardown(void **state);
 /* Forget the machine and open it again on what is stored. */
 void rig_reopen(struct rig *rig);
 

@@ -113,6 +113,14 @@ static void names_have_their_lengths(void **state)
     assert_false(key_node_is_valid(slice_of("", 0)));
 }
 
+/* No text at all is as valid as an empty one: fields may be absent. */
+static void an_absent_text_is_utf8(void **state)
+{
+    (void)state;
+    assert_true(key_is_utf8((struct slice){0}));
+    assert_true(key_is_utf8(slice_of("", 0)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +129,7 @@ int main(void)
         cmocka_unit_test(a_conversation_id_is_plain_ascii),
         cmocka_unit_test(a_name_has_no_control_characters),
         cmocka_unit_test(names_have_their_lengths),
+        cmocka_unit_test(an_absent_text_is_utf8),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

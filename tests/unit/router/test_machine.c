@@ -6,25 +6,8 @@
 #include <cmocka.h>
 
 #include "mesh/base/limits.h"
-#include "mesh/base/mem.h"
 #include "storage/mem_kv.h"
 #include "tests/support/machine_rig.h"
-
-static int setup(void **state)
-{
-    struct rig *rig = mem_new(struct rig);
-    rig_open(rig);
-    *state = rig;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *rig = *state;
-    rig_close(rig);
-    mem_free(rig);
-    return 0;
-}
 
 static enum rc check(const struct record_desc *desc, const void *command)
 {
@@ -300,12 +283,13 @@ static void other_commands_with_bad_fields_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_barrier_moves_the_index, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_applied_index_is_skipped, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_broken_batch_is_corrupt, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_malformed_command_harms_no_other, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_damaged_row_is_corrupt, setup, teardown),
-        cmocka_unit_test_setup_teardown(log_time_never_goes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_barrier_moves_the_index, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(an_applied_index_is_skipped, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_broken_batch_is_corrupt, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_malformed_command_harms_no_other, rig_setup,
+                                        rig_teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_row_is_corrupt, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(log_time_never_goes_back, rig_setup, rig_teardown),
         cmocka_unit_test(a_good_command_passes_and_gives_its_key),
         cmocka_unit_test(a_send_with_a_bad_field_is_refused),
         cmocka_unit_test(other_commands_with_bad_fields_are_refused),

@@ -6,25 +6,15 @@
 #include <cmocka.h>
 
 #include "mesh/base/limits.h"
-#include "mesh/base/mem.h"
 #include "tests/support/machine_rig.h"
 
 /* alice owns, adam is admin, bob and carol are members; the head is 5. */
 static int setup(void **state)
 {
-    struct rig *rig = mem_new(struct rig);
-    rig_open(rig);
+    rig_setup(state);
+    struct rig *rig = *state;
     rig_create(rig, "c", "alice", "bob adam carol");
     rig_member(rig, "c", "alice", MEMBER_ROLE, "adam", ROLE_ADMIN);
-    *state = rig;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *rig = *state;
-    rig_close(rig);
-    mem_free(rig);
     return 0;
 }
 
@@ -359,19 +349,19 @@ static void a_list_is_read_in_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_admin_adds_members, setup, teardown),
-        cmocka_unit_test_setup_teardown(only_an_owner_adds_an_admin, setup, teardown),
-        cmocka_unit_test_setup_teardown(removing_is_all_or_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_group_keeps_an_owner, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_first_admin_inherits, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_heir_is_found_within_a_turn, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_direct_conversation_stays_as_it_is, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_admin_changes_title_and_meta, setup, teardown),
-        cmocka_unit_test_setup_teardown(member_entries_are_owed_until_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(conversations_that_owe_take_turns, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_list_follows_the_newest_entry, setup, teardown),
-        cmocka_unit_test_setup_teardown(news_within_a_turn_are_seen, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_list_is_read_in_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_admin_adds_members, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(only_an_owner_adds_an_admin, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(removing_is_all_or_nothing, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_group_keeps_an_owner, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(the_first_admin_inherits, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(the_heir_is_found_within_a_turn, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_direct_conversation_stays_as_it_is, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(an_admin_changes_title_and_meta, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(member_entries_are_owed_until_told, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(conversations_that_owe_take_turns, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_list_follows_the_newest_entry, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(news_within_a_turn_are_seen, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_list_is_read_in_pages, setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

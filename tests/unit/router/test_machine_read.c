@@ -6,26 +6,16 @@
 #include <cmocka.h>
 
 #include "mesh/base/limits.h"
-#include "mesh/base/mem.h"
 #include "tests/support/machine_rig.h"
 
 /* alice, bob, carol join (1..3); alice sends 4..13. */
 static int setup(void **state)
 {
-    struct rig *rig = mem_new(struct rig);
-    rig_open(rig);
+    rig_setup(state);
+    struct rig *rig = *state;
     rig_create(rig, "c", "alice", "bob carol");
     for (int i = 0; i < 10; i++)
         rig_send(rig, "c", "alice", NULL, "1");
-    *state = rig;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *rig = *state;
-    rig_close(rig);
-    mem_free(rig);
     return 0;
 }
 
@@ -375,19 +365,19 @@ static void members_are_paged_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(cursors_only_grow, setup, teardown),
-        cmocka_unit_test_setup_teardown(unread_counts_messages, setup, teardown),
-        cmocka_unit_test_setup_teardown(unread_counts_within_a_turn, setup, teardown),
-        cmocka_unit_test_setup_teardown(sending_is_reading, setup, teardown),
-        cmocka_unit_test_setup_teardown(watching_gives_what_was_missed, setup, teardown),
-        cmocka_unit_test_setup_teardown(watching_remembers_the_device, setup, teardown),
-        cmocka_unit_test_setup_teardown(too_much_missed_is_a_gap, setup, teardown),
-        cmocka_unit_test_setup_teardown(strangers_see_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_removed_see_up_to_their_end, setup, teardown),
-        cmocka_unit_test_setup_teardown(history_is_paged_both_ways, setup, teardown),
-        cmocka_unit_test_setup_teardown(answers_are_bounded_in_bytes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_summary_shows_message_and_peer, setup, teardown),
-        cmocka_unit_test_setup_teardown(members_are_paged_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(cursors_only_grow, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(unread_counts_messages, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(unread_counts_within_a_turn, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(sending_is_reading, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(watching_gives_what_was_missed, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(watching_remembers_the_device, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(too_much_missed_is_a_gap, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(strangers_see_nothing, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(the_removed_see_up_to_their_end, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(history_is_paged_both_ways, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(answers_are_bounded_in_bytes, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_summary_shows_message_and_peer, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(members_are_paged_by_name, setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
