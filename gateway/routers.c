@@ -296,6 +296,7 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
         struct msg_event_entry entry;
         struct msg_event_receipt receipt;
         struct msg_event_user user;
+        struct msg_event_device device;
         union answer answer;
     } event;
     enum rc rc = record_peek(r, &number);
@@ -317,6 +318,10 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
     case MSG_EVENT_RECEIPT:
         if ((rc = record_decode(r, &msg_event_receipt_desc, &event)) == RC_OK)
             watch_on_receipt(gateway, &event.receipt);
+        return rc;
+    case MSG_EVENT_DEVICE:
+        if ((rc = record_decode(r, &msg_event_device_desc, &event)) == RC_OK)
+            users_on_device(gateway, &event.device);
         return rc;
     case MSG_EVENT_USER:
         if ((rc = record_decode(r, &msg_event_user_desc, &event)) == RC_OK)

@@ -84,6 +84,7 @@ struct session {
     bool batch;
     bool has_connected; /* A `connect` came. */
     bool is_greeted;    /* The welcome is out. */
+    bool is_announced;  /* The leader told of it: a session of its device told of later replaces it. */
     bool is_listing;    /* A `conversations` request is being answered. */
     bool is_choked;     /* Pairs wait until the outbox has room. */
 };

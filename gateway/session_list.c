@@ -248,8 +248,9 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
 static void ask_page(struct list_op *op, struct slice after)
 {
     struct list_call *call = call_new(op, on_page);
-    call_sent(op, call,
-              users_call_open(op->gateway, &call->base.request, session_user(op->session), after));
+    call_sent(
+        op, call,
+        users_call_open(op->gateway, &call->base.request, session_user(op->session), after, NULL));
 }
 
 static void on_page(struct gateway *gateway, struct request *request, enum rc rc, const void *data)

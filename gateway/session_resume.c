@@ -212,7 +212,9 @@ void session_resume_pump(struct session *session)
     struct slice after = {0};
     if (resume->after != NULL)
         after = slice_string(resume->after);
-    if (users_call_open(session->gateway, &call->request, session_user(session), after) != RC_OK) {
+    const struct session *opener = resume->after == NULL ? session : NULL;
+    if (users_call_open(session->gateway, &call->request, session_user(session), after, opener) !=
+        RC_OK) {
         mem_free(call);
         return;
     }

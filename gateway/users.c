@@ -116,7 +116,7 @@ void users_turn(struct gateway *gateway)
 }
 
 enum rc users_call_open(struct gateway *gateway, struct request *request, struct slice user,
-                        struct slice after)
+                        struct slice after, const struct session *opener)
 {
     uint32_t shard;
     enum rc rc = routers_user_shard(gateway, user, &shard);
@@ -132,6 +132,10 @@ enum rc users_call_open(struct gateway *gateway, struct request *request, struct
                                     .user = user,
                                     .after = after,
                                     .limit = LIMIT_USER_CONVS_PAGE};
+    if (opener != NULL) {
+        message.device = slice_string(opener->device);
+        message.session = opener->id;
+    }
     return routers_call(gateway, request, &msg_user_open_desc, &message);
 }
 
@@ -156,7 +160,7 @@ static enum rc list_page(struct gateway *gateway, struct user *user, struct slic
     struct listing *listing = mem_new(struct listing);
     listing->user = user;
     listing->request.on_done = on_page;
-    enum rc rc = users_call_open(gateway, &listing->request, user_name(user), after);
+    enum rc rc = users_call_open(gateway, &listing->request, user_name(user), after, NULL);
     if (rc != RC_OK) {
         mem_free(listing);
         return rc;
@@ -223,4 +227,21 @@ void users_on_event(struct gateway *gateway, const struct msg_event_user *event)
     LIST_EACH(node, &user->sessions)
     session_on_list_change(LIST_ENTRY(node, struct session, in_user), event->conv,
                            event->gone != 0);
+}
+
+/* One live connection per device, whichever gateways they are on. The leader tells of sessions in
+ * the order in which they began, so a session that was told of before this one is older. */
+void users_on_device(struct gateway *gateway, const struct msg_event_device *event)
+{
+    struct user *user = map_get(&gateway->users, event->user);
+    if (user == NULL)
+        return;
+    LIST_EACH(node, &user->sessions)
+    {
+        struct session *session = LIST_ENTRY(node, struct session, in_user);
+        if (session->id == event->session)
+            session->is_announced = true;
+        else if (session->is_announced && slice_equals(event->device, session->device))
+            session_close(session, CLOSE_REPLACED, "a newer connection of this device");
+    }
 }

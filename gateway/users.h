@@ -38,15 +38,18 @@ MUST_CHECK enum rc users_connect(struct gateway *gateway, struct slice name,
 void users_add(struct gateway *gateway, struct user *user, struct session *session);
 void users_remove(struct gateway *gateway, struct session *session);
 
-/* Send a user_open for the page after `after`. `request` has its on_done; taken on RC_OK only. */
+/* Send a user_open for the page after `after`. `request` has its on_done; taken on RC_OK only.
+ * `opener`, where not NULL, is a session that begins: others of its device will be replaced. */
 MUST_CHECK enum rc users_call_open(struct gateway *gateway, struct request *request,
-                                   struct slice user, struct slice after);
+                                   struct slice user, struct slice after,
+                                   const struct session *opener);
 
 /* From routers.c: the number of shards is known; events of these users may have been missed; an
  * event. */
 void users_on_shards(struct gateway *gateway);
 void users_on_missed(struct gateway *gateway, struct list *shard_users);
 void users_on_event(struct gateway *gateway, const struct msg_event_user *event);
+void users_on_device(struct gateway *gateway, const struct msg_event_device *event);
 
 void users_turn(struct gateway *gateway);  /* Forgets users whose window has passed. */
 void users_retry(struct gateway *gateway); /* Asks again for stale lists. */

@@ -19,7 +19,9 @@
     F(T, u64, shard, "of the user")                                                                \
     F(T, str, user, "whose list")                                                                  \
     F(T, str, after, "the last conversation of the page before; absent for the first")             \
-    F(T, u64, limit, "conversations at most, 1..LIMIT_USER_CONVS_PAGE")
+    F(T, u64, limit, "conversations at most, 1..LIMIT_USER_CONVS_PAGE")                            \
+    F(T, str, device, "where a session begins: its device; older ones of it are replaced")         \
+    F(T, u64, session, "and its id, random")
 
 /* The last session of `user` on this gateway is gone. No answer. */
 #define FIELDS_user_close(F, T)                                                                    \
@@ -188,6 +190,13 @@
     F(T, str, conv, "the conversation")                                                            \
     F(T, u64, gone, "1: removed or left")
 
+/* A session of this device of a followed user began, on this gateway or another: told in the order in
+ * which the leader heard of them, also to the gateway that has it. */
+#define FIELDS_event_device(F, T)                                                                  \
+    F(T, str, user, "who")                                                                         \
+    F(T, str, device, "which device")                                                              \
+    F(T, u64, session, "the id of the session that replaces all before it")
+
 /* ---- Discovery, between all nodes ---- */
 
 #define FIELDS_gossip(F, T)                                                                        \
@@ -311,6 +320,7 @@
     M(event_entry, EVENT_ENTRY, 41)                                                                \
     M(event_receipt, EVENT_RECEIPT, 42)                                                            \
     M(event_user, EVENT_USER, 43)                                                                  \
+    M(event_device, EVENT_DEVICE, 44)                                                              \
     M(gossip, GOSSIP, 50)                                                                          \
     M(node, NODE, 51)                                                                              \
     M(batch, LOG_BATCH, 60)                                                                        \

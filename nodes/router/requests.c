@@ -89,6 +89,12 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
                         a->watcher);
         check_read(a->router,
                    machine_user_convs(shard->machine, request, &answer, a->router->answer));
+        if (request->device.size > 0) {
+            struct msg_event_device event = {
+                .user = request->user, .device = request->device, .session = request->session};
+            watchers_publish(&a->router->watchers, &a->router->watchers.users, request->user,
+                             &msg_event_device_desc, &event);
+        }
     } else {
         answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
     }

@@ -109,9 +109,12 @@ export class Cluster {
         );
         const onExit = () => this.child.kill('SIGKILL');
         process.once('exit', onExit);
-        this.ended = new Promise((resolve) => this.child.once('close', resolve));
-        this.child.once('error', (error) => {
-            this.output += `${error.message} (is it built? CHATMESH names the binary)`;
+        this.ended = new Promise((resolve) => {
+            this.child.once('close', resolve);
+            this.child.once('error', (error) => {
+                this.output += `${error.message} (is it built? CHATMESH names the binary)`;
+                resolve(null);
+            });
         });
         this.ended.then(() => process.off('exit', onExit));
         this.child.stderr.on('data', (data) => {
