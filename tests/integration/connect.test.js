@@ -134,6 +134,15 @@ test('an Origin that is not allowed is answered 403, the site’s own and none a
     await own.close();
 });
 
+test('a newer connection of the same device on another gateway closes the older too', async () => {
+    const older = await Peer.join(cluster, 'rover', { gateway: 1, device: 'phone' });
+    const newer = await Peer.join(cluster, 'rover', { gateway: 2, device: 'phone' });
+    assert.equal((await older.closed).code, 4509);
+    const back = await Peer.join(cluster, 'rover', { gateway: 1, device: 'phone' });
+    assert.equal((await newer.closed).code, 4509);
+    back.close();
+});
+
 test('a newer connection of the same device closes the older with 4509', async () => {
     const older = await Peer.join(cluster, 'alice', { device: 'phone' });
     const other = await Peer.join(cluster, 'alice', { device: 'tablet' });
