@@ -9,6 +9,8 @@
 /* Waiting pairs tried in one go without success: the others wait for the next retry. */
 #define PUMP_TRIES_MAX 64u
 
+#define CATCHUP_LEFT_MAX 32u /* Conversations left that a session remembers its place in. */
+
 struct watch_call {
     struct request request;
     struct pair *pair; /* NULL: dropped meanwhile. */
@@ -137,22 +139,92 @@ void pair_drop(struct pair *pair)
     mem_free(pair);
 }
 
+/* ---- Conversations left ---- */
+
+struct left {
+    struct list node;
+    uint64_t cursor;
+    uint8_t conv_size;
+    char conv[];
+};
+
+static void left_forget(struct session *session, struct left *left)
+{
+    list_remove(&left->node);
+    session->left_count--;
+    mem_free(left);
+}
+
+/* The user's removal was given: that is the end of the pair, for now. */
+static void leave(struct pair *pair)
+{
+    struct session *session = pair->session;
+    struct slice conv = watch_conv(pair->watch);
+    if (pair->is_reopened) { /* Opened again from here at once. */
+        pair_drop(pair);
+        return;
+    }
+    if (session->left_count >= CATCHUP_LEFT_MAX)
+        left_forget(session, LIST_FIRST(&session->left, struct left, node));
+    struct left *left = mem_alloc(sizeof(*left) + conv.size);
+    left->cursor = pair->cursor;
+    left->conv_size = (uint8_t)conv.size;
+    memcpy(left->conv, conv.base, conv.size);
+    list_init(&left->node);
+    list_append(&session->left, &left->node);
+    session->left_count++;
+    pair_drop(pair);
+}
+
+uint64_t left_take(struct session *session, struct slice conv)
+{
+    LIST_EACH(node, &session->left)
+    {
+        struct left *left = LIST_ENTRY(node, struct left, node);
+        if (!slice_equal(slice_of(left->conv, left->conv_size), conv))
+            continue;
+        uint64_t cursor = left->cursor;
+        left_forget(session, left);
+        return cursor;
+    }
+    return 0;
+}
+
+void left_forget_all(struct session *session)
+{
+    struct left *left;
+    while ((left = LIST_FIRST(&session->left, struct left, node)) != NULL)
+        left_forget(session, left);
+}
+
 bool pair_is_removal(const struct msg_entry *entry)
 {
     return entry->change == MEMBER_REMOVE || entry->change == MEMBER_LEAVE;
 }
 
-void pair_deliver(struct pair *pair, const struct msg_entry *entry, struct buf *frame)
+/* Is this the entry with which the pair's own user left? */
+static bool is_own_removal(const struct pair *pair, const struct msg_entry *entry)
+{
+    return entry->type == ENTRY_MEMBER && pair_is_removal(entry) &&
+           slice_equal(entry->user, session_user(pair->session));
+}
+
+/* Give the next entry to the session. False: no room, from the log later. */
+static bool give(struct pair *pair, const struct msg_entry *entry, struct buf *frame)
 {
     CHECK(entry->seq == pair->cursor + 1);
     if (!session_push_entry(pair->session, pair, entry->seq, frame)) {
-        pair_settle(pair); /* No room: from the log, later. */
-        return;
+        pair_settle(pair);
+        return false;
     }
     pair->cursor = entry->seq;
-    if (entry->type == ENTRY_MEMBER && pair_is_removal(entry) &&
-        slice_equal(entry->user, session_user(pair->session)))
-        pair_drop(pair);
+    return true;
+}
+
+void pair_deliver(struct pair *pair, const struct msg_entry *entry, struct buf *frame)
+{
+    if (give(pair, entry, frame) && is_own_removal(pair, entry))
+        leave(pair);
 }
 
 void pair_settle(struct pair *pair)
@@ -161,7 +233,7 @@ void pair_settle(struct pair *pair)
     const struct watch *watch = pair->watch;
     if (pair->until != 0) {
         if (pair->cursor >= pair->until)
-            pair_drop(pair);
+            leave(pair);
         else
             pair_move(pair, PAIR_TO_FETCH);
         return;
@@ -183,9 +255,21 @@ void pair_rewind(struct pair *pair, uint64_t seq)
 
 /* ---- watch ---- */
 
+/* A removal of the user that lies back in the log: he may have been added again since. An answer to
+ * his own `watch` took that into account (`until`); a page that was perhaps fetched for somebody
+ * else did not, and may hold what he must not see. So he stops there and watches again. */
+static void pass_old_removal(struct pair *pair, bool is_his_answer)
+{
+    if (is_his_answer || pair->until != 0)
+        return;
+    pair->is_cursor_known = true;
+    pair->is_again = true;
+    pair_move(pair, PAIR_TO_WATCH);
+}
+
 /* Give what an answer holds, as far as the client has room. */
 static void take_entries(struct gateway *gateway, struct list *taking, struct slice conv,
-                         struct slice entries)
+                         struct slice entries, bool is_his_answer)
 {
     struct record_reader r = record_reader_of(entries);
     struct msg_entry entry;
@@ -196,8 +280,9 @@ static void take_entries(struct gateway *gateway, struct list *taking, struct sl
         {
             struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
             bool is_seen = pair->until == 0 || entry.seq <= pair->until;
-            if (entry.seq == pair->cursor + 1 && is_seen && session_has_room(pair->session))
-                pair_deliver(pair, &entry, frame);
+            if (entry.seq == pair->cursor + 1 && is_seen && session_has_room(pair->session) &&
+                give(pair, &entry, frame) && is_own_removal(pair, &entry))
+                pass_old_removal(pair, is_his_answer);
         }
         buf_unref(&frame);
     }
@@ -235,9 +320,9 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
     }
     struct session *session = pair->session;
     struct watch *watch = pair->watch;
-    if (pair->is_resuming) {
+    if (pair->is_resuming && !pair->is_again) {
         session->missed += answer->missed;
-    } else if (answer->until != 0) { /* Removed again before he saw any of it. */
+    } else if (answer->until != 0 && !pair->is_again) { /* Removed again before he saw any of it. */
         pair_drop(pair);
         return;
     }
@@ -252,7 +337,7 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
     pair_move(pair, PAIR_TO_FETCH);
     list_remove(&pair->in_watch);
     list_append(&taking, &pair->in_watch);
-    take_entries(gateway, &taking, watch_conv(watch), answer->entries);
+    take_entries(gateway, &taking, watch_conv(watch), answer->entries, true);
     settle_all(&taking);
 }
 
@@ -333,7 +418,7 @@ static void on_fetched(struct gateway *gateway, struct request *request, enum rc
         list_remove(&pair->in_watch);
         list_append(&taking, &pair->in_watch);
     }
-    take_entries(gateway, &taking, conv, answer->entries);
+    take_entries(gateway, &taking, conv, answer->entries, false);
     settle_all(&taking);
 }
 

@@ -25,6 +25,11 @@ struct pair *pair_find(struct session *session, struct slice conv);
 void pair_drop(struct pair *pair);
 
 /* The entry says that somebody is a member no longer. */
+/* Where the session stood in a conversation when its user was removed from it, so that, added
+ * again, it goes on from there; 0: from the beginning. Forgets it. */
+uint64_t left_take(struct session *session, struct slice conv);
+void left_forget_all(struct session *session);
+
 bool pair_is_removal(const struct msg_entry *entry);
 /* Give the session this entry, which is cursor + 1. The pair is gone where the entry removes its
  * user. */

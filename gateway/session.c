@@ -239,9 +239,9 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     session->batch = batch;
     session->id = env_random(gateway->env);
     session->accepted_us = session->heard_us = session->pinged_us = session->second_us = now_us;
-    struct list *lists[] = {&session->in_user, &session->in_dirty, &session->in_ready,
-                            &session->pairs,   &session->waiting,  &session->requests,
-                            &session->receipts};
+    struct list *lists[] = {&session->in_user,  &session->in_dirty, &session->in_ready,
+                            &session->pairs,    &session->waiting,  &session->requests,
+                            &session->receipts, &session->left};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);
@@ -389,6 +389,7 @@ void session_free(struct session *session)
 {
     CHECK(session->state == SESSION_CLOSED && session->user == NULL);
     list_remove(&session->node);
+    left_forget_all(session);
     mem_free(session->device);
     mem_free(session);
 }

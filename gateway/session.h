@@ -61,6 +61,7 @@ struct session {
     struct list pairs;    /* Conversations with nothing to be asked for. */
     struct list waiting;  /* Conversations that have. */
     struct list requests; /* Those in flight for the client. */
+    struct list left;     /* Conversations whose removal of its user it was given, oldest first. */
     struct list receipts; /* Cursors sent within the last second, oldest first. */
     struct wheel_timer timer;
     struct outbox outbox;
@@ -79,12 +80,14 @@ struct session {
     uint16_t calls;         /* Pairs whose answer is awaited. */
     uint16_t request_count; /* Length of `requests`. */
     uint16_t receipt_count; /* Length of `receipts`. */
+    uint16_t left_count;    /* Length of `left`. */
     uint8_t state;          /* enum session_state. */
     uint8_t bad_frames;     /* In a row. */
     bool batch;
     bool has_connected; /* A `connect` came. */
     bool is_greeted;    /* The welcome is out. */
-    bool is_announced;  /* The leader told of it: a session of its device told of later replaces it. */
+    bool is_announced;  /* The leader told of it: a session of its device told of later replaces it.
+                         */
     bool is_listing;    /* A `conversations` request is being answered. */
     bool is_choked;     /* Pairs wait until the outbox has room. */
 };

@@ -242,7 +242,7 @@ void session_on_listed(struct session *session, struct slice conv)
     }
     put_conversation(session, conv, false);
     if (session->state == SESSION_OPEN)
-        pair_open(session, conv, true, 0, false);
+        pair_open(session, conv, true, left_take(session, conv), false);
 }
 
 void session_on_list_change(struct session *session, struct slice conv, bool gone)

@@ -67,6 +67,7 @@ struct pair {
     uint8_t state;        /* enum pair_state. */
     bool is_cursor_known; /* Else the stored one of the device is asked for. */
     bool is_resuming;     /* Counts for the session's `resumed`. */
+    bool is_again;        /* Watched before: his removal in the log may have been an old one. */
     bool is_reopened;     /* Added again while still here: open once more when removal comes. */
 };
 

@@ -53,10 +53,10 @@ static inline struct slice keyspace_slice(const struct keyspace_key *k)
     return slice_of(k->bytes, k->size);
 }
 
-/* Each writes `k` anew. A key with fewer parts is the prefix of those with more. */
 /* The column family a key belongs to: KV_DEDUP for deduplication rows, else KV_STATE. */
 enum kv_family keyspace_family(const struct keyspace_key *k);
 
+/* Each writes `k` anew. A key with fewer parts is the prefix of those with more. */
 void keyspace_table(struct keyspace_key *k, const struct keyspace *s, enum keyspace_table table);
 void keyspace_name(struct keyspace_key *k, const struct keyspace *s, enum keyspace_table table,
                    struct slice name);

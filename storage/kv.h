@@ -2,11 +2,12 @@
  *
  * Column families as in DESIGN.md, Storage, and one more for deduplication rows: they outnumber all
  * others but entries, their keys are random, and a memtable that hashes takes one in a fifth of the
- * time (storage/README.md). A batch is applied as a whole and in order, and at
- * once visible to reads; it is durable only when a sync that was asked for later has been reported.
- * What survives a crash is a prefix of the batches written: no batch survives without all before it
- * (scheme A2: one write-ahead log, written with sync off, flushed and synced by a thread of its
- * own).
+ * time (storage/README.md).
+ *
+ * A batch is applied as a whole and in order, and at once visible to reads; it is durable only when
+ * a sync that was asked for later has been reported. What survives a crash is a prefix of the
+ * batches written: no batch survives without all before it (scheme A2: one write-ahead log, written
+ * with sync off, flushed and synced by a thread of its own).
  *
  * The real one is RocksDB (storage/rocks_kv.c), the simulated one lives in memory, forgets what was
  * not synced when it crashes, and fails on demand (storage/mem_kv.c). Loop thread only, except
