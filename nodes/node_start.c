@@ -9,7 +9,7 @@
 #include "nodes/logger.h"
 #include "nodes/tools.h"
 
-/* libwebsockets sizes its tables by the limit and gives up beyond ten million (FACTS: "infinity" in
+/* libwebsockets sizes its tables by the limit and gives up beyond ten million ("infinity" in
  * containers), so more is not asked for. */
 #define FILES_MAX 1048576u
 

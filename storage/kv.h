@@ -1,8 +1,8 @@
 /* kv - the third port: an ordered key-value store with atomic batches and a durable prefix.
  *
- * Column families as in DESIGN.md, Storage, and one more for deduplication rows: they outnumber all
- * others but entries, their keys are random, and a memtable that hashes takes one in a fifth of the
- * time (storage/README.md).
+ * Four column families: node, Raft logs, state, and deduplication rows, which outnumber all others
+ * but entries, whose keys are random, and which a memtable that hashes takes in a fifth of the time
+ * (storage/README.md).
  *
  * A batch is applied as a whole and in order, and at once visible to reads; it is durable only when
  * a sync that was asked for later has been reported. What survives a crash is a prefix of the

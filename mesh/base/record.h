@@ -7,7 +7,7 @@
  * peer: the rest is zero) and more (a newer one: skipped), so fields may be appended, never moved.
  *
  * Encoding uses msgpack-c's packer. Decoding is our own: msgpack-c 4.0 allocates what an untrusted
- * header promises (FACTS: 5 bytes may ask for 100 GB) and builds object trees; ours allocates
+ * header promises (5 bytes may ask for 100 GB) and builds object trees; ours allocates
  * nothing, returns slices into the input, accepts exactly the subset above, and is fuzzed.
  *
  * A sequence is records (or plain slices) one after another inside a byte-string field. */

@@ -190,8 +190,8 @@
     F(T, str, conv, "the conversation")                                                            \
     F(T, u64, gone, "1: removed or left")
 
-/* A session of this device of a followed user began, on this gateway or another: told in the order in
- * which the leader heard of them, also to the gateway that has it. */
+/* A session of this device of a followed user began, on this gateway or another: told in the order
+ * in which the leader heard of them, also to the gateway that has it. */
 #define FIELDS_event_device(F, T)                                                                  \
     F(T, str, user, "who")                                                                         \
     F(T, str, device, "which device")                                                              \
