@@ -1,6 +1,7 @@
 #include "gateway/session.h"
 
 #include "gateway/catchup.h"
+#include "gateway/fence.h"
 #include "gateway/frame.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
@@ -241,7 +242,7 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     session->accepted_us = session->heard_us = session->pinged_us = session->second_us = now_us;
     struct list *lists[] = {&session->in_user,  &session->in_dirty, &session->in_ready,
                             &session->pairs,    &session->waiting,  &session->requests,
-                            &session->receipts, &session->left};
+                            &session->receipts, &session->left,     &session->fences};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);
@@ -297,7 +298,10 @@ void session_on_frame(struct session *session, struct slice text)
     const char *reason = NULL;
     enum rc rc = client_decode(&gateway->decoder, text, &request, &reason);
     if (retry_ms != 0) {
-        session_put_error(session, request.id, RC_RATE_LIMITED, NULL, retry_ms);
+        if (rc == RC_OK && request.type == CLIENT_SEND)
+            session_refuse_send(session, &request, retry_ms);
+        else
+            session_put_error(session, request.id, RC_RATE_LIMITED, NULL, retry_ms);
         return;
     }
     if (rc == RC_BAD_REQUEST) {
@@ -390,6 +394,7 @@ void session_free(struct session *session)
     CHECK(session->state == SESSION_CLOSED && session->user == NULL);
     list_remove(&session->node);
     left_forget_all(session);
+    fence_fini(&session->fences);
     mem_free(session->device);
     mem_free(session);
 }

@@ -61,6 +61,7 @@ struct session {
     struct list pairs;    /* Conversations with nothing to be asked for. */
     struct list waiting;  /* Conversations that have. */
     struct list requests; /* Those in flight for the client. */
+    struct list fences;   /* Conversations in which a send was refused and must come again first. */
     struct list left;     /* Conversations whose removal of its user it was given, oldest first. */
     struct list receipts; /* Cursors sent within the last second, oldest first. */
     struct wheel_timer timer;
@@ -98,6 +99,10 @@ static inline struct slice session_user(const struct session *session)
 }
 
 /* ---- What the parts of the gateway say to a session ---- */
+
+/* A send that is refused before it is looked at, since too many frames came. */
+void session_refuse_send(struct session *session, const struct client_request *request,
+                         uint64_t retry_ms);
 
 /* Send what was encoded into gateway->text. Kept whatever happens, unlike an entry. */
 void session_put(struct session *session);

@@ -1,4 +1,5 @@
 /* What a client asks for: each request becomes one message to the leader of its shard. */
+#include "gateway/fence.h"
 #include "gateway/session.h"
 
 #include "mesh/base/check.h"
@@ -95,18 +96,36 @@ static struct client_call *call_new(const struct client_request *request, struct
     return call;
 }
 
+/* After how long the same request may be sent again; 0: never. */
+static uint64_t retry_after_ms(enum rc rc, uint64_t hint_ms)
+{
+    bool is_passing = rc == RC_RATE_LIMITED || strcmp(rc_client_code(rc), "unavailable") == 0;
+    if (!is_passing)
+        return 0;
+    if (hint_ms != 0)
+        return hint_ms;
+    /* A new leader shows itself with its next beat. */
+    return rc == RC_NOT_LEADER ? LIMIT_BEAT_MS : LIMIT_RETRY_AFTER_MS;
+}
+
 static void put_failure(struct session *session, struct slice id, enum rc rc, struct slice detail,
                         uint64_t hint_ms)
 {
     char message[256];
     snprintf(message, sizeof(message), "%.*s", SLICE_ARGS(detail));
-    bool is_passing = rc == RC_RATE_LIMITED || strcmp(rc_client_code(rc), "unavailable") == 0;
-    /* A new leader shows itself with its next beat. */
-    uint64_t retry_ms = rc == RC_NOT_LEADER ? LIMIT_BEAT_MS : LIMIT_RETRY_AFTER_MS;
     session_put_error(session, id, rc, detail.size > 0 ? message : NULL,
-                      !is_passing    ? 0
-                      : hint_ms != 0 ? hint_ms
-                                     : retry_ms);
+                      retry_after_ms(rc, hint_ms));
+}
+
+/* Tell a call's failure. A send that may come again keeps those behind it waiting (fence.h). */
+static void put_call_failure(struct session *session, const struct client_call *call, enum rc rc,
+                             struct slice detail, uint64_t hint_ms)
+{
+    uint64_t retry_ms = retry_after_ms(rc, hint_ms);
+    if (call->type == CLIENT_SEND && retry_ms != 0)
+        fence_put_up(&session->fences, call_conv(call), call_cid(call), rc, retry_ms,
+                     gateway_now_us(session->gateway));
+    put_failure(session, call_id(call), rc, detail, hint_ms);
 }
 
 /* Send `message`, whose req is the call's id, to the leader of `shard`. Takes the call. */
@@ -118,7 +137,7 @@ static void call_send(struct session *session, struct client_call *call,
         session_request_add(session, &call->base);
         return;
     }
-    put_failure(session, call_id(call), rc, (struct slice){0}, 0);
+    put_call_failure(session, call, rc, (struct slice){0}, 0);
     mem_free(call);
 }
 
@@ -133,6 +152,11 @@ static struct client_call *call_begin(struct session *session, const struct clie
     enum rc rc = routers_conv_shard(gateway, conv, &shard);
     if (rc == RC_OK && session->request_count >= LIMIT_REQUESTS_IN_FLIGHT)
         rc = RC_RATE_LIMITED;
+    if (rc == RC_OK && request->type == CLIENT_SEND)
+        rc = fence_check(&session->fences, conv, request->cid, gateway_now_us(gateway));
+    if (rc != RC_OK && request->type == CLIENT_SEND)
+        fence_put_up(&session->fences, conv, request->cid, rc, retry_after_ms(rc, 0),
+                     gateway_now_us(gateway));
     if (rc != RC_OK) {
         put_failure(session, request->id, rc, (struct slice){0}, 0);
         return NULL;
@@ -175,9 +199,9 @@ static void on_result(struct gateway *gateway, struct request *request, enum rc 
     if (rc == RC_OK)
         put_result(session, call, result);
     else if (result != NULL)
-        put_failure(session, call_id(call), rc, result->detail, result->hint_ms);
+        put_call_failure(session, call, rc, result->detail, result->hint_ms);
     else
-        put_failure(session, call_id(call), rc, (struct slice){0}, 0);
+        put_call_failure(session, call, rc, (struct slice){0}, 0);
 }
 
 static void submit(struct session *session, const struct client_request *request, struct slice conv,
@@ -195,14 +219,30 @@ static void submit(struct session *session, const struct client_request *request
     call_send(session, call, &msg_submit_desc, &message);
 }
 
+/* The conversation of a send: named, or the direct one with `to`, whose id is put into `direct`. */
+static struct slice conv_of(const struct session *session, const struct client_request *request,
+                            char direct[KEY_DIRECT_SIZE])
+{
+    if (request->to.base == NULL)
+        return request->conv;
+    key_direct(session_user(session), request->to, direct);
+    return slice_of(direct, KEY_DIRECT_SIZE);
+}
+
+void session_refuse_send(struct session *session, const struct client_request *request,
+                         uint64_t retry_ms)
+{
+    char direct[KEY_DIRECT_SIZE];
+    if (session->user != NULL)
+        fence_put_up(&session->fences, conv_of(session, request, direct), request->cid,
+                     RC_RATE_LIMITED, retry_ms, gateway_now_us(session->gateway));
+    session_put_error(session, request->id, RC_RATE_LIMITED, NULL, retry_ms);
+}
+
 static void on_send(struct session *session, const struct client_request *request)
 {
     char direct[KEY_DIRECT_SIZE];
-    struct slice conv = request->conv;
-    if (request->to.base != NULL) {
-        key_direct(session_user(session), request->to, direct);
-        conv = slice_of(direct, sizeof(direct));
-    }
+    struct slice conv = conv_of(session, request, direct);
     struct msg_cmd_send command = {.conv = conv,
                                    .user = session_user(session),
                                    .device = slice_string(session->device),

@@ -55,7 +55,7 @@ OPTION(reconnects_per_minute, number, G | D, "limits/reconnects_per_minute",
        "reconnects-per-minute", "N", NUMBER(LIMIT_RECONNECTS_PER_MIN), 0, 1000000,
        "of one user; 0: no limit")
 OPTION(frames_per_second, number, G | D, "limits/frames_per_second", "frames-per-second", "N",
-       NUMBER(1000), 0, 1000000, "of one session; 0: no limit")
+       NUMBER(LIMIT_FRAMES_PER_SECOND), 0, 1000000, "of one session; 0: no limit")
 OPTION(frame_bytes, number, G | D, "limits/frame_bytes", "frame-bytes", "BYTES",
        NUMBER(LIMIT_FRAME_SIZE_MAX), 1024, LIMIT_FRAME_SIZE_MAX, "the largest client frame")
 OPTION(outbox_bytes, number, G | D, "limits/outbox_bytes", "outbox-bytes", "BYTES",

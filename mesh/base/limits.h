@@ -40,7 +40,8 @@
 #define LIMIT_CONNECTIONS_PER_USER 5u
 #define LIMIT_CONNECTIONS_PER_IP   100u
 #define LIMIT_RECONNECTS_PER_MIN   10u
-#define LIMIT_REQUESTS_IN_FLIGHT   1024u /* Of one session. */
+#define LIMIT_FRAMES_PER_SECOND    3000u /* Of one session. */
+#define LIMIT_REQUESTS_IN_FLIGHT   4096u /* Of one session. */
 #define LIMIT_REQUEST_MS           5000u /* A router's answer must come within this. */
 #define LIMIT_RETRY_AFTER_MS       1000u /* What `unavailable` tells a client. */
 #define LIMIT_RECEIPT_MS           1000u /* A session's cursor goes out at most this often. */

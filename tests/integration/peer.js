@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import WebSocket from 'ws';
 
 const TIMEOUT_MS = 8000;
-const WINDOW = 500; // A gateway takes 1024 requests of one session at once.
+const WINDOW = 500; // A gateway takes 4096 requests of one session at once.
 
 let nextDevice = 1;
 

@@ -364,7 +364,8 @@ static void a_new_handler_hears_of_the_peers_again(void **state)
 
 /* ---- Death and return ---- */
 
-/* Nobody closes a connection when a machine loses power; silence must do. */
+/* Nobody closes a connection when a machine loses power; silence must do: 2.5 s of it, after its
+ * last word, which may still go round for some rounds of gossip. */
 static void a_dead_peer_is_noticed_by_silence(void **state)
 {
     struct world *w = *state;
@@ -373,9 +374,9 @@ static void a_dead_peer_is_noticed_by_silence(void **state)
     struct zmq_bus *frozen = f.r2->bus; /* Not polled any more: it neither speaks nor closes. */
     f.r2->bus = NULL;
     uint64_t start_us = clock_us(NULL);
-    assert_true(WITHIN(w, 4000, f.r1->downs == 1 && f.g1->downs == 1 && f.g10->downs == 1));
+    assert_true(WITHIN(w, 5000, f.r1->downs == 1 && f.g1->downs == 1 && f.g10->downs == 1));
     uint64_t took_ms = (clock_us(NULL) - start_us) / 1000;
-    assert_in_range(took_ms, 1500, 3100);
+    assert_in_range(took_ms, 1500, 4500);
     assert_int_equal(send_hello(f.g1, "r2", 1), RC_NOT_FOUND);
     f.r2->bus = frozen; /* It wakes: up again, though it is the same process. */
     assert_true(WITHIN(w, 2000, f.g1->ups == 4 && f.r1->ups == 4));
