@@ -48,7 +48,7 @@ test('who reconnects more than ten times a minute is closed with 4029', async ()
 
 test('too many frames a second are refused with rate_limited, and the connection stays', async () => {
     const peer = await attempt('carol', 'd');
-    for (let n = 0; n < 5000; n++) peer.send({ type: 'ping'', id: n });
+    for (let n = 0; n < 5000; n++) peer.send({ type: 'ping', id: n });
     await until('all are answered', () => peer.frames.filter(({ id }) => id >= 0).length >= 5000);
     const refused = peer.frames.filter(({ type }) => type === 'error');
     assert.ok(refused.length > 0);
