@@ -26,7 +26,6 @@
 #define LIMIT_CONVERSATIONS_PAGE 100u
 #define LIMIT_USER_CONVS_PAGE    1000u
 #define LIMIT_JSON_DEPTH_MAX     64u
-#define LIMIT_JSON_TOKENS_MAX    65536u
 
 /* Sessions. */
 #define LIMIT_CONNECT_MS           10000u /* `connect` must come within this. */

@@ -51,9 +51,8 @@
 /* The link had a hole, or the leader changed: where is each one's head? Also renews the watches. */
 #define FIELDS_rewatch(F, T)                                                                       \
     F(T, u64, req, "correlation id")                                                               \
-    F(T, u64, shard, "of all the conversations and users named")                                   \
-    F(T, bin, convs, "seq of slices: conversation ids")                                            \
-    F(T, bin, users, "seq of slices: users whose list this gateway follows")
+    F(T, u64, shard, "of all the conversations named")                                             \
+    F(T, bin, convs, "seq of slices: conversation ids")
 
 /* No session here needs it any more. No answer. */
 #define FIELDS_unwatch(F, T)                                                                       \

@@ -153,7 +153,6 @@ static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
     buf_clear(router->answer);
     answer.rc = shard != NULL ? RC_OK : rc;
     struct record_reader convs = record_reader_of(request->convs);
-    struct record_reader users = record_reader_of(request->users);
     struct slice key;
     while (answer.rc == RC_OK && !record_reader_at_end(&convs)) {
         uint64_t head = 0;
@@ -166,14 +165,6 @@ static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
         record_put_u64(router->answer, head);
         if (head != 0)
             watchers_follow(&router->watchers, &router->watchers.convs, shard->id, key, a->watcher);
-    }
-    while (answer.rc == RC_OK && !record_reader_at_end(&users)) {
-        if (record_get_slice(&users, &key) != RC_OK ||
-            serving_user(router, request->shard, key, &rc) == NULL) {
-            answer.rc = RC_BAD_REQUEST;
-            break;
-        }
-        watchers_follow(&router->watchers, &router->watchers.users, shard->id, key, a->watcher);
     }
     if (answer.rc == RC_OK)
         answer.heads = buf_slice(router->answer);
@@ -311,12 +302,8 @@ void requests_on_packet(struct router *router, struct slice from, const struct p
 {
     if (!slice_equal(packet->cluster,
                      slice_of(router->options.cluster, sizeof(router->options.cluster)))) {
-        /* A gateway that has heard no router yet, or `status`, knows no cluster id: all zero. */
-        static const char unknown[16];
-        if (!slice_equal(packet->cluster, slice_of(unknown, sizeof(unknown)))) {
-            metric_add(packets_bad_total, 1);
-            return;
-        }
+        metric_add(packets_bad_total, 1);
+        return;
     }
     struct asking asking = {
         .router = router,

@@ -7,234 +7,6 @@
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
 
-void pending_push(struct pending_list *list, const struct pending *pending)
-{
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        list->items = mem_resize(list->items, list->capacity * sizeof(*list->items));
-    }
-    list->items[list->count++] = *pending;
-}
-
-void pending_list_fini(struct pending_list *list)
-{
-    mem_free(list->items);
-    memset(list, 0, sizeof(*list));
-}
-
-void shard_wake(struct router *router, struct shard *shard)
-{
-    if (list_is_empty(&shard->work))
-        list_append(&router->work, &shard->work);
-}
-
-enum rc shard_queue(struct router *router, struct shard *shard, struct slice command,
-                    const struct pending *pending)
-{
-    if (shard->queued.count >= LIMIT_SHARD_QUEUE_COUNT ||
-        shard->commands->size + command.size > router->options.queue_bytes_max)
-        return RC_FULL;
-    buf_append_slice(shard->commands, command);
-    pending_push(&shard->queued, pending);
-    shard_wake(router, shard);
-    return RC_OK;
-}
-
-/* ---- Results and events of applying ---- */
-
-static void answer_pending(struct router *router, const struct pending *pending,
-                           const struct machine_result *result)
-{
-    if (pending->pass != NULL)
-        owed_on_result(router, pending->pass, result->rc);
-    /* A gateway that restarted meanwhile has no use for the answers of its former life. */
-    if (pending->watcher == NULL || pending->req == 0 ||
-        pending->watcher->incarnation != pending->incarnation)
-        return;
-    struct msg_result answer = {
-        .req = pending->req,
-        .rc = result->rc,
-        .conv = result->conv,
-        .seq = result->seq,
-        .ts = result->ts,
-        .dup = result->dup,
-    };
-    if (result->detail != NULL)
-        answer.detail = slice_string(result->detail);
-    if (result->rc == RC_UNAVAILABLE)
-        answer.hint_ms = LIMIT_RETRY_AFTER_MS;
-    watchers_result(&router->watchers, pending->watcher, &answer);
-}
-
-struct applying {
-    struct router *router;
-    struct shard *shard;
-};
-
-static void on_result(void *context, uint64_t index, uint32_t nth,
-                      const struct machine_result *result)
-{
-    const struct applying *applying = context;
-    struct shard *shard = applying->shard;
-    metric_add(commands_total, 1);
-    if (result->dup)
-        metric_add(duplicates_total, 1);
-    if (index == shard->flying_index && nth < shard->flying.count)
-        answer_pending(applying->router, &shard->flying.items[nth], result);
-}
-
-static void on_entry(void *context, struct slice conv, const struct msg_entry *fields,
-                     struct slice entry)
-{
-    struct router *router = ((const struct applying *)context)->router;
-    if (fields->type == ENTRY_MESSAGE)
-        metric_add(messages_total, 1);
-    struct msg_event_entry event = {.conv = conv, .entry = entry};
-    watchers_publish(&router->watchers, &router->watchers.convs, conv, &msg_event_entry_desc,
-                     &event);
-}
-
-static void on_receipt(void *context, const struct msg_event_receipt *receipt)
-{
-    struct router *router = ((const struct applying *)context)->router;
-    watchers_publish(&router->watchers, &router->watchers.convs, receipt->conv,
-                     &msg_event_receipt_desc, receipt);
-}
-
-static void on_user(void *context, const struct msg_event_user *event)
-{
-    struct router *router = ((const struct applying *)context)->router;
-    watchers_publish(&router->watchers, &router->watchers.users, event->user, &msg_event_user_desc,
-                     event);
-}
-
-static enum rc apply_committed(struct router *router, struct shard *shard)
-{
-    struct applying applying = {.router = router, .shard = shard};
-    const struct machine_listener listener = {
-        .context = &applying,
-        .on_result = on_result,
-        .on_entry = on_entry,
-        .on_receipt = on_receipt,
-        .on_user = on_user,
-    };
-    uint64_t now_ms = env_now_ms(router->env);
-    uint64_t index;
-    struct slice data;
-    while (raft_group_next_committed(shard->group, &index, &data)) {
-        enum rc rc = machine_apply(shard->machine, index, data, router->batch, &listener);
-        if (rc != RC_OK) {
-            log_error("apply_failed", "shard=%u index=%lu reason=\"%s\"", shard->id, index,
-                      rc_sentence(rc));
-            return rc;
-        }
-        raft_group_applied(shard->group, now_ms, index);
-        if (index == shard->flying_index) {
-            shard->flying_index = 0;
-            shard->flying.count = 0;
-        }
-    }
-    return RC_OK;
-}
-
-/* ---- From the queue into the log ---- */
-
-/* Leadership is gone: what waits gets `unavailable`, its outcome unknown; a retry with the same cid
- * finds out. */
-static void refuse_waiting(struct router *router, struct shard *shard)
-{
-    const struct machine_result refused = {.rc = RC_UNAVAILABLE};
-    for (uint32_t i = 0; i < shard->flying.count; i++)
-        answer_pending(router, &shard->flying.items[i], &refused);
-    for (uint32_t i = 0; i < shard->queued.count; i++)
-        answer_pending(router, &shard->queued.items[i], &refused);
-    metric_add(refused_total, shard->flying.count + shard->queued.count);
-    shard->flying.count = 0;
-    shard->flying_index = 0;
-    shard->queued.count = 0;
-    buf_clear(shard->commands);
-}
-
-/* Pack all that is queued into one entry, or as much as LIMIT_ENTRY_SIZE_MAX allows: the loop over
- * the records finds the cut. */
-static struct buf *pack(struct router *router, struct shard *shard, uint32_t *ret_count)
-{
-    struct record_reader r = record_reader_of(buf_slice(shard->commands));
-    const uint8_t *start = r.at;
-    uint32_t count = 0;
-    if (shard->commands->size <= LIMIT_ENTRY_SIZE_MAX) {
-        count = shard->queued.count;
-        r.at = r.end;
-    } else {
-        while (count < shard->queued.count) {
-            struct record_reader next = r;
-            enum rc rc = record_skip(&next);
-            CHECK(rc == RC_OK); /* Commands were checked before they were queued. */
-            if (count > 0 && (size_t)(next.at - start) > LIMIT_ENTRY_SIZE_MAX)
-                break;
-            r = next;
-            count++;
-        }
-    }
-    size_t size = (size_t)(r.at - start);
-    struct msg_batch batch = {
-        .ts = env_wall_ms(router->env),
-        .count = count,
-        .commands = slice_of(start, size),
-    };
-    struct buf *entry = buf_new(size + 64);
-    record_encode(entry, &msg_batch_desc, &batch);
-    *ret_count = count;
-    return entry;
-}
-
-static void drop_packed(struct shard *shard, uint32_t count, size_t size)
-{
-    shard->flying.count = 0;
-    for (uint32_t i = 0; i < count; i++)
-        pending_push(&shard->flying, &shard->queued.items[i]);
-    shard->queued.count -= count;
-    memmove(shard->queued.items, shard->queued.items + count,
-            shard->queued.count * sizeof(*shard->queued.items));
-    shard->commands->size -= size;
-    memmove(shard->commands->bytes, shard->commands->bytes + size, shard->commands->size);
-}
-
-static enum rc submit_queued(struct router *router, struct shard *shard)
-{
-    if (shard->queued.count == 0 || shard->flying_index != 0)
-        return RC_OK;
-    /* Group commit: what is written while a sync runs waits for the next one anyway. So it is
-     * packed when that one can begin: fewer and larger entries, one write and one sync for all
-     * shards. */
-    if (router->is_syncing) {
-        if (list_is_empty(&shard->gathering))
-            list_append(&router->gathering, &shard->gathering);
-        return RC_OK;
-    }
-    uint32_t count;
-    struct buf *entry = pack(router, shard, &count);
-    struct record_reader r = record_reader_of(buf_slice(entry));
-    struct msg_batch batch;
-    enum rc rc = record_decode(&r, &msg_batch_desc, &batch);
-    CHECK(rc == RC_OK);
-    uint64_t index;
-    rc = raft_group_submit(shard->group, env_now_ms(router->env), entry, &index);
-    buf_unref(&entry);
-    if (rc == RC_AGAIN)
-        return RC_OK; /* The barrier is still in flight; its commit wakes this shard again. */
-    if (rc == RC_NOT_LEADER || rc == RC_UNAVAILABLE) {
-        refuse_waiting(router, shard);
-        return RC_OK;
-    }
-    if (rc != RC_OK)
-        return rc;
-    drop_packed(shard, count, batch.commands.size);
-    shard->flying_index = index;
-    metric_add(entries_total, 1);
-    return RC_OK;
-}
-
 static void watch_leadership(struct router *router, struct shard *shard)
 {
     bool ready = raft_group_is_ready(shard->group);
@@ -249,7 +21,7 @@ static void watch_leadership(struct router *router, struct shard *shard)
     } else {
         metric_add(shards_led, -1);
         log_info("shard_lost", "shard=%u term=%lu", shard->id, raft_group_term(shard->group));
-        refuse_waiting(router, shard);
+        shard_refuse_waiting(router, shard);
     }
 }
 
@@ -262,7 +34,6 @@ static void on_synced(void *context, enum rc rc)
     uint64_t now_ms = env_now_ms(router->env);
     for (uint32_t i = 0; i < router->syncing_count; i++) {
         struct shard *shard = router->syncing[i];
-        shard->in_syncing = false;
         if (rc == RC_OK)
             rc = raft_group_on_durable(shard->group, now_ms, shard->mark);
         shard_wake(router, shard);
@@ -291,7 +62,6 @@ static void begin_sync(struct router *router)
     for (uint32_t i = 0; i < router->syncing_count; i++) {
         struct shard *shard = router->syncing[i];
         shard->in_unsynced = false;
-        shard->in_syncing = true;
         shard->mark = raft_group_mark(shard->group);
     }
     router->is_syncing = true;
@@ -350,11 +120,11 @@ static void tick_groups(struct router *router)
 
 static enum rc turn_shard(struct router *router, struct shard *shard)
 {
-    enum rc rc = apply_committed(router, shard);
+    enum rc rc = shard_apply(router, shard);
     if (rc != RC_OK)
         return rc;
     watch_leadership(router, shard);
-    rc = submit_queued(router, shard);
+    rc = shard_submit(router, shard);
     if (rc != RC_OK)
         return rc;
     machine_flush(shard->machine, router->batch);

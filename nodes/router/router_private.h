@@ -1,5 +1,6 @@
-/* router_private - what the parts of the router share: router.c (life and turn), requests.c (what
- * gateways ask), owed.c (what conversations owe the lists of users). Nobody else includes this. */
+/* router_private - what the parts of the router share: router.c (life and turn), shard.c (a shard's
+ * commands), requests.c (what gateways ask), owed.c (what conversations owe the lists of users).
+ * Nobody else includes this. */
 #ifndef NODES_ROUTER_ROUTER_PRIVATE_H
 #define NODES_ROUTER_ROUTER_PRIVATE_H
 
@@ -42,6 +43,13 @@ void shard_wake(struct router *router, struct shard *shard);
 /* Queue a checked command for a shard that is ready. RC_FULL: the shard's queue is. */
 MUST_CHECK enum rc shard_queue(struct router *router, struct shard *shard, struct slice command,
                                const struct pending *pending);
+
+/* Apply what has committed, and answer those who wait for it. RC_CORRUPT, RC_IO. */
+MUST_CHECK enum rc shard_apply(struct router *router, struct shard *shard);
+/* Pack what is queued into one entry of the log, where none is on its way. */
+MUST_CHECK enum rc shard_submit(struct router *router, struct shard *shard);
+/* Leadership is gone: what waits gets `unavailable`. */
+void shard_refuse_waiting(struct router *router, struct shard *shard);
 
 /* requests.c */
 void requests_on_packet(struct router *router, struct slice from, const struct packet *packet);

@@ -39,7 +39,7 @@ struct shard {
     struct pending_list flying; /* Of the entry in the log. */
     uint64_t flying_index;      /* 0: none. */
     uint64_t mark;              /* raft_group_mark() when the running sync was begun. */
-    bool in_unsynced, in_syncing;
+    bool in_unsynced;           /* On router.unsynced. */
     bool was_ready;
     struct owed_pass *pass; /* The outbox pass under way, or NULL. */
     uint64_t pass_not_before_us;
