@@ -266,7 +266,6 @@ static void move(struct rocks_kv *kv, enum sync_state from, enum sync_state to)
 {
     CHECK(kv->state == from);
     kv->state = to;
-    pthread_cond_signal(&kv->changed);
 }
 
 static enum rc sync_log(struct rocks_kv *kv)
@@ -296,8 +295,11 @@ static void *run_syncer(void *context)
         pthread_mutex_lock(&kv->mutex);
         kv->synced_rc = rc;
         move(kv, SYNC_RUNNING, SYNC_DONE);
-        if (!kv->is_stopping && kv->wake != NULL)
+        /* Outside the lock: whoever is woken would only run into it and sleep again. */
+        pthread_mutex_unlock(&kv->mutex);
+        if (kv->wake != NULL)
             kv->wake(kv->wake_context);
+        pthread_mutex_lock(&kv->mutex);
     }
     pthread_mutex_unlock(&kv->mutex);
     return NULL;
@@ -314,6 +316,7 @@ static void start_sync(struct kv *kv, void (*on_synced)(void *context, enum rc r
         r->failed; /* After a failed write RocksDB must not be asked; Debian's asserts. */
     move(r, SYNC_IDLE, SYNC_WANTED);
     pthread_mutex_unlock(&r->mutex);
+    pthread_cond_signal(&r->changed);
 }
 
 void rocks_kv_poll(struct kv *kv)
