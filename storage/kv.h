@@ -55,6 +55,11 @@ struct kv_ops {
      * is. At most one at a time. An error is reported there. */
     void (*sync)(struct kv *kv, void (*on_synced)(void *context, enum rc rc), void *context);
 
+    /* The same on this thread, where the disk has lately been so quick that handing over to the
+     * syncer would cost more than waiting: *ret_rc is how it went. False: nothing was done, use
+     * sync(). For when there is little to overlap with the wait. */
+    bool (*sync_inline)(struct kv *kv, enum rc *ret_rc);
+
     /* Iterate within [from, to); starts before the first, or, where `backwards`, after the last.
      * Sees the store as it was when created. */
     struct kv_iterator *(*iterate)(struct kv *kv, enum kv_family family, struct slice from,

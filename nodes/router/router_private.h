@@ -25,6 +25,7 @@ struct router {
     struct shard **syncing; /* Covered by the running sync. */
     uint32_t syncing_count;
     bool is_syncing;
+    uint32_t packed_count; /* Commands that this turn packed into entries. */
     bool is_failed;
     uint64_t next_tick_ms;
     uint64_t next_beat_us;

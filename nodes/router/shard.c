@@ -229,6 +229,7 @@ enum rc shard_submit(struct router *router, struct shard *shard)
         return rc;
     drop_packed(shard, count, batch.commands.size);
     shard->flying_index = index;
+    router->packed_count += count;
     metric_add(entries_total, 1);
     return RC_OK;
 }
