@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "mesh/base/metrics.h"
+#include "storage/keyspace.h"
 #include "storage/rocks_kv.h"
 
 static _Atomic int write_errno;     /* What the next writes of RocksDB fail with; 0: they do not. */
@@ -208,6 +209,84 @@ static void an_iterator_is_a_snapshot(void **state)
     assert_keys(i, "ab");
     assert_keys(backwards, "ba");
     assert_keys(iterate("a", "z", false), "ac");
+}
+
+/* A deduplication key of a bucket; random but for that. */
+static struct slice dedup_key(uint32_t bucket, uint32_t n, struct keyspace_key *key)
+{
+    const struct keyspace shard = {.shard = 7};
+    uint8_t digest[KEYSPACE_DIGEST_SIZE] = {0};
+    uint64_t hash = n * UINT64_C(0x9E3779B97F4A7C15);
+    memcpy(digest, &hash, sizeof(hash));
+    keyspace_dedup(key, &shard, bucket, digest);
+    return keyspace_slice(key);
+}
+
+static uint32_t count_dedup(void)
+{
+    struct slice key, value;
+    struct slice before = {0};
+    char last[KEYSPACE_DEDUP_SIZE];
+    uint32_t count = 0;
+    struct kv_iterator *i =
+        kv->ops->iterate(kv, KV_DEDUP, slice_of("", 0), slice_of("\xff", 1), false);
+    while (kv->ops->next(i, &key, &value)) {
+        assert_int_equal(key.size, KEYSPACE_DEDUP_SIZE);
+        assert_true(before.base == NULL || memcmp(before.base, key.base, key.size) < 0);
+        memcpy(last, key.base, key.size);
+        before = slice_of(last, key.size);
+        count++;
+    }
+    assert_int_equal(kv->ops->iterator_free(&i), RC_OK);
+    return count;
+}
+
+/* Rows in the hashed memtable are found, walked in order, dropped as a range, and there again after
+ * the store was closed. */
+static void deduplication_rows_behave_like_others(void **state)
+{
+    (void)state;
+    struct keyspace_key key;
+    struct keyspace_key end;
+    for (uint32_t n = 0; n < 1000; n++)
+        kv_put(batch, KV_DEDUP, dedup_key(n % 2, n, &key), slice_of(&n, sizeof(n)));
+    assert_int_equal(kv->ops->write(kv, batch), RC_OK);
+    for (int round = 0; round < 2; round++) {
+        struct buf *into = buf_new(0);
+        for (uint32_t n = 0; n < 1000; n++) {
+            buf_clear(into);
+            assert_int_equal(kv->ops->get(kv, KV_DEDUP, dedup_key(n % 2, n, &key), into), RC_OK);
+            assert_memory_equal(into->bytes, &n, sizeof(n));
+            assert_int_equal(kv->ops->get(kv, KV_DEDUP, dedup_key(2, n, &key), into), RC_NOT_FOUND);
+        }
+        buf_unref(&into);
+        assert_int_equal(count_dedup(), 1000);
+        close_store();
+        assert_int_equal(open_store(), RC_OK);
+    }
+    const struct keyspace shard = {.shard = 7};
+    keyspace_bucket(&key, &shard, 0);
+    keyspace_bucket(&end, &shard, 1);
+    kv_remove_range(batch, KV_DEDUP, keyspace_slice(&key), keyspace_slice(&end));
+    assert_int_equal(kv->ops->write(kv, batch), RC_OK);
+    assert_int_equal(count_dedup(), 500);
+}
+
+/* A sync on the loop's own thread is as good as one by the syncer, and an error in it as final. */
+static void an_inline_sync_reports_at_once(void **state)
+{
+    (void)state;
+    enum rc rc = RC_INTERNAL;
+    assert_int_equal(put_now("a", "1"), RC_OK);
+    assert_true(kv->ops->sync_inline(kv, &rc));
+    assert_int_equal(rc, RC_OK);
+    assert_int_equal(put_now("b", "1"), RC_OK);
+    fdatasync_errno = EIO;
+    assert_true(kv->ops->sync_inline(kv, &rc));
+    assert_int_equal(rc, RC_IO);
+    fdatasync_errno = 0;
+    assert_false(kv->ops->sync_inline(kv, &rc));
+    assert_int_equal(put_now("c", "1"), RC_IO);
 }
 
 /* What was written is there after the store is opened again. */
@@ -419,6 +498,8 @@ int main(void)
         TEST(families_do_not_mix),
         TEST(an_iterator_keeps_to_its_range),
         TEST(an_iterator_is_a_snapshot),
+        TEST(deduplication_rows_behave_like_others),
+        TEST(an_inline_sync_reports_at_once),
         TEST(a_closed_store_opens_again),
         TEST(a_killed_process_loses_nothing),
         TEST(writes_and_syncs_are_counted),
