@@ -11,11 +11,11 @@
 #define EDGE_RX_SIZE         1024  /* A buffer of this size for ever in each connection. */
 #define EDGE_TX_SIZE         65536 /* Of one send(); what is over it is copied and sent later. */
 #define EDGE_SERVICE_SIZE    8192  /* libwebsockets' read buffer; one for all. */
-#define EDGE_HEADER_POOL     128   /* Requests being read at the same time. */
-#define EDGE_HANDSHAKE_S     10    /* A request, head and body, must be there within this. */
-#define EDGE_KEEPALIVE_S     15    /* A connection between two requests. */
-#define EDGE_CLOSE_S         5     /* A close that waits for a peer that does not read. */
-#define CLOSE_PAYLOAD_MAX    125   /* RFC 6455, section 5.5: of any control frame. */
+#define EDGE_HEADER_POOL     EDGE_WAITING_MAX /* Who dawdles over a request holds up nobody else. */
+#define EDGE_HANDSHAKE_S     10  /* A request, head and body, must be there within this. */
+#define EDGE_KEEPALIVE_S     15  /* A connection between two requests. */
+#define EDGE_CLOSE_S         5   /* A close that waits for a peer that does not read. */
+#define CLOSE_PAYLOAD_MAX    125 /* RFC 6455, section 5.5: of any control frame. */
 #define EDGE_FILES_MAX       1048576
 #define EDGE_LOG_LINES_MAX   10 /* A second: peers cause most of them. */
 #define EDGE_LAST_ITERATIONS 4

@@ -1,6 +1,7 @@
 #include "mesh/router_link.h"
 
 #define REFUSED_US       5000000u /* A router that stalls for less keeps its connection. */
+#define SILENT_US        6000000u /* Longer than a gateway's lease. */
 #define DEALER_QUEUE_MAX 4096u
 #define SUB_QUEUE_MAX    100000u /* As much as the router's PUB holds for us. */
 
@@ -54,7 +55,7 @@ void router_link_open(struct router_link *l, struct hub *hub,
                               .on_news = options->on_sub_news,
                               .context = options->context};
     router_link_close(l);
-    l->tried_us = now_us;
+    l->tried_us = l->heard_us = now_us;
     l->refused_us = 0;
     enum rc rc = may_open(l, hub) ? RC_OK : RC_CONFIG;
     if (rc == RC_OK)
@@ -81,6 +82,8 @@ bool router_link_is_stuck(const struct router_link *l, uint64_t now_us)
 {
     if (!l->is_connected)
         return now_us - l->tried_us >= HUB_STUCK_US;
+    if (l->sub != NULL && now_us - l->heard_us >= SILENT_US)
+        return true;
     return l->refused_us != 0 && now_us - l->refused_us >= REFUSED_US;
 }
 

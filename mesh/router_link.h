@@ -15,6 +15,7 @@ struct router_link {
     uint32_t key_index;        /* Which server key is expected. */
     uint64_t tried_us;         /* When it was opened. */
     uint64_t refused_us;       /* Since when every send is refused; 0: the last was not. */
+    uint64_t heard_us;         /* When something came last, or it was opened. */
     bool is_connected;         /* Was admitted once since it was opened. */
     struct hub_socket *dealer; /* NULL: closed. */
     struct hub_socket *sub;    /* NULL: closed, or not wanted. */
@@ -43,7 +44,10 @@ void router_link_open(struct router_link *link, struct hub *hub,
 /* Queue a packet. RC_NOT_FOUND: not connected yet; RC_FULL: no room, or the connection is lost. */
 enum rc router_link_send(struct router_link *link, struct slice packet, uint64_t now_us);
 
-/* Is it open without being admitted, or refused to send, for too long? Also where it is closed. */
+/* Is it open without being admitted, refused to send, or, where there is a SUB, not heard for too
+ * long? A router publishes to each gateway it hears, several times a second. So one that is up and
+ * yet silent does not hear us: another process with our id has taken our place at its ROUTER, and
+ * libzmq leaves the connection that lost it open and unread, for ever. Also where it is closed. */
 bool router_link_is_stuck(const struct router_link *link, uint64_t now_us);
 void router_link_close(struct router_link *link);
 

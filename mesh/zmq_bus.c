@@ -104,16 +104,17 @@ static void deliver_publish(struct zmq_bus *bus, struct slice from, struct slice
 }
 
 /* Take some of what a socket has: all kinds of sockets come through here. `from` absent: a ROUTER
- * names the sender itself. */
-static void drain(struct zmq_bus *bus, struct hub_socket *socket, struct slice from,
-                  void (*deliver)(struct zmq_bus *bus, struct slice from, struct slice bytes))
+ * names the sender itself. Returns how many. */
+static uint32_t drain(struct zmq_bus *bus, struct hub_socket *socket, struct slice from,
+                      void (*deliver)(struct zmq_bus *bus, struct slice from, struct slice bytes))
 {
-    for (uint32_t i = 0; i < VISIT_MAX && bus->budget > 0; i++) {
+    uint32_t count = 0;
+    for (; count < VISIT_MAX && bus->budget > 0; count++) {
         struct slice id;
         struct slice body;
         enum rc rc = hub_socket_receive(socket, &id, &body);
         if (rc == RC_AGAIN)
-            return;
+            break;
         bus->budget--;
         if (from.base != NULL)
             id = from;
@@ -122,6 +123,7 @@ static void drain(struct zmq_bus *bus, struct hub_socket *socket, struct slice f
         else
             metric_add(packets_bad_total, 1);
     }
+    return count;
 }
 
 static void on_request_news(void *context, struct hub_socket *socket)
@@ -142,7 +144,8 @@ static void on_dealer_news(void *context, struct hub_socket *socket)
 static void on_sub_news(void *context, struct hub_socket *socket)
 {
     struct peer *p = context;
-    drain(p->bus, socket, slice_string(p->id), deliver_publish);
+    if (drain(p->bus, socket, slice_string(p->id), deliver_publish) > 0)
+        p->link.heard_us = env_now_us(p->bus->env);
 }
 
 /* ---- Peers ---- */

@@ -69,7 +69,10 @@ static enum rc make_auth(const char *path, struct sentence *sentence)
 
 enum rc dev_files_prepare(const struct dev_files_path *folder, struct sentence *sentence)
 {
+    static const char *const marks[] = {"cluster.key", "auth.zpl", "dev.lock", NULL};
     enum rc rc = folder_make(folder->text, sentence);
+    if (rc == RC_OK)
+        rc = folder_is_ours(folder->text, marks, sentence);
     if (rc != RC_OK)
         return rc;
     struct dev_files_path key = dev_files_join(folder, "cluster", "key");

@@ -29,7 +29,7 @@ struct dev_files_path dev_files_join(const struct dev_files_path *folder, const 
                                      const char *suffix);
 
 /* Make the folder with its parents (mode 0700), its key and auth.zpl where they are missing.
- * RC_CONFIG with a sentence: the folder cannot be had. */
+ * RC_CONFIG with a sentence: the folder cannot be had, or holds somebody else's files. */
 MUST_CHECK enum rc dev_files_prepare(const struct dev_files_path *folder,
                                      struct sentence *sentence);
 

@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define PATH_SIZE_MAX 1024u
@@ -67,4 +69,38 @@ enum rc folder_is_ours(const char *path, const char *const *marks, struct senten
                               "%s holds files that are none of ours: name an empty or a new folder",
                               path);
     return RC_OK;
+}
+
+/* What the folder's files of this suffix hold; of what cannot be read, nothing. */
+static uint64_t bytes_of(const char *path, const char *suffix)
+{
+    uint64_t bytes = 0;
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        struct stat status;
+        const char *dot = strrchr(entry->d_name, '.');
+        if (dot != NULL && strcmp(dot, suffix) == 0 &&
+            fstatat(dirfd(folder), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0)
+            bytes += (uint64_t)status.st_size;
+    }
+    closedir(folder);
+    return bytes;
+}
+
+enum rc folder_has_room(const char *path, uint64_t bytes_min, const char *suffix,
+                        struct sentence *sentence)
+{
+    struct statvfs disk;
+    if (statvfs(path, &disk) != 0)
+        return sentence_write(sentence, RC_IO, "%s: %s", path, strerror(errno));
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t wanted = bytes_min + bytes_of(path, suffix);
+    if (free_bytes >= wanted)
+        return RC_OK;
+    return sentence_write(sentence, RC_NO_SPACE,
+                          "the disk of %s is full: %llu MiB are free, %llu MiB are needed", path,
+                          (unsigned long long)(free_bytes >> 20),
+                          (unsigned long long)((wanted + (1 << 20) - 1) >> 20));
 }

@@ -2,6 +2,8 @@
 #ifndef NODES_FOLDER_H
 #define NODES_FOLDER_H
 
+#include <stdint.h>
+
 #include "mesh/base/rc.h"
 #include "mesh/sentence.h"
 
@@ -13,5 +15,10 @@ MUST_CHECK enum rc folder_make(const char *path, struct sentence *sentence);
  * list): it is somebody else's, and nothing is to be strewn into it. */
 MUST_CHECK enum rc folder_is_ours(const char *path, const char *const *marks,
                                   struct sentence *sentence);
+
+/* RC_NO_SPACE with a sentence where less than bytes_min, and as much again as the folder's files
+ * whose names end in `suffix` hold, is free. */
+MUST_CHECK enum rc folder_has_room(const char *path, uint64_t bytes_min, const char *suffix,
+                                   struct sentence *sentence);
 
 #endif

@@ -84,6 +84,10 @@ static int open_data(struct router_node *node)
     if (folder_make(c->data, &sentence) != RC_OK ||
         folder_is_ours(c->data, marks, &sentence) != RC_OK)
         return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
+    /* RocksDB writes its log into tables when it opens; in Debian's build it aborts the process
+     * where not even its diary finds room. */
+    if (folder_has_room(c->data, SPACE_BYTES_MIN, ".log", &sentence) != RC_OK)
+        return tools_fail(EXIT_FAILED, "%s", sentence.text);
     struct rocks_kv_options options = {.wake = loop_wake, .wake_context = node->loop};
     enum rc rc = rocks_kv_open(c->data, &options, &node->kv, sentence.text, sizeof(sentence.text));
     if (rc != RC_OK)

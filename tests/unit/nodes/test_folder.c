@@ -39,7 +39,7 @@ static void touch(const char *name)
 static int tear_down(void **state)
 {
     (void)state;
-    const char *const names[] = {"CURRENT", "file", "lost+found", "a/b", "a"};
+    const char *const names[] = {"CURRENT", "file", "file.log", "lost+found", "a/b", "a"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         remove(below(names[i]));
     return rmdir(root);
@@ -86,12 +86,29 @@ static void a_folder_with_foreign_files_is_refused(void **state)
     assert_int_equal(folder_is_ours(below("nothing"), marks, &sentence), RC_CONFIG);
 }
 
+/* What is free must hold the least, and what the log holds as well. */
+static void a_full_disk_is_told(void **state)
+{
+    (void)state;
+    struct sentence sentence;
+    FILE *f = fopen(below("file.log"), "we");
+    assert_non_null(f);
+    assert_int_equal(ftruncate(fileno(f), INT64_C(1) << 40), 0); /* A hole: nothing is used. */
+    fclose(f);
+    assert_int_equal(folder_has_room(root, 4096, ".sst", &sentence), RC_OK);
+    assert_int_equal(folder_has_room(root, 4096, ".log", &sentence), RC_NO_SPACE);
+    assert_non_null(strstr(sentence.text, "is full"));
+    assert_int_equal(folder_has_room(root, UINT64_C(1) << 60, ".sst", &sentence), RC_NO_SPACE);
+    assert_int_equal(folder_has_room(below("none"), 0, ".sst", &sentence), RC_IO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_folder_is_made_with_its_parents, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_made_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_folder_with_foreign_files_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_told, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
