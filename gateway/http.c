@@ -356,7 +356,8 @@ static enum rc find_token(const struct http_request *request, char *out, size_t 
     return query_get(request->query, "token", out, size, ret_token);
 }
 
-/* NULL, or why the request is refused with 401. */
+/* After read_options(): what device a token is bound to must be the one named. NULL, or why the
+ * request is refused with 401. */
 static const char *identify(const struct http_site *site, const struct http_request *request,
                             struct http_upgrade *upgrade)
 {
@@ -370,8 +371,14 @@ static const char *identify(const struct http_site *site, const struct http_requ
     const char *reason = rc_sentence(RC_UNAUTHORIZED);
     uint64_t now_s = site->wall_ms(site->context) / 1000;
     rc = auth_verify(site->auth, token, now_s, &upgrade->identity, &reason);
-    upgrade->has_identity = rc == RC_OK;
-    return rc == RC_OK ? NULL : reason;
+    if (rc != RC_OK)
+        return reason;
+    struct slice bound = slice_string(upgrade->identity.device);
+    struct slice said = slice_of(upgrade->device, upgrade->device_size);
+    if (bound.size > 0 && said.size > 0 && !slice_equal(bound, said))
+        return "the token is for another device";
+    upgrade->has_identity = true;
+    return NULL;
 }
 
 static const char *read_options(const struct http_request *request, struct http_upgrade *upgrade)

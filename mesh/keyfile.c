@@ -70,8 +70,16 @@ static int print_key(char *text, size_t size_max)
     return size;
 }
 
+/* Nothing can be written at all, or is it the path that is wrong? */
+static enum rc rc_of_open(int error)
+{
+    return error == EIO || error == ENOSPC || error == EDQUOT ? RC_IO : RC_CONFIG;
+}
+
 enum rc keyfile_generate(const char *path, struct sentence *sentence)
 {
+    if (path[0] == '\0')
+        return sentence_write(sentence, RC_CONFIG, "a key file needs a name");
     crypto_start();
     char text[1024];
     int size = print_key(text, sizeof(text));
@@ -82,7 +90,8 @@ enum rc keyfile_generate(const char *path, struct sentence *sentence)
         rc = sentence_write(sentence, RC_CONFLICT, "%s exists already; a key is never overwritten",
                             path);
     } else if (fd < 0) {
-        rc = sentence_write(sentence, RC_IO, "%s cannot be created: %s", path, strerror(errno));
+        rc = sentence_write(sentence, rc_of_open(errno), "%s cannot be created: %s", path,
+                            strerror(errno));
     } else {
         rc = write_all(fd, text, (size_t)size);
         if (close(fd) != 0)

@@ -48,7 +48,7 @@ struct keyfile {
 };
 
 /* Make a new key at `path`, mode 0600, synced to disk. RC_CONFLICT: a file is there, and is not
- * touched; RC_IO: it cannot be written. */
+ * touched; RC_CONFIG: none can be made at this path; RC_IO: it cannot be written. */
 MUST_CHECK enum rc keyfile_generate(const char *path, struct sentence *sentence);
 
 /* RC_CONFIG, with a sentence: it cannot be read, belongs to somebody else, others may read it, or

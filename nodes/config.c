@@ -8,6 +8,7 @@
 #include "mesh/base/check.h"
 #include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
+#include "nodes/config_rule.h"
 #include "nodes/options.h"
 
 /* The value of an option, as the kind of its row says. */
@@ -133,7 +134,7 @@ static enum rc set_number(struct config *c, const struct option_row *row, bool a
 }
 
 static enum rc add_to_list(struct config *c, enum config_option option, enum config_source source,
-                           const char *text, size_t size, const char *where, struct sentence *error)
+                           const char *text, const char *where, struct sentence *error)
 {
     struct config_list *list = list_of(c, &option_rows[option]);
     if (source > c->source[option])
@@ -141,8 +142,20 @@ static enum rc add_to_list(struct config *c, enum config_option option, enum con
     if (list->count == LIMIT_SEEDS_MAX)
         return sentence_write(error, RC_CONFIG, "%s may be given at most %u times", where,
                               LIMIT_SEEDS_MAX);
-    list->items[list->count++] = mem_string(text, size);
-    c->source[option] = (uint8_t)source;
+    list->items[list->count++] = mem_string(text, strlen(text));
+    return RC_OK;
+}
+
+static enum rc check_text(enum config_option option, const char *text, const char *where,
+                          struct sentence *error)
+{
+    const struct option_row *row = &option_rows[option];
+    if (row->kind == OPTION_choice && !is_choice(row->metavar, text))
+        return sentence_write(error, RC_CONFIG, "%s is one of %s, not \"%s\"", where, row->metavar,
+                              text);
+    const char *mistake = config_rule_mistake(option, text);
+    if (mistake != NULL)
+        return sentence_write(error, RC_CONFIG, "%s %s, not \"%s\"", where, mistake, text);
     return RC_OK;
 }
 
@@ -151,24 +164,21 @@ enum rc config_set(struct config *c, enum config_option option, enum config_sour
 {
     CHECK(option < CONFIG_OPTION_COUNT);
     const struct option_row *row = &option_rows[option];
+    bool is_number = row->kind != OPTION_list && !kind_is_text(row->kind);
     bool apply = source >= c->source[option];
-    enum rc rc = RC_OK;
     if (row->kind != OPTION_boolean && text[0] == '\0')
         return sentence_write(error, RC_CONFIG, "%s needs a value", where);
-    if (row->kind == OPTION_list)
-        return apply ? add_to_list(c, option, source, text, strlen(text), where, error) : RC_OK;
-    if (kind_is_text(row->kind)) {
-        if (row->kind == OPTION_choice && !is_choice(row->metavar, text))
-            return sentence_write(error, RC_CONFIG, "%s is one of %s, not \"%s\"", where,
-                                  row->metavar, text);
-        if (apply) {
-            mem_free(*text_of(c, row));
-            *text_of(c, row) = mem_string(text, strlen(text));
-        }
-    } else {
-        rc = set_number(c, row, apply, text, where, error);
+    enum rc rc = is_number ? set_number(c, row, apply, text, where, error)
+                           : check_text(option, text, where, error);
+    if (rc != RC_OK || !apply)
+        return rc;
+    if (row->kind == OPTION_list) {
+        rc = add_to_list(c, option, source, text, where, error);
+    } else if (!is_number) {
+        mem_free(*text_of(c, row));
+        *text_of(c, row) = mem_string(text, strlen(text));
     }
-    if (rc == RC_OK && apply)
+    if (rc == RC_OK)
         c->source[option] = (uint8_t)source;
     return rc;
 }
@@ -227,12 +237,12 @@ enum rc config_read_flags(struct config *c, enum config_command command, int arg
 static enum rc read_variable_list(struct config *c, enum config_option option, const char *value,
                                   const char *variable, struct sentence *error)
 {
-    if (c->source[option] > CONFIG_ENVIRONMENT)
-        return RC_OK;
     for (const char *at = value; *at != '\0';) {
         size_t size = strcspn(at, ", ");
         if (size != 0) {
-            enum rc rc = add_to_list(c, option, CONFIG_ENVIRONMENT, at, size, variable, error);
+            char *item = mem_string(at, size);
+            enum rc rc = config_set(c, option, CONFIG_ENVIRONMENT, item, variable, error);
+            mem_free(item);
             if (rc != RC_OK)
                 return rc;
         }
@@ -263,20 +273,13 @@ enum rc config_read_environment(struct config *c, enum config_command command,
     return RC_OK;
 }
 
-/* What the token verifier needs of the options, in its own shape. */
-static enum rc settle_auth(struct config *c, struct sentence *error)
+/* What the token verifier needs of the options, in its own shape; their rule sees that it fits. */
+static void settle_auth(struct config *c)
 {
-    if (c->issuer != NULL && strlen(c->issuer) >= sizeof(c->auth.issuer))
-        return sentence_write(error, RC_CONFIG, "auth/issuer is longer than %zu bytes",
-                              sizeof(c->auth.issuer) - 1);
-    if (c->audience != NULL && strlen(c->audience) >= sizeof(c->auth.audience))
-        return sentence_write(error, RC_CONFIG, "auth/audience is longer than %zu bytes",
-                              sizeof(c->auth.audience) - 1);
     snprintf(c->auth.issuer, sizeof(c->auth.issuer), "%s", c->issuer != NULL ? c->issuer : "");
     snprintf(c->auth.audience, sizeof(c->auth.audience), "%s",
              c->audience != NULL ? c->audience : "");
     c->auth.leeway_s = c->leeway_s;
-    return RC_OK;
 }
 
 enum rc config_read(struct config *c, enum config_command command, int argc, char **argv,
@@ -292,7 +295,9 @@ enum rc config_read(struct config *c, enum config_command command, int argc, cha
         rc = config_read_environment(c, command, error);
     for (uint32_t i = 0; rc == RC_OK && i < c->config.count; i++)
         rc = config_read_file(c, c->config.items[i], error);
-    return rc == RC_OK ? settle_auth(c, error) : rc;
+    if (rc == RC_OK)
+        settle_auth(c);
+    return rc;
 }
 
 enum rc config_read_again(const struct config *c, struct config *fresh, struct sentence *error)

@@ -7,9 +7,11 @@
 
 #include <czmq.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
@@ -50,6 +52,24 @@ static enum rc fail_at(struct reader *r, uint32_t line, const char *path, const 
 {
     return sentence_write(r->error, RC_CONFIG, "%s:%u: %s%s%s", r->file, line, path,
                           path[0] ? ": " : "", why);
+}
+
+/* Open a file that is one: a FIFO would block whoever opens it, hence O_NONBLOCK. NULL with the
+ * reason; the mode otherwise. */
+static FILE *open_regular(const char *name, mode_t *ret_mode, const char **ret_reason)
+{
+    struct stat status;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    bool is_known = fd >= 0 && fstat(fd, &status) == 0;
+    FILE *f = is_known && S_ISREG(status.st_mode) ? fdopen(fd, "r") : NULL;
+    if (f == NULL) {
+        *ret_reason = is_known && !S_ISREG(status.st_mode) ? "it is not a file" : strerror(errno);
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    *ret_mode = status.st_mode;
+    return f;
 }
 
 /* ---- The look over the lines ---- */
@@ -138,17 +158,16 @@ static enum rc read_secret_file(struct reader *r, uint32_t line, const char *pat
 {
     char name[1024], text[160], why[1200];
     snprintf(name, sizeof(name), "%s%s", value[0] == '/' ? "" : r->folder, value);
-    FILE *f = fopen(name, "re");
-    struct stat status;
-    if (f == NULL || fstat(fileno(f), &status) != 0) {
-        snprintf(why, sizeof(why), "cannot read %s: %s", name, strerror(errno));
-        if (f != NULL)
-            fclose(f);
+    const char *reason;
+    mode_t mode;
+    FILE *f = open_regular(name, &mode, &reason);
+    if (f == NULL) {
+        snprintf(why, sizeof(why), "cannot read %s: %s", name, reason);
         return fail_at(r, line, path, why);
     }
     bool is_read = fgets(text, sizeof(text), f) != NULL;
     fclose(f);
-    if ((status.st_mode & 07) != 0) {
+    if ((mode & 07) != 0) {
         snprintf(why, sizeof(why), "%s may be read by everybody: chmod 600 it", name);
         return fail_at(r, line, path, why);
     }
@@ -322,15 +341,11 @@ static enum rc read_text(struct reader *r, char *text)
 
 enum rc config_read_file(struct config *c, const char *file, struct sentence *error)
 {
-    FILE *f = fopen(file, "re");
-    struct stat status;
-    if (f == NULL || fstat(fileno(f), &status) != 0 || !S_ISREG(status.st_mode)) {
-        enum rc rc = sentence_write(error, RC_CONFIG, "%s: cannot read it: %s", file,
-                                    f == NULL ? strerror(errno) : "it is not a file");
-        if (f != NULL)
-            fclose(f);
-        return rc;
-    }
+    const char *reason;
+    mode_t mode;
+    FILE *f = open_regular(file, &mode, &reason);
+    if (f == NULL)
+        return sentence_write(error, RC_CONFIG, "%s: cannot read it: %s", file, reason);
     char *text = mem_alloc(FILE_SIZE_MAX + 1);
     size_t size = fread(text, 1, FILE_SIZE_MAX + 1, f);
     fclose(f);
@@ -338,7 +353,7 @@ enum rc config_read_file(struct config *c, const char *file, struct sentence *er
     r->config = c;
     r->error = error;
     r->file = file;
-    r->others_may_read = (status.st_mode & 07) != 0;
+    r->others_may_read = (mode & 07) != 0;
     const char *slash = strrchr(file, '/');
     if (slash != NULL)
         snprintf(r->folder, sizeof(r->folder), "%.*s", (int)(slash - file) + 1, file);

@@ -1,10 +1,10 @@
 /* chatmesh dev.
  *
  *   happy path      prepare the folder, start routers and gateways, ask every gateway's /health
- * until all say 200, print "ready", wait for signals failure modes   a child that dies before ready
- * ends it all with the last line of its log; later it is told, and with --respawn started again, at
- * most once a second on stop         SIGTERM to the gateways, then to the routers, SIGKILL to what
- * is left */
+ *                   until all say 200, print "ready", wait for signals
+ *   failure modes   a child that ends is told, with the reason its log gives; before ready that
+ *                   ends it all, later, with --respawn, it is started again, at most once a second
+ *   on stop         SIGTERM to the gateways, then to the routers, SIGKILL to what is left */
 #include "nodes/dev.h"
 
 #include <errno.h>
@@ -20,12 +20,14 @@
 #include "mesh/base/crypto.h"
 #include "nodes/dev_child.h"
 #include "nodes/dev_files.h"
+#include "nodes/dev_reason.h"
 #include "nodes/tools.h"
 
 #define NODES_MAX     198u
 #define TICK_MS       100u
 #define RESPAWN_MS    1000u
 #define STOP_GRACE_MS 3000u
+#define REASON_SIZE   1024u
 
 struct dev_node {
     char name[16];
@@ -33,6 +35,7 @@ struct dev_node {
     uint32_t port;     /* Of a gateway. */
     pid_t pid;         /* 0: it does not run. */
     uint64_t begun_ms; /* When it was last started. */
+    long log_size;     /* Of what earlier processes wrote to its log. */
     bool is_up;        /* Gateway: /health has said 200. */
 };
 
@@ -56,8 +59,16 @@ static uint64_t now_ms(void)
 
 /* ---- Children ---- */
 
+static struct dev_files_path log_of(const struct dev *dev, const struct dev_node *node)
+{
+    return dev_files_join(&dev->folder, node->name, "log");
+}
+
 static void start_node(struct dev *dev, struct dev_node *node)
 {
+    struct dev_files_path log = log_of(dev, node);
+    struct stat status;
+    node->log_size = stat(log.text, &status) == 0 ? (long)status.st_size : 0;
     node->pid = dev_child_start(&dev->setup, node->name, node->is_router, node->port);
     node->begun_ms = now_ms();
     node->is_up = false;
@@ -76,29 +87,18 @@ static void add_node(struct dev *dev, bool is_router, uint32_t number, uint32_t 
     start_node(dev, node);
 }
 
-/* The last line of a node's log: mostly the reason why it ended. */
-static void print_last_line(struct dev *dev, const struct dev_node *node)
+/* After SIGKILL the log is silent: that came from without, whatever was complained of before. */
+static void say_ended(const struct dev *dev, const struct dev_node *node, int status)
 {
-    struct dev_files_path path = dev_files_join(&dev->folder, node->name, "log");
-    FILE *f = fopen(path.text, "re");
-    char line[2048], last[2048] = "";
-    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-        memcpy(last, line, sizeof(last));
-    if (f != NULL)
-        fclose(f);
-    fprintf(stderr, "  %s%s", last, strchr(last, '\n') != NULL ? "" : "\n");
-}
-
-static void say_ended(struct dev *dev, const struct dev_node *node, int status)
-{
-    if (WIFSIGNALED(status))
-        fprintf(stderr, "chatmesh: %s was killed by signal %d; its log is %s/%s.log\n", node->name,
-                WTERMSIG(status), dev->folder.text, node->name);
-    else
-        fprintf(stderr, "chatmesh: %s ended with code %d; its log is %s/%s.log\n", node->name,
-                WEXITSTATUS(status), dev->folder.text, node->name);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        print_last_line(dev, node);
+    struct dev_files_path log = log_of(dev, node);
+    char reason[REASON_SIZE] = "";
+    bool is_killed = WIFSIGNALED(status);
+    int number = is_killed ? WTERMSIG(status) : WEXITSTATUS(status);
+    bool has_reason = number != (is_killed ? SIGKILL : EXIT_FINE) &&
+                      dev_reason_read(log.text, node->log_size, reason, sizeof(reason));
+    fprintf(stderr, "chatmesh: %s %s %d%s%s; its log is %s\n", node->name,
+            is_killed ? "was killed by signal" : "ended with code", number, has_reason ? ": " : "",
+            reason, log.text);
 }
 
 /* Take note of children that ended. Returns how many did. */

@@ -194,6 +194,9 @@ int gateway_node_run(const struct config *c)
     if (c->auth.key_count == 0)
         return tools_fail(EXIT_MISTAKE, "no auth/key is configured, so no token could be checked; "
                                         "give --config FILE with one");
+    code = node_start_check(c, NULL);
+    if (code != EXIT_FINE)
+        return code;
     node.loop = loop_new();
     code = join_mesh(&node);
     if (code == EXIT_FINE) {

@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 
 #include "mesh/base/log.h"
-#include "mesh/wire/key.h"
+#include "mesh/endpoint.h"
 #include "nodes/logger.h"
 #include "nodes/tools.h"
 
@@ -29,7 +29,7 @@ static void raise_file_limit(void)
 
 int node_start_process(const struct config *c)
 {
-    if (c->id == NULL || !key_node_is_valid(slice_string(c->id)))
+    if (c->id == NULL)
         return tools_fail(EXIT_MISTAKE,
                           "--id names the node: 1 to %u of [A-Za-z0-9_-], unique in the cluster",
                           LIMIT_NODE_ID_SIZE_MAX);
@@ -37,6 +37,42 @@ int node_start_process(const struct config *c)
     logger_start(c->id, c->log_level, c->log_format);
     raise_file_limit();
     return EXIT_FINE;
+}
+
+/* Without a key the mesh is plain text. */
+static int check_plain(const char *option, const char *endpoint)
+{
+    if (endpoint_is_loopback(slice_string(endpoint)))
+        return EXIT_FINE;
+    return tools_fail(EXIT_MISTAKE,
+                      "%s: without a key file the mesh is plain text, so %s is refused: give --key "
+                      "FILE, or use 127.0.0.1",
+                      option, endpoint);
+}
+
+int node_start_check(const struct config *c, const char *listen)
+{
+    struct sentence sentence;
+    struct keyfile key;
+    struct endpoint at;
+    int code = EXIT_FINE;
+    if (c->key != NULL) {
+        if (keyfile_load(c->key, &key, &sentence) != RC_OK)
+            return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
+        keyfile_wipe(&key);
+    } else {
+        if (listen != NULL)
+            code = check_plain("--listen", listen);
+        for (uint32_t i = 0; code == EXIT_FINE && i < c->join.count; i++)
+            code = check_plain("--join", c->join.items[i]);
+    }
+    if (code == EXIT_FINE && listen != NULL && c->advertise == NULL &&
+        endpoint_parse(slice_string(listen), &at) == RC_OK && at.is_wildcard)
+        code = tools_fail(EXIT_MISTAKE,
+                          "--listen: %s is every address of this machine: say with --advertise "
+                          "which one the others are to use",
+                          listen);
+    return code;
 }
 
 int node_start_bus(const struct node_start_bus *start, const struct config *c, struct env *env,

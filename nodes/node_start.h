@@ -6,9 +6,14 @@
 #include "mesh/zmq_bus.h"
 #include "nodes/config.h"
 
-/* Check the node id, start the log, raise the limit of open files to what the system allows.
- * Returns an exit code, EXIT_FINE to go on. */
+/* Check that there is a node id, start the log, raise the limit of open files to what the system
+ * allows. Returns an exit code, EXIT_FINE to go on. */
 int node_start_process(const struct config *c);
+
+/* Judge what options mean together, the key file included, before anything is made or opened: the
+ * mesh would refuse the same, but only once a router has its data. `listen` NULL: not a router.
+ * Returns an exit code, having said what is wrong. */
+int node_start_check(const struct config *c, const char *listen);
 
 /* What of the bus differs from role to role. */
 struct node_start_bus {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "mesh/base/crypto.h"
 #include "mesh/base/log.h"
@@ -28,16 +29,34 @@ struct router_node {
 
 /* ---- The data directory ---- */
 
+static int refuse_join(const struct config *c)
+{
+    return tools_fail(
+        EXIT_MISTAKE,
+        "%s holds no cluster and --join is given: replication is not there yet, a second "
+        "router cannot join",
+        c->data);
+}
+
+/* What options alone can tell, before there is a folder. */
+static int check_options(const struct config *c)
+{
+    char current[1024];
+    if (c->data == NULL)
+        return tools_fail(EXIT_MISTAKE, "--data names the router's data directory");
+    int size = snprintf(current, sizeof(current), "%s/CURRENT", c->data);
+    if (c->join.count > 0 && (size >= (int)sizeof(current) || access(current, F_OK) != 0))
+        return refuse_join(c);
+    return node_start_check(c, c->listen);
+}
+
 static int begin_cluster(struct router_node *node)
 {
     const struct config *c = node->config;
     struct node_row *row = &node->row;
     uint8_t epoch[NODE_ROW_EPOCH_SIZE / 2];
     if (c->join.count > 0)
-        return tools_fail(EXIT_MISTAKE,
-                          "%s is empty and --join is given: replication is not there "
-                          "yet, a second router cannot join",
-                          c->data);
+        return refuse_join(c); /* A process that was killed at its start may have left files. */
     memset(row, 0, sizeof(*row));
     crypto_random(row->cluster, sizeof(row->cluster));
     crypto_random(epoch, sizeof(epoch));
@@ -79,8 +98,6 @@ static int open_data(struct router_node *node)
     static const char *const marks[] = {"LOG", "LOCK", "CURRENT", NULL};
     const struct config *c = node->config;
     struct sentence sentence = {""};
-    if (c->data == NULL)
-        return tools_fail(EXIT_MISTAKE, "--data names the router's data directory");
     if (folder_make(c->data, &sentence) != RC_OK ||
         folder_is_ours(c->data, marks, &sentence) != RC_OK)
         return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
@@ -219,6 +236,9 @@ int router_node_run(const struct config *c)
 {
     struct router_node node = {.config = c};
     int code = node_start_process(c);
+    if (code != EXIT_FINE)
+        return code;
+    code = check_options(c);
     if (code != EXIT_FINE)
         return code;
     node.loop = loop_new();

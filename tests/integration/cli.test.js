@@ -1,6 +1,7 @@
 // cli.test - the command line: help, one sentence for every mistake, exit codes.
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -68,6 +69,27 @@ test('config check names file, line and key of a mistake', async () => {
     assertMistake(await run(['config', 'check', join(folder, 'missing.zpl')]), /missing\.zpl/);
 });
 
+test('config check refuses what start would refuse, a FIFO at once', async () => {
+    const file = join(folder, 'refused.zpl');
+    const mistakes = {
+        'http/bind': 'localhost',
+        'http/origin': 'chat.example.org',
+        'mesh/join': 'router:7400',
+        'mesh/listen': 'foo',
+        'node/id': 'g 1',
+    };
+    for (const [key, value] of Object.entries(mistakes)) {
+        const [section, name] = key.split('/');
+        writeFileSync(file, `${section}\n    ${name} = "${value}"\n`);
+        const pattern = new RegExp(`refused\\.zpl:2: ${key} is .+, not "${value}"`);
+        assertMistake(await run(['config', 'check', file]), pattern);
+        assertMistake(await run(['gateway', '--id', 'g1', '--config', file]), pattern);
+    }
+    const fifo = join(folder, 'fifo.zpl');
+    execFileSync('mkfifo', [fifo]);
+    assertMistake(await run(['config', 'check', fifo], { timeout: 5000 }), /fifo\.zpl.+not a file/);
+});
+
 test('config check says ok of a good file', async () => {
     const file = join(folder, 'good.zpl');
     writeFileSync(
@@ -113,6 +135,49 @@ test('keygen makes a key once and never overwrites it', async () => {
     const file = join(folder, 'cluster.key');
     assert.equal((await run(['keygen', file])).code, 0);
     assertMistake(await run(['keygen', file]), /cluster\.key/);
+});
+
+test('keygen with a path that cannot be a file is one sentence and exit 2', async () => {
+    assertMistake(await run(['keygen', join(folder, 'no-folder', 'x')]), /no-folder/);
+    assertMistake(await run(['keygen', folder]), /exists/);
+    assertMistake(await run(['keygen', '']), /needs a name/);
+});
+
+test('a router checks all its options before it makes its data', async () => {
+    const data = join(folder, 'new', 'data');
+    const wrong = [
+        [['--listen', 'foo'], /--listen is tcp/],
+        [['--listen', 'tcp://10.0.0.1:7400'], /--listen: .+plain text/],
+        [['--listen', 'tcp://127.0.0.1:7400', '--key', join(folder, 'no.key')], /no\.key/],
+        [['--join', 'tcp://10.0.0.1:7400'], /--join/],
+        [['--join', 'tcp://127.0.0.1:7400'], /--join/],
+        [['--advertise', 'a b'], /--advertise/],
+    ];
+    for (const [args, pattern] of wrong) {
+        assertMistake(await run(['router', '--id', 'r1', '--data', data, ...args]), pattern);
+        assert.ok(!existsSync(join(folder, 'new')), args.join(' '));
+    }
+    const key = join(folder, 'wildcard.key');
+    await run(['keygen', key]);
+    assertMistake(
+        await run(
+            ['router', '--id', 'r1', '--data', data, '--key', key, '--listen', 'tcp://*:7400'],
+        ),
+        /--advertise/,
+    );
+    assert.ok(!existsSync(join(folder, 'new')));
+});
+
+test('dev says why a node ended', async () => {
+    const data = join(folder, 'ended');
+    const port = await freePorts(2);
+    mkdirSync(data);
+    await run(['keygen', join(data, 'cluster.key')]);
+    mkdirSync(join(data, 'r1'));
+    writeFileSync(join(data, 'r1', 'photo.jpg'), 'x');
+    const { code, stderr } = await run(['dev', '--data', data, '--port', port]);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /^chatmesh: r1 ended with code 2: .*r1 .+; its log is .+r1\.log$/m);
 });
 
 test('a router refuses data of another node', async () => {

@@ -60,6 +60,16 @@ test('a bad token in the request is answered 401, without an upgrade', async () 
     }
 });
 
+test('a token for another device than the request names is answered 401', async () => {
+    const token = await cluster.token('alice', 'phone');
+    await assert.rejects(Peer.open(cluster.ws(), { query: { token, device: 'desk' } }), {
+        status: 401,
+    });
+    const peer = await Peer.open(cluster.ws(), { query: { token, device: 'phone' } });
+    assert.equal((await peer.next('welcome')).device, 'phone');
+    await peer.close();
+});
+
 test('a bad token in the connect frame closes with 4501', async () => {
     for (const [how, token] of Object.entries(badTokens())) {
         const peer = await Peer.open(cluster.ws());

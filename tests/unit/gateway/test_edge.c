@@ -6,12 +6,13 @@
 
 #include "mesh/base/metrics.h"
 
+#define DEVICE "50% of & +"
+
 static void make_token(struct buf *out)
 {
     uint64_t now_s = (uint64_t)time(NULL);
     assert_int_equal(
-        auth_sign(&world.auth, slice_string("alice"), slice_string("phone"), now_s, 60, out),
-        RC_OK);
+        auth_sign(&world.auth, slice_string("alice"), slice_string(DEVICE), now_s, 60, out), RC_OK);
 }
 
 /* Who it is, on which device, and how frames may come, is known when the session begins. */
@@ -21,7 +22,7 @@ static void an_upgrade_tells_the_session_who_it_is(void **state)
     struct buf *query = buf_new(0), *token = buf_new(0);
     make_token(token);
     query_append(query, slice_string("token"), buf_slice(token));
-    query_append(query, slice_string("device"), slice_string("50% of & +"));
+    query_append(query, slice_string("device"), slice_string(DEVICE));
     query_append(query, slice_string("batch"), slice_string("1"));
     char text[1024];
     snprintf(text, sizeof(text), "?%.*s", SLICE_ARGS(buf_slice(query)));
@@ -29,7 +30,7 @@ static void an_upgrade_tells_the_session_who_it_is(void **state)
     struct session *session = client_upgrade(&client, text);
     assert_true(session->has_identity);
     assert_string_equal(session->identity.user, "alice");
-    assert_string_equal(session->device, "50% of & +");
+    assert_string_equal(session->device, DEVICE);
     assert_true(session->batch);
     client_end(&client);
     WORLD_UNTIL(session->closed == 1);

@@ -392,10 +392,10 @@ static void an_upgrade_needs_no_token(void **state)
     assert_int_equal(judged.device_size, 0);
 }
 
-static void make_token(struct buf *token)
+static void make_token(struct buf *token, const char *device)
 {
     assert_int_equal(
-        auth_sign(&auth, slice_string("alice"), (struct slice){0}, NOW_MS / 1000, 60, token),
+        auth_sign(&auth, slice_string("alice"), slice_string(device), NOW_MS / 1000, 60, token),
         RC_OK);
 }
 
@@ -404,7 +404,7 @@ static void a_good_token_names_the_user(void **state)
 {
     (void)state;
     struct buf *token = buf_new(0), *query = buf_new(0), *header = buf_new(0);
-    make_token(token);
+    make_token(token, "");
     query_append(query, slice_string("token"), buf_slice(token));
     buf_append_byte(query, '\0');
     struct http_request request = upgrade_request((const char *)query->bytes);
@@ -443,6 +443,30 @@ static void a_bad_token_is_401(void **state)
     request.authorization = slice_string("Bearer secretsecret");
     assert_false(upgrade(&request, &judged));
     expect_error(401, "unauthorized");
+}
+
+/* Its own device, or none named, is fine; the first frame need not be waited for. */
+static void a_token_for_another_device_is_401(void **state)
+{
+    (void)state;
+    struct buf *token = buf_new(0), *header = buf_new(0);
+    struct http_upgrade judged;
+    make_token(token, "phone");
+    buf_append_string(header, "Bearer ");
+    buf_append_slice(header, buf_slice(token));
+    static const char *const queries[] = {"", "device=phone", "device=phon", "device=desk"};
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+        struct http_request request = upgrade_request(queries[i]);
+        request.authorization = buf_slice(header);
+        assert_true(upgrade(&request, &judged) == (i < 2));
+        assert_true(judged.has_identity == (i < 2));
+        if (i < 2)
+            continue;
+        expect_error(401, "unauthorized");
+        expect_part("the token is for another device");
+    }
+    buf_unref(&token);
+    buf_unref(&header);
 }
 
 /* The protocol's rules for names hold here as well. */
@@ -568,6 +592,7 @@ int main(void)
         TEST(an_upgrade_needs_no_token),
         TEST(a_good_token_names_the_user),
         TEST(a_bad_token_is_401),
+        TEST(a_token_for_another_device_is_401),
         TEST(a_bad_device_is_400),
         TEST(an_upgrade_that_is_none_is_refused),
         TEST(the_sites_own_origin_is_allowed),

@@ -6,8 +6,10 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,12 +81,34 @@ static void a_key_is_never_overwritten(void **state)
     assert_int_equal(st.st_size, 8);
 }
 
-/* Nowhere to write to. */
-static void a_folder_that_is_not_there_is_an_error(void **state)
+/* Nowhere to write to, a folder, or no name at all. */
+static void a_path_that_cannot_be_a_key_is_a_mistake(void **state)
 {
-    (void)state;
+    struct files *f = *state;
     struct sentence sentence;
-    assert_int_equal(keyfile_generate("/nonexistent/mesh.key", &sentence), RC_IO);
+    assert_int_equal(keyfile_generate("/nonexistent/mesh.key", &sentence), RC_CONFIG);
+    assert_non_null(strstr(sentence.text, "/nonexistent/mesh.key cannot be created"));
+    assert_int_equal(keyfile_generate("", &sentence), RC_CONFIG);
+    assert_non_null(strstr(sentence.text, "needs a name"));
+    assert_int_equal(keyfile_generate(f->folder, &sentence), RC_CONFLICT);
+}
+
+/* That is no mistake of the operator's, and no half of a key is left. */
+static void a_key_that_cannot_be_written_is_an_io_error(void **state)
+{
+    struct files *f = *state;
+    struct sentence sentence;
+    struct rlimit before;
+    struct stat st;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    enum rc rc = keyfile_generate(f->path, &sentence);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(rc, RC_IO);
+    assert_non_null(strstr(sentence.text, "cannot be written"));
+    assert_int_not_equal(stat(f->path, &st), 0);
 }
 
 /* Whoever can read the file is a node. */
@@ -248,7 +272,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_is_generated_can_be_loaded),
         TEST(a_key_is_never_overwritten),
-        TEST(a_folder_that_is_not_there_is_an_error),
+        TEST(a_path_that_cannot_be_a_key_is_a_mistake),
+        TEST(a_key_that_cannot_be_written_is_an_io_error),
         TEST(a_file_that_others_may_read_is_refused),
         TEST(a_file_of_another_user_is_refused),
         TEST(what_is_no_small_file_is_refused),

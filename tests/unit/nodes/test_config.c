@@ -11,6 +11,7 @@
 
 #include "mesh/base/crypto.h"
 #include "nodes/config.h"
+#include "nodes/config_rule.h"
 
 struct fixture {
     char folder[64];
@@ -137,6 +138,78 @@ static void a_wrong_value_is_refused_with_its_line(void **state)
     assert_refused(f, "http\n    port\n", 2, "needs a value");
 }
 
+/* What start would refuse is refused where it stands. */
+static void a_value_that_breaks_its_rule_is_refused_with_its_line(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "node\n    id = much-too-long-a-name\n", 2, "node/id is 1 to 15 of");
+    assert_refused(f, "node\n    zone = \"a b\"\n", 2, "node/zone is up to 64 printable");
+    assert_refused(f, "http\n    bind = localhost\n", 2, "is a numeric IPv4 or IPv6 address");
+    assert_refused(f, "mesh\n    listen = foo\n", 2, "is tcp://HOST:PORT");
+    assert_refused(f, "mesh\n    listen = tcp://10.0.0.1:65534\n", 2, "the next two ports");
+    assert_refused(f, "mesh\n    join = tcp://10.0.0.1:1\n    join = tcp://*:1\n", 3,
+                   "mesh/join is where a router listens");
+    assert_refused(f, "mesh\n    advertise = host:1\n", 2, "is a host that others can reach");
+    assert_refused(f, "http\n    origin = https://a.example/\n", 2,
+                   "is scheme://host or scheme://host:port");
+}
+
+/* Every source asks the same rule, also one that a stronger source overrules. */
+static void every_source_asks_the_rule(void **state)
+{
+    struct fixture *f = *state;
+    char *good[] = {"--join", "tcp://a:1", "--bind", "::1"};
+    char *bad[] = {"--id", "g 1"};
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 4, good), RC_OK);
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 2, bad), RC_CONFIG);
+    assert_string_equal(f->sentence.text, "--id is 1 to 15 of [A-Za-z0-9_-], not \"g 1\"");
+    setenv("CHATMESH_JOIN", "tcp://x:1 y", 1);
+    assert_int_equal(config_read_environment(&f->config, CONFIG_GATEWAY, &f->sentence), RC_CONFIG);
+    unsetenv("CHATMESH_JOIN");
+    assert_non_null(strstr(f->sentence.text, "CHATMESH_JOIN is where a router listens"));
+    assert_refused(f, "http\n    bind = nowhere\n", 2, "is a numeric");
+    assert_int_equal(f->config.join.count, 1);
+    assert_string_equal(f->config.bind, "::1");
+}
+
+/* As browsers send it, or a star. */
+static void an_origin_is_scheme_host_and_port(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"*",
+                                       "https://chat.example.org",
+                                       "http://localhost:8080",
+                                       "http://[::1]:8080",
+                                       "capacitor://localhost",
+                                       "chrome-extension://abcdef"};
+    static const char *const bad[] = {
+        "",           "chat.example.org",  "https://",      "https://a/",      "https://a:",
+        "://a",       "https://a:0",       "https://a:1x",  "https://a:65536", "https://A",
+        "https://[a", "https://[::1]8080", "https://u@a:1", "https://*.a",     "null"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_null(config_rule_mistake(CONFIG_OPTION_origin, good[i]));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_non_null(config_rule_mistake(CONFIG_OPTION_origin, bad[i]));
+}
+
+/* The table's own defaults obey the rules, and an endpoint leaves room for what stands beside it.
+ */
+static void defaults_and_long_paths_are_judged(void **state)
+{
+    struct fixture *f = *state;
+    char path[160];
+    assert_null(config_rule_mistake(CONFIG_OPTION_bind, f->config.bind));
+    assert_null(config_rule_mistake(CONFIG_OPTION_listen, f->config.listen));
+    assert_null(config_rule_mistake(CONFIG_OPTION_listen, "tcp://127.0.0.1:65535"));
+    assert_null(config_rule_mistake(CONFIG_OPTION_advertise, "2001:db8::1"));
+    snprintf(path, sizeof(path), "ipc://%099d", 0);
+    assert_null(config_rule_mistake(CONFIG_OPTION_listen, path));
+    snprintf(path, sizeof(path), "ipc://%0100d", 0);
+    assert_non_null(config_rule_mistake(CONFIG_OPTION_listen, path));
+    snprintf(path, sizeof(path), "%0129d", 0);
+    assert_non_null(config_rule_mistake(CONFIG_OPTION_issuer, path));
+}
+
 /* What zconfig would only complain about on stdout is told as a sentence. */
 static void a_malformed_line_is_refused_with_its_number(void **state)
 {
@@ -169,6 +242,21 @@ static void a_file_that_cannot_be_read_is_refused(void **state)
     assert_int_equal(config_read_file(&f->config, "/nowhere/at.all", &f->sentence), RC_CONFIG);
     assert_non_null(strstr(f->sentence.text, "/nowhere/at.all: cannot read it"));
     assert_int_equal(config_read_file(&f->config, f->folder, &f->sentence), RC_CONFIG);
+    assert_non_null(strstr(f->sentence.text, "it is not a file"));
+}
+
+/* Nobody writes to the FIFO: who opened it plainly would wait for ever. */
+static void a_fifo_is_refused_at_once(void **state)
+{
+    struct fixture *f = *state;
+    char secret[128];
+    assert_int_equal(mkfifo(f->file, 0600), 0);
+    assert_int_equal(config_read_file(&f->config, f->file, &f->sentence), RC_CONFIG);
+    assert_non_null(strstr(f->sentence.text, "c.zpl: cannot read it: it is not a file"));
+    unlink(f->file);
+    snprintf(secret, sizeof(secret), "%s/secret", f->folder);
+    assert_int_equal(mkfifo(secret, 0600), 0);
+    assert_refused(f, "auth\n    key\n        secret_file = secret\n", 3, "it is not a file");
 }
 
 /* Both algorithms, the secret in the file or in one of its own. */
@@ -306,9 +394,14 @@ int main(void)
         TEST(a_path_in_a_file_counts_from_its_folder),
         TEST(an_unknown_key_is_refused_with_its_line),
         TEST(a_wrong_value_is_refused_with_its_line),
+        TEST(a_value_that_breaks_its_rule_is_refused_with_its_line),
+        TEST(every_source_asks_the_rule),
+        TEST(an_origin_is_scheme_host_and_port),
+        TEST(defaults_and_long_paths_are_judged),
         TEST(a_malformed_line_is_refused_with_its_number),
         TEST(a_list_holds_so_many_and_no_more),
         TEST(a_file_that_cannot_be_read_is_refused),
+        TEST(a_fifo_is_refused_at_once),
         TEST(keys_are_read),
         TEST(an_incomplete_key_is_refused),
         TEST(a_secret_that_everybody_may_read_is_refused),
