@@ -155,27 +155,6 @@ static void left_forget(struct session *session, struct left *left)
     mem_free(left);
 }
 
-/* The user's removal was given: that is the end of the pair, for now. */
-static void leave(struct pair *pair)
-{
-    struct session *session = pair->session;
-    struct slice conv = watch_conv(pair->watch);
-    if (pair->is_reopened) { /* Opened again from here at once. */
-        pair_drop(pair);
-        return;
-    }
-    if (session->left_count >= CATCHUP_LEFT_MAX)
-        left_forget(session, LIST_FIRST(&session->left, struct left, node));
-    struct left *left = mem_alloc(sizeof(*left) + conv.size);
-    left->cursor = pair->cursor;
-    left->conv_size = (uint8_t)conv.size;
-    memcpy(left->conv, conv.base, conv.size);
-    list_init(&left->node);
-    list_append(&session->left, &left->node);
-    session->left_count++;
-    pair_drop(pair);
-}
-
 uint64_t left_take(struct session *session, struct slice conv)
 {
     LIST_EACH(node, &session->left)
@@ -188,6 +167,32 @@ uint64_t left_take(struct session *session, struct slice conv)
         return cursor;
     }
     return 0;
+}
+
+/* The user's removal was given: that is the end of the pair, for now. */
+static void leave(struct pair *pair)
+{
+    struct session *session = pair->session;
+    struct slice conv = watch_conv(pair->watch);
+    if (pair->is_reopened) { /* Opened again from here at once. */
+        pair_drop(pair);
+        return;
+    }
+    left_take(session, conv); /* What it remembers is older. */
+    if (session->left_count >= CATCHUP_LEFT_MAX)
+        left_forget(session, LIST_FIRST(&session->left, struct left, node));
+    struct left *left = mem_alloc(sizeof(*left) + conv.size);
+    left->cursor = pair->cursor;
+    left->conv_size = (uint8_t)conv.size;
+    memcpy(left->conv, conv.base, conv.size);
+    list_init(&left->node);
+    list_append(&session->left, &left->node);
+    session->left_count++;
+    bool is_told_in = pair->is_told_in;
+    uint64_t removed_at = pair->cursor;
+    pair_drop(pair);
+    if (is_told_in) /* By news older than the removal; what corrects them may have been lost. */
+        session_on_list_change(session, conv, removed_at, true);
 }
 
 void left_forget_all(struct session *session)
@@ -322,8 +327,10 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
     struct watch *watch = pair->watch;
     if (pair->is_resuming && !pair->is_again) {
         session->missed += answer->missed;
+        pair->is_told_in = answer->until != 0; /* He may think so: the list does not name it. */
     } else if (answer->until != 0 && !pair->is_again) { /* Removed again before he saw any of it. */
-        pair_drop(pair);
+        pair->is_told_in = true;
+        leave(pair);
         return;
     }
     if (answer->gap_from != 0)

@@ -39,6 +39,9 @@ void routers_init(struct gateway *gateway)
     map_init(&routers->requests, request_key);
     list_init(&routers->by_deadline);
     list_init(&routers->orphans);
+    /* A router may still answer what the process before this one asked, and its answers go to the
+     * node's name: none of its ids may be one of ours. */
+    routers->request_id = env_random(gateway->env) >> 1;
 }
 
 static void finish(struct gateway *gateway, struct request *request, enum rc rc, const void *answer)

@@ -121,7 +121,8 @@ void session_make_ready(struct session *session);  /* Waiting pairs are looked a
 void session_delay_retry(struct session *session); /* A router refused: not at once again. */
 void session_on_pair_resumed(struct session *session);
 void session_on_listed(struct session *session, struct slice conv); /* By a list asked for again. */
-void session_on_list_change(struct session *session, struct slice conv, bool gone);
+/* `seq` is that of the member entry that says so. */
+void session_on_list_change(struct session *session, struct slice conv, uint64_t seq, bool gone);
 
 /* ---- Life ---- */
 

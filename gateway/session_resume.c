@@ -98,6 +98,7 @@ void session_resume(struct session *session, const struct client_request *connec
          */
         session_resume_fini(session);
         drop_pairs(session);
+        left_forget_all(session);
     } else {
         session->state = SESSION_OPEN;
         metric_add(sessions_open, 1);
@@ -139,8 +140,9 @@ static void open_listed(struct session *session, struct slice conv)
         item->is_used = true;
     if (pair_find(session, conv) != NULL)
         return;
-    if (resume->is_reset)
-        pair_open(session, conv, true, 0, true);
+    uint64_t left = left_take(session, conv); /* Removed and added again within this resumption. */
+    if (resume->is_reset || left != 0)
+        pair_open(session, conv, true, left, true);
     else
         pair_open(session, conv, item != NULL, item != NULL ? item->seq : 0, true);
 }
@@ -234,8 +236,17 @@ static void put_conversation(struct session *session, struct slice conv, bool go
 
 void session_on_listed(struct session *session, struct slice conv)
 {
-    if (session->state != SESSION_OPEN || pair_find(session, conv) != NULL)
+    if (session->state != SESSION_OPEN)
         return;
+    struct pair *pair = pair_find(session, conv);
+    if (pair != NULL) {
+        if (pair->is_told_gone) { /* By news that were older than the pair. */
+            put_conversation(session, conv, false);
+            pair->is_told_in = true;
+        }
+        pair->is_told_gone = false;
+        return;
+    }
     if (session->resume != NULL) {
         open_listed(session, conv);
         return;
@@ -245,13 +256,21 @@ void session_on_listed(struct session *session, struct slice conv)
         pair_open(session, conv, true, left_take(session, conv), false);
 }
 
-void session_on_list_change(struct session *session, struct slice conv, bool gone)
+void session_on_list_change(struct session *session, struct slice conv, uint64_t seq, bool gone)
 {
     if (session->state != SESSION_OPEN || !key_conv_is_valid(conv))
         return;
     struct pair *pair = pair_find(session, conv);
-    if (pair != NULL)
+    /* Old news: he was given that removal, and what followed when he was added again. */
+    if (pair != NULL && gone && pair->is_cursor_known && pair->until == 0 && pair->cursor > seq)
+        return;
+    if (pair != NULL) {
         pair->is_reopened = !gone; /* His removal before may still be on its way here. */
+        if (gone) {
+            pair->is_told_gone = true;
+            pair->is_told_in = false;
+        }
+    }
     if (gone)
         put_conversation(session, conv, true);
     else

@@ -115,6 +115,11 @@ void users_turn(struct gateway *gateway)
         forget(gateway, user);
 }
 
+static uint64_t age_ms_of(const struct session *session)
+{
+    return (gateway_now_us(session->gateway) - session->accepted_us) / 1000;
+}
+
 enum rc users_call_open(struct gateway *gateway, struct request *request, struct slice user,
                         struct slice after, const struct session *opener)
 {
@@ -135,6 +140,7 @@ enum rc users_call_open(struct gateway *gateway, struct request *request, struct
     if (opener != NULL) {
         message.device = slice_string(opener->device);
         message.session = opener->id;
+        message.age_ms = age_ms_of(opener);
     }
     return routers_call(gateway, request, &msg_user_open_desc, &message);
 }
@@ -225,12 +231,31 @@ void users_on_event(struct gateway *gateway, const struct msg_event_user *event)
     if (user == NULL)
         return;
     LIST_EACH(node, &user->sessions)
-    session_on_list_change(LIST_ENTRY(node, struct session, in_user), event->conv,
+    session_on_list_change(LIST_ENTRY(node, struct session, in_user), event->conv, event->seq,
                            event->gone != 0);
 }
 
-/* One live connection per device, whichever gateways they are on. The leader tells of sessions in
- * the order in which they began, so a session that was told of before this one is older. */
+static void on_announced(struct gateway *gateway, struct request *request, enum rc rc,
+                         const void *answer)
+{
+    (void)gateway;
+    (void)request;
+    (void)rc; /* Where it fails the older session lives until it is told otherwise. */
+    (void)answer;
+}
+
+static void announce(struct session *session)
+{
+    struct request *request = mem_new(struct request);
+    request->on_done = on_announced;
+    if (users_call_open(session->gateway, request, session_user(session), (struct slice){0},
+                        session) != RC_OK)
+        mem_free(request);
+}
+
+/* One live connection per device, whichever gateways they are on: the younger one stays. Ages are
+ * compared, not the order in which gateways told of them: one that found no leader for a while may
+ * tell late of a session whose client has long gone and come back elsewhere. */
 void users_on_device(struct gateway *gateway, const struct msg_event_device *event)
 {
     struct user *user = map_get(&gateway->users, event->user);
@@ -241,7 +266,11 @@ void users_on_device(struct gateway *gateway, const struct msg_event_device *eve
         struct session *session = LIST_ENTRY(node, struct session, in_user);
         if (session->id == event->session)
             session->is_announced = true;
-        else if (session->is_announced && slice_equals(event->device, session->device))
+        else if (!session->is_announced || !slice_equals(event->device, session->device))
+            continue;
+        else if (age_ms_of(session) >= event->age_ms)
             session_close(session, CLOSE_REPLACED, "a newer connection of this device");
+        else
+            announce(session); /* The other one is the older. */
     }
 }

@@ -21,7 +21,8 @@
     F(T, str, after, "the last conversation of the page before; absent for the first")             \
     F(T, u64, limit, "conversations at most, 1..LIMIT_USER_CONVS_PAGE")                            \
     F(T, str, device, "where a session begins: its device; older ones of it are replaced")         \
-    F(T, u64, session, "and its id, random")
+    F(T, u64, session, "and its id, random")                                                       \
+    F(T, u64, age_ms, "and how long ago it began")
 
 /* The last session of `user` on this gateway is gone. No answer. */
 #define FIELDS_user_close(F, T)                                                                    \
@@ -187,14 +188,16 @@
 #define FIELDS_event_user(F, T)                                                                    \
     F(T, str, user, "who")                                                                         \
     F(T, str, conv, "the conversation")                                                            \
-    F(T, u64, gone, "1: removed or left")
+    F(T, u64, gone, "1: removed or left")                                                          \
+    F(T, u64, seq, "of the member entry that says so")
 
 /* A session of this device of a followed user began, on this gateway or another: told in the order
  * in which the leader heard of them, also to the gateway that has it. */
 #define FIELDS_event_device(F, T)                                                                  \
     F(T, str, user, "who")                                                                         \
     F(T, str, device, "which device")                                                              \
-    F(T, u64, session, "the id of the session that replaces all before it")
+    F(T, u64, session, "the id of the session that replaces all before it")                        \
+    F(T, u64, age_ms, "how long ago it began, when its gateway said so")
 
 /* ---- Discovery, between all nodes ---- */
 

@@ -53,6 +53,7 @@ enum rc machine_set_index(struct machine *m, const struct msg_cmd_index *c,
         .user = c->user,
         .conv = c->conv,
         .gone = recent->row.gone,
+        .seq = c->seq,
     };
     if (m->listener != NULL && m->listener->on_user != NULL)
         m->listener->on_user(m->listener->context, &event);

@@ -73,7 +73,9 @@ static void end_pass(struct router *router, struct owed_pass *pass)
 {
     struct shard *shard = pass->shard;
     shard->pass_not_before_us = 0;
+    shard->pass_rows_max = OWED_PASS_MAX;
     if (pass->failed) {
+        shard->pass_rows_max = (pass->count + 1) / 2;
         shard->pass_not_before_us = env_now_us(router->env) + OWED_RETRY_US;
         uint64_t again_ms = shard->pass_not_before_us / 1000 + 1;
         if (again_ms < router->next_tick_ms)
@@ -120,7 +122,8 @@ static void begin_pass(struct router *router, struct shard *shard)
     struct owed_pass *pass = mem_new(struct owed_pass);
     pass->shard = shard;
     pass->rows = mem_alloc(OWED_PASS_MAX * sizeof(*pass->rows));
-    enum rc rc = machine_owed(shard->machine, OWED_PASS_MAX, gather, pass);
+    uint32_t rows_max = shard->pass_rows_max != 0 ? shard->pass_rows_max : OWED_PASS_MAX;
+    enum rc rc = machine_owed(shard->machine, rows_max, gather, pass);
     if (rc != RC_OK) {
         owed_pass_free(&pass);
         router_fail(router);

@@ -90,8 +90,10 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
         check_read(a->router,
                    machine_user_convs(shard->machine, request, &answer, a->router->answer));
         if (request->device.size > 0) {
-            struct msg_event_device event = {
-                .user = request->user, .device = request->device, .session = request->session};
+            struct msg_event_device event = {.user = request->user,
+                                             .device = request->device,
+                                             .session = request->session,
+                                             .age_ms = request->age_ms};
             watchers_publish(&a->router->watchers, &a->router->watchers.users, request->user,
                              &msg_event_device_desc, &event);
         }

@@ -43,7 +43,8 @@ struct shard {
     bool was_ready;
     struct owed_pass *pass; /* The outbox pass under way, or NULL. */
     uint64_t pass_not_before_us;
-    struct list work; /* On router.work while there is something to do in this turn. */
+    uint32_t pass_rows_max; /* Halved by a pass that fails: a queue that is full takes some. */
+    struct list work;       /* On router.work while there is something to do in this turn. */
     struct list
         gathering;       /* On router.gathering while commands wait for the running sync to end. */
     struct list touched; /* On router.touched from then until the turn's batch is written. */

@@ -2,24 +2,10 @@
 
 #include "mesh/base/buf.h"
 #include "mesh/base/mem.h"
-
-struct book_entry {
-    uint64_t hash;          /* 0: nobody saw it yet. */
-    struct book_send *send; /* NULL where it is no message. */
-};
-
-struct book_conv {
-    char *id;
-    struct book_entry *entries; /* By seq. */
-    uint64_t capacity;
-    uint64_t head;
-};
-
-struct book_send {
-    char *key;          /* conv, sender and cid. */
-    uint64_t acked_seq; /* 0: not acknowledged. */
-    uint64_t seen_seq;  /* 0: not seen. */
-};
+#include "mesh/wire/key.h"
+#include "mesh/wire/messages.h"
+#include "storage/keyspace.h"
+#include "storage/rows.h"
 
 static struct slice conv_key(const void *thing)
 {
@@ -31,6 +17,11 @@ static struct slice send_key(const void *thing)
     return slice_string(((const struct book_send *)thing)->key);
 }
 
+static struct slice member_key(const void *thing)
+{
+    return slice_string(((const struct book_member *)thing)->user);
+}
+
 void book_init(struct book *b, struct world *world)
 {
     memset(b, 0, sizeof(*b));
@@ -39,14 +30,24 @@ void book_init(struct book *b, struct world *world)
     map_init(&b->sends, send_key);
 }
 
+static void conv_free(struct book_conv *c)
+{
+    size_t at = 0;
+    for (struct book_member *m; (m = map_next(&c->members, &at)) != NULL;) {
+        mem_free(m->user);
+        mem_free(m);
+    }
+    map_fini(&c->members);
+    mem_free(c->id);
+    mem_free(c->entries);
+    mem_free(c);
+}
+
 void book_fini(struct book *b)
 {
     size_t at = 0;
-    for (struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;) {
-        mem_free(c->id);
-        mem_free(c->entries);
-        mem_free(c);
-    }
+    for (struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;)
+        conv_free(c);
     at = 0;
     for (struct book_send *s; (s = map_next(&b->sends, &at)) != NULL;) {
         mem_free(s->key);
@@ -56,15 +57,74 @@ void book_fini(struct book *b)
     map_fini(&b->sends);
 }
 
+/* ---- What is so ---- */
+
+struct book_conv *book_conv(struct book *b, struct slice conv)
+{
+    return map_get(&b->convs, conv);
+}
+
+struct book_member *book_member(struct book *b, struct slice conv, struct slice user)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    return c != NULL ? map_get(&c->members, user) : NULL;
+}
+
+bool book_is_member(struct book *b, struct slice conv, struct slice user)
+{
+    const struct book_member *member = book_member(b, conv, user);
+    return member != NULL && member->is_member;
+}
+
+uint64_t book_visible(struct book *b, struct slice conv, struct slice user)
+{
+    const struct book_member *member = book_member(b, conv, user);
+    if (member == NULL)
+        return 0;
+    return member->is_member ? book_head(b, conv) : member->left;
+}
+
+uint64_t book_head(struct book *b, struct slice conv)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    return c != NULL ? c->head : 0;
+}
+
+uint64_t book_acked_seq(struct book *b, struct slice conv)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    return c != NULL ? c->acked : 0;
+}
+
+uint64_t book_unread(struct book *b, struct slice conv, uint64_t seq)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    if (c == NULL || seq >= c->head)
+        return 0;
+    return c->entries[c->head].messages - (seq == 0 ? 0 : c->entries[seq].messages);
+}
+
 static struct book_conv *get_conv(struct book *b, struct slice id)
 {
-    struct book_conv *conv = map_get(&b->convs, id);
+    struct book_conv *conv = book_conv(b, id);
     if (conv == NULL) {
         conv = mem_new(struct book_conv);
         conv->id = mem_string(id.base, id.size);
+        map_init(&conv->members, member_key);
         map_put(&b->convs, conv);
     }
     return conv;
+}
+
+static struct book_member *get_member(struct book_conv *conv, struct slice user)
+{
+    struct book_member *member = map_get(&conv->members, user);
+    if (member == NULL) {
+        member = mem_new(struct book_member);
+        member->user = mem_string(user.base, user.size);
+        map_put(&conv->members, member);
+    }
+    return member;
 }
 
 static struct book_send *get_send(struct book *b, struct slice conv, struct slice sender,
@@ -86,9 +146,114 @@ static struct book_send *get_send(struct book *b, struct slice conv, struct slic
     return send;
 }
 
-void book_invoked(struct book *b, struct slice conv, struct slice sender, struct slice cid)
+/* ---- The log grows ---- */
+
+static void count_role(struct book_conv *conv, uint64_t role, int by)
 {
-    get_send(b, conv, sender, cid, true);
+    conv->owner_count += (uint64_t)(role == ROLE_OWNER ? by : 0);
+}
+
+static void note_member(struct book *b, struct book_conv *conv, const struct msg_entry *entry)
+{
+    struct book_member *member = get_member(conv, entry->user);
+    bool joins = entry->change == MEMBER_ADD;
+    if (member->is_member == joins)
+        world_violation(b->world, "C12: %s %lu changes %s by %lu, who is %s", conv->id, entry->seq,
+                        member->user, entry->change, joins ? "in already" : "not in");
+    if (member->is_member)
+        count_role(conv, member->role, -1);
+    member->changed_us = b->world->now_us;
+    b->changes++;
+    if (joins) {
+        member->joined = entry->seq;
+        conv->member_count++;
+    }
+    if (entry->change == MEMBER_REMOVE || entry->change == MEMBER_LEAVE) {
+        member->left = entry->seq;
+        conv->member_count--;
+    }
+    member->is_member = joins || entry->change == MEMBER_ROLE;
+    if (!member->is_member)
+        return;
+    member->role = entry->role;
+    count_role(conv, member->role, 1);
+}
+
+static void note_message(struct book *b, struct book_conv *conv, const struct msg_entry *entry)
+{
+    struct book_send *send = get_send(b, slice_string(conv->id), entry->from, entry->cid, false);
+    if (send == NULL)
+        world_violation(b->world, "C5: nobody sent %s %lu", conv->id, entry->seq);
+    if (send->written_seq != 0)
+        world_violation(b->world, "C2: %s stands at %lu and at %lu", send->key, send->written_seq,
+                        entry->seq);
+    if (send->was_refused)
+        world_violation(b->world, "C5: %s was refused and stands at %lu", send->key, entry->seq);
+    if (entry->seq <= send->floor)
+        world_violation(b->world, "C7: %s was sent after %lu was acknowledged and stands at %lu",
+                        send->key, send->floor, entry->seq);
+    if (!book_is_member(b, slice_string(conv->id), entry->from))
+        world_violation(b->world, "C12: %s at %lu, whose sender is no member", send->key,
+                        entry->seq);
+    send->written_seq = entry->seq;
+    conv->entries[entry->seq].send = send;
+    struct book_member *member = get_member(conv, entry->from);
+    member->read_least = entry->seq;
+    if (member->read_most < entry->seq)
+        member->read_most = entry->seq;
+}
+
+static void make_room(struct book_conv *c, uint64_t seq)
+{
+    if (seq < c->capacity)
+        return;
+    uint64_t capacity = c->capacity == 0 ? 64 : c->capacity;
+    while (capacity <= seq)
+        capacity *= 2;
+    c->entries = mem_resize(c->entries, capacity * sizeof(*c->entries));
+    memset(c->entries + c->capacity, 0, (capacity - c->capacity) * sizeof(*c->entries));
+    c->capacity = capacity;
+}
+
+void book_written(void *book, struct slice conv, uint64_t seq, uint64_t messages,
+                  struct slice record)
+{
+    struct book *b = book;
+    struct book_conv *c = get_conv(b, conv);
+    uint64_t hash = map_hash(record) | 1;
+    if (seq <= c->head) { /* Applied again after a crash. */
+        if (c->entries[seq].bytes_hash != hash || c->entries[seq].messages != messages)
+            world_violation(b->world, "C3: %s %lu is applied again and differs", c->id, seq);
+        return;
+    }
+    if (seq != c->head + 1)
+        world_violation(b->world, "C4: %s jumps from %lu to %lu", c->id, c->head, seq);
+    struct msg_entry entry;
+    struct record_reader r = record_reader_of(record);
+    if (record_decode(&r, &msg_entry_desc, &entry) != RC_OK || entry.seq != seq)
+        world_violation(b->world, "C4: what stands at %s %lu is not it", c->id, seq);
+    make_room(c, seq);
+    c->head = seq;
+    c->entries[seq] = (struct book_entry){.bytes_hash = hash, .messages = messages};
+    uint64_t before = seq > 1 ? c->entries[seq - 1].messages : 0;
+    if (messages != before + (entry.type == ENTRY_MESSAGE))
+        world_violation(b->world, "%s counts %lu messages up to %lu", c->id, messages, seq);
+    if (entry.type == ENTRY_MEMBER)
+        note_member(b, c, &entry);
+    else if (entry.type == ENTRY_MESSAGE)
+        note_message(b, c, &entry);
+}
+
+/* ---- What clients report ---- */
+
+struct book_send *book_invoked(struct book *b, struct slice conv, struct slice sender,
+                               struct slice cid, uint32_t device, uint32_t number)
+{
+    struct book_send *send = get_send(b, conv, sender, cid, true);
+    send->floor = book_acked_seq(b, conv);
+    send->device = device;
+    send->number = number;
+    return send;
 }
 
 void book_acked(struct book *b, struct slice conv, struct slice sender, struct slice cid,
@@ -100,69 +265,121 @@ void book_acked(struct book *b, struct slice conv, struct slice sender, struct s
     if (seq == 0 || (send->acked_seq != 0 && send->acked_seq != seq))
         world_violation(b->world, "C2: %s acknowledged at %lu, then at %lu", send->key,
                         send->acked_seq, seq);
-    if (send->seen_seq != 0 && send->seen_seq != seq)
-        world_violation(b->world, "C2: %s stands at %lu, acknowledged at %lu", send->key,
-                        send->seen_seq, seq);
+    if (send->written_seq != seq)
+        world_violation(b->world, "C1: %s acknowledged at %lu, but the log has it at %lu",
+                        send->key, seq, send->written_seq);
     if (send->acked_seq == 0)
         b->acked++;
     send->acked_seq = seq;
+    struct book_conv *c = get_conv(b, conv);
+    if (seq > c->acked)
+        c->acked = seq;
 }
 
-void book_seen(struct book *b, struct slice conv, uint64_t seq, struct slice sender,
-               struct slice cid, struct slice raw)
+void book_refused(struct book *b, struct book_send *send)
 {
-    struct book_conv *c = get_conv(b, conv);
-    if (seq >= c->capacity) {
-        uint64_t capacity = c->capacity == 0 ? 64 : c->capacity;
-        while (capacity <= seq)
-            capacity *= 2;
-        c->entries = mem_resize(c->entries, capacity * sizeof(*c->entries));
-        memset(c->entries + c->capacity, 0, (capacity - c->capacity) * sizeof(*c->entries));
-        c->capacity = capacity;
+    if (send->tries > 1) {
+        send->is_given_up = true;
+        return;
     }
+    send->was_refused = true;
+    b->refused++;
+    if (send->written_seq != 0)
+        world_violation(b->world, "C5: %s was refused and stands at %lu", send->key,
+                        send->written_seq);
+}
+
+void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t seq,
+               struct slice sender, struct slice cid, struct slice raw)
+{
     b->delivered++;
+    struct book_conv *c = book_conv(b, conv);
+    if (c == NULL || seq == 0 || seq > c->head)
+        world_violation(b->world, "C5: %.*s was shown what does not exist: %.*s",
+                        SLICE_ARGS(viewer), SLICE_ARGS(raw));
+    if (seq > book_visible(b, conv, viewer))
+        world_violation(b->world, "C12: %.*s is no member of %s and was shown %.*s",
+                        SLICE_ARGS(viewer), c->id, SLICE_ARGS(raw));
     uint64_t hash = map_hash(raw) | 1;
     struct book_entry *entry = &c->entries[seq];
-    if (entry->hash != 0 && entry->hash != hash)
+    if (entry->shown_hash != 0 && entry->shown_hash != hash)
         world_violation(b->world, "C3: two entries at %s %lu, the newer one %.*s", c->id, seq,
                         SLICE_ARGS(raw));
-    if (entry->hash != 0)
-        return;
-    entry->hash = hash;
-    if (seq > c->head)
-        c->head = seq;
-    if (cid.base == NULL)
-        return;
-    struct book_send *send = get_send(b, conv, sender, cid, false);
-    if (send == NULL)
-        world_violation(b->world, "C5: phantom entry %s %lu: %.*s", c->id, seq, SLICE_ARGS(raw));
-    if ((send->seen_seq != 0 && send->seen_seq != seq) ||
-        (send->acked_seq != 0 && send->acked_seq != seq))
-        world_violation(b->world, "C2: %s stands at %lu and at %lu", send->key,
-                        send->seen_seq != 0 ? send->seen_seq : send->acked_seq, seq);
-    send->seen_seq = seq;
-    entry->send = send;
+    entry->shown_hash = hash;
+    if (cid.base != NULL && entry->send != get_send(b, conv, sender, cid, false))
+        world_violation(b->world, "C3: at %s %lu stands something else than %.*s", c->id, seq,
+                        SLICE_ARGS(raw));
 }
 
-uint64_t book_head(struct book *b, struct slice conv)
+void book_read(struct book *b, struct slice conv, struct slice user, uint64_t seq, uint64_t least)
 {
-    const struct book_conv *c = map_get(&b->convs, conv);
-    return c != NULL ? c->head : 0;
+    struct book_member *member = book_member(b, conv, user);
+    if (member == NULL)
+        return;
+    if (seq > member->read_most)
+        member->read_most = seq;
+    if (least > member->read_least)
+        member->read_least = least;
 }
 
-void book_close(struct book *b)
+/* ---- The end ---- */
+
+/* C8: what was sent once, and not refused, stands in the order sent. */
+static void check_order(struct book *b, const struct book_conv *c, uint32_t devices)
+{
+    uint32_t *last = mem_zero((devices + 1) * sizeof(*last));
+    for (uint64_t seq = 1; seq <= c->head; seq++) {
+        const struct book_send *send = c->entries[seq].send;
+        if (send == NULL || send->tries != 1)
+            continue;
+        if (send->number < last[send->device])
+            world_violation(b->world, "C8: %s stands at %lu behind the later send %u", send->key,
+                            seq, last[send->device]);
+        last[send->device] = send->number;
+    }
+    mem_free(last);
+}
+
+static void check_log(struct book *b, const struct book_conv *c, struct kv *kv, uint32_t shard)
+{
+    const struct keyspace space = {.shard = shard};
+    struct buf *value = buf_new(256);
+    for (uint64_t seq = 1; seq <= c->head; seq++) {
+        struct keyspace_key key;
+        struct slice record = {0};
+        uint64_t messages;
+        keyspace_entry(&key, &space, slice_string(c->id), seq);
+        buf_clear(value);
+        if (kv->ops->get(kv, KV_STATE, keyspace_slice(&key), value) != RC_OK ||
+            rows_decode_entry(keyspace_slice(&key), buf_slice(value), &messages, &record) !=
+                RC_OK ||
+            c->entries[seq].bytes_hash != (map_hash(record) | 1))
+            world_violation(b->world, "C1: the store lost %s %lu of %lu", c->id, seq, c->head);
+    }
+    buf_unref(&value);
+}
+
+void book_check_store(struct book *b, struct kv *kv, const uint8_t cluster[16], uint32_t shards)
 {
     size_t at = 0;
     for (struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;)
-        for (uint64_t seq = 1; seq <= c->head; seq++)
-            if (c->entries[seq].hash == 0)
-                world_violation(b->world, "C4: nobody saw %s %lu of %lu", c->id, seq, c->head);
+        check_log(b, c, kv, key_conv_shard(cluster, shards, slice_string(c->id)));
+}
+
+void book_close(struct book *b, uint32_t devices)
+{
+    size_t at = 0;
+    for (struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;) {
+        check_order(b, c, devices);
+        if (c->member_count > 0 && c->owner_count == 0 && strncmp(c->id, "group", 5) == 0)
+            world_violation(b->world, "%s has no owner", c->id);
+    }
     at = 0;
     for (struct book_send *s; (s = map_next(&b->sends, &at)) != NULL;) {
-        if (s->acked_seq != 0 && s->seen_seq != s->acked_seq)
+        if (s->acked_seq != 0 && s->written_seq != s->acked_seq)
             world_violation(b->world, "C1: %s was acknowledged at %lu and is not there", s->key,
                             s->acked_seq);
-        if (s->acked_seq == 0)
+        if (s->acked_seq == 0 && !s->was_refused && !s->is_given_up)
             world_violation(b->world, "C11: %s was never acknowledged", s->key);
     }
 }

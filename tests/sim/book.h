@@ -1,35 +1,105 @@
-/* book - the oracle: what every log holds, as seen by anyone, and what was promised to whom.
+/* book - the oracle: what every log holds, what anyone was shown, what was promised to whom.
  *
- * Checks of FAULTS: C1 durability, C2 exactly once, C3 agreement, C4 contiguity, C5 no phantom. Any
- * contradiction ends the run at the event that shows it. */
+ * The tap (tap.h) tells each entry the moment it exists; clients report what they ask, what they
+ * are told and what they are shown. Checks of FAULTS: C1 durability, C2 exactly once, C3 agreement,
+ * C4 contiguity, C5 no phantom, C7 order in real time, C8 order of a device, C9 reads, C12
+ * membership. Any contradiction ends the run at the event that shows it. */
 #ifndef TESTS_SIM_BOOK_H
 #define TESTS_SIM_BOOK_H
 
 #include "mesh/base/map.h"
 #include "mesh/base/slice.h"
+#include "storage/kv.h"
 #include "tests/sim/world.h"
+
+/* A message that a client sends, under one cid. */
+struct book_send {
+    char *key;            /* Conversation, sender and cid. */
+    uint64_t acked_seq;   /* 0: not acknowledged. */
+    uint64_t written_seq; /* 0: not in the log. */
+    uint64_t floor;       /* The highest seq acknowledged before it was first sent. */
+    uint32_t device;      /* Number of the client. */
+    uint32_t number;      /* Of this send among the client's. */
+    uint32_t tries;
+    bool was_refused; /* Definitely: it will never be in the log. */
+    bool is_given_up; /* Refused after other tries, whose outcome is unknown. */
+};
+
+struct book_entry {
+    uint64_t bytes_hash; /* Of the record; 0: not there. */
+    uint64_t shown_hash; /* Of the JSON; 0: nobody saw it yet. */
+    uint64_t messages;   /* Up to and including it. */
+    struct book_send *send;
+};
+
+/* A user in a conversation, as the log has it now. */
+struct book_member {
+    char *user;
+    bool is_member;
+    uint64_t role; /* enum member_role. */
+    uint64_t joined;
+    uint64_t left;       /* Seq of his last removal; 0: never. */
+    uint64_t changed_us; /* When he was last added, removed or given a role. */
+    uint64_t read_least; /* His read cursor is here at least; */
+    uint64_t read_most;  /* and here at most. */
+};
+
+struct book_conv {
+    char *id;
+    struct book_entry *entries; /* By seq. */
+    uint64_t capacity;
+    uint64_t head;
+    uint64_t acked;     /* The highest seq acknowledged. */
+    struct map members; /* struct book_member */
+    uint64_t member_count, owner_count;
+};
 
 struct book {
     struct world *world;
     struct map convs; /* struct book_conv */
     struct map sends; /* struct book_send */
-    uint64_t acked, delivered;
+    uint64_t acked, delivered, refused, changes;
 };
 
 void book_init(struct book *b, struct world *world);
 void book_fini(struct book *b);
 
-/* `sender` is about to send `cid` to `conv` for the first time. */
-void book_invoked(struct book *b, struct slice conv, struct slice sender, struct slice cid);
+/* ---- What is so ---- */
+
+/* From the tap: the entry at seq is written. */
+void book_written(void *book, struct slice conv, uint64_t seq, uint64_t messages,
+                  struct slice record);
+/* NULL: there is no such conversation. */
+struct book_conv *book_conv(struct book *b, struct slice conv);
+/* NULL: he was never in it. */
+struct book_member *book_member(struct book *b, struct slice conv, struct slice user);
+bool book_is_member(struct book *b, struct slice conv, struct slice user);
+/* The newest seq that `user` may see: the head, or his removal, or 0. */
+uint64_t book_visible(struct book *b, struct slice conv, struct slice user);
+uint64_t book_head(struct book *b, struct slice conv);
+uint64_t book_acked_seq(struct book *b, struct slice conv); /* The highest acknowledged. */
+/* Messages after `seq`. */
+uint64_t book_unread(struct book *b, struct slice conv, uint64_t seq);
+
+/* ---- What clients report ---- */
+
+/* Client `device` is about to send its `number`th message, `cid`, to `conv` for the first time. */
+struct book_send *book_invoked(struct book *b, struct slice conv, struct slice sender,
+                               struct slice cid, uint32_t device, uint32_t number);
 /* `sent` came: this cid stands at seq. */
 void book_acked(struct book *b, struct slice conv, struct slice sender, struct slice cid,
                 uint64_t seq);
-/* Somebody was shown the entry at seq. `raw` is what must be the same for everyone. */
-void book_seen(struct book *b, struct slice conv, uint64_t seq, struct slice sender,
-               struct slice cid, struct slice raw);
-/* The highest seq anyone saw. */
-uint64_t book_head(struct book *b, struct slice conv);
-/* All is quiet: every acknowledged send was seen where it was promised, and no log has a hole. */
-void book_close(struct book *b);
+/* It was refused for good. */
+void book_refused(struct book *b, struct book_send *send);
+/* `viewer` was shown the entry at seq. `raw` is what must be the same for everyone. */
+void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t seq,
+               struct slice sender, struct slice cid, struct slice raw);
+/* A cursor: sent with `seq`, and, where `is_sure`, known to be stored as at least `least`. */
+void book_read(struct book *b, struct slice conv, struct slice user, uint64_t seq, uint64_t least);
+
+/* The store holds every log, byte for byte as it was told when it was written. */
+void book_check_store(struct book *b, struct kv *kv, const uint8_t cluster[16], uint32_t shards);
+/* All is quiet: every acknowledged send is where it was promised, in the order sent. */
+void book_close(struct book *b, uint32_t devices);
 
 #endif

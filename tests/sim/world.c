@@ -104,12 +104,17 @@ void world_run(struct world *w, uint64_t until_us)
     while (w->heap_count > 0 && w->heap[0].at_us <= until_us) {
         struct world_event event = pop(w);
         w->now_us = event.at_us;
-        w->trace = (w->trace ^ event.at_us ^ event.order) * 0x100000001B3u;
+        world_mix(w, event.at_us ^ event.order);
         event.run(event.context, event.argument);
         if (event.drop != NULL)
             event.drop(event.context);
     }
     w->now_us = until_us;
+}
+
+void world_mix(struct world *w, uint64_t hash)
+{
+    w->trace = (w->trace ^ hash) * 0x100000001B3u; /* FNV-1a, by words. */
 }
 
 void world_note(struct world *w, const char *format, ...)

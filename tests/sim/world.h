@@ -46,6 +46,9 @@ void world_carry(struct world *w, uint64_t delay_us, void (*arrive)(void *, uint
 /* Run events until `until_us`, then stand there. */
 void world_run(struct world *w, uint64_t until_us);
 
+/* Make `hash` part of the trace: what was said, not only when. */
+void world_mix(struct world *w, uint64_t hash);
+
 void world_note(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The run is wrong: print the seed's story and end the process with exit code 1. */

@@ -1,0 +1,370 @@
+/* What the server says, and what is wrong with it. */
+#include <stdio.h>
+
+#include "mesh/base/check.h"
+#include "tests/sim/people_private.h"
+
+/* ---- Reading ---- */
+
+static struct slice text_of(struct json_value value)
+{
+    return slice_of(value.raw.base + 1, value.raw.size - 2); /* Our names need no unescaping. */
+}
+
+static struct slice *text_field(struct event *e, struct slice key)
+{
+    return slice_equals(key, "type")     ? &e->type
+           : slice_equals(key, "conv")   ? &e->conv
+           : slice_equals(key, "cid")    ? &e->cid
+           : slice_equals(key, "from")   ? &e->from
+           : slice_equals(key, "code")   ? &e->code
+           : slice_equals(key, "id")     ? &e->id
+           : slice_equals(key, "user")   ? &e->user
+           : slice_equals(key, "role")   ? &e->role
+           : slice_equals(key, "change") ? &e->change
+                                         : NULL;
+}
+
+static uint64_t *number_field(struct event *e, struct slice key)
+{
+    return slice_equals(key, "seq")              ? &e->seq
+           : slice_equals(key, "ts")             ? &e->ts
+           : slice_equals(key, "head")           ? &e->head
+           : slice_equals(key, "delivered")      ? &e->delivered
+           : slice_equals(key, "read")           ? &e->read
+           : slice_equals(key, "from")           ? &e->gap_from
+           : slice_equals(key, "to")             ? &e->gap_to
+           : slice_equals(key, "unread")         ? &e->unread
+           : slice_equals(key, "members")        ? &e->members
+           : slice_equals(key, "total")          ? &e->total
+           : slice_equals(key, "joined")         ? &e->joined
+           : slice_equals(key, "retry_after_ms") ? &e->retry_after_ms
+                                                 : NULL;
+}
+
+struct event event_parse(struct json_value object)
+{
+    struct event e = {.raw = object.raw};
+    uint32_t at = 0;
+    struct slice key;
+    struct json_value value;
+    struct slice *text;
+    uint64_t *number;
+    while (json_next(object, &at, &key, &value)) {
+        if (value.type == JSON_STRING && (text = text_field(&e, key)) != NULL)
+            *text = text_of(value);
+        else if (value.type == JSON_NUMBER && slice_equals(key, "id"))
+            e.id = value.raw;
+        else if (value.type == JSON_NUMBER && (number = number_field(&e, key)) != NULL)
+            json_u64(value, number);
+        else if (slice_equals(key, "entries"))
+            e.entries = value;
+        else if (slice_equals(key, "conversations"))
+            e.conversations = value;
+        else if (slice_equals(key, "members"))
+            e.member_list = value;
+        else if (slice_equals(key, "last"))
+            e.last = value;
+        else if (slice_equals(key, "gone"))
+            e.gone = value.type == JSON_TRUE;
+        else if (slice_equals(key, "more"))
+            e.more = value.type == JSON_TRUE;
+    }
+    return e;
+}
+
+/* ---- The stream ---- */
+
+_Noreturn static void out_of_order(const struct person *p, const struct place *place,
+                                   const struct event *e)
+{
+    world_violation(p->people->world,
+                    "C6: %s/%s has %s up to %lu, its stream is at %ld, and got %.*s", p->user,
+                    p->device, place->conv, place->cursor, (long)place->at, SLICE_ARGS(e->raw));
+}
+
+/* The stream of a connection goes on one by one from its resume point: the one that `connect` said,
+ * or the server's record, which is never ahead of what the client has acknowledged. */
+static bool is_next(const struct place *place, uint64_t seq)
+{
+    return place->at != AT_UNKNOWN ? seq == place->at + 1 : seq >= 1 && seq <= place->cursor + 1;
+}
+
+/* The second client of a device goes on from what the first one acknowledged. */
+static void take_over(const struct person *p, struct place *place, uint64_t seq)
+{
+    if (p->is_second && place->at == AT_UNKNOWN && seq > place->cursor)
+        place->cursor = seq - 1;
+}
+
+static void note_membership(struct person *p, struct place *place, const struct event *e)
+{
+    if (!slice_equals(e->type, "member") || !slice_equals(e->user, p->user) ||
+        e->seq <= place->changed)
+        return;
+    bool is_out = slice_equals(e->change, "removed") || slice_equals(e->change, "left");
+    place->changed = e->seq;
+    place->is_in = !is_out;
+    place->is_out = is_out;
+}
+
+static void on_entry(struct person *p, const struct event *e)
+{
+    struct place *place = place_of(p, e->conv);
+    take_over(p, place, e->seq);
+    if (!is_next(place, e->seq))
+        out_of_order(p, place, e);
+    place->at = e->seq;
+    book_seen(p->people->book, slice_string(p->user), e->conv, e->seq, e->from, e->cid, e->raw);
+    if (e->seq <= place->cursor)
+        return;
+    place->cursor = e->seq;
+    note_membership(p, place, e);
+    say_cursor(p, place);
+}
+
+static void on_gap(struct person *p, const struct event *e)
+{
+    struct place *place = place_of(p, e->conv);
+    take_over(p, place, e->gap_from);
+    if (!is_next(place, e->gap_from) || e->gap_to < e->gap_from)
+        out_of_order(p, place, e);
+    place->at = e->gap_to;
+    if (e->gap_to <= place->cursor)
+        return;
+    if (place->fill_from == 0)
+        place->fill_from = place->cursor + 1;
+    place->fill_to = e->gap_to;
+    place->cursor = e->gap_to;
+    say_fill(p, place);
+}
+
+static void on_page(struct person *p, const struct event *e)
+{
+    struct place *place = place_of(p, e->conv);
+    place->filling = false;
+    uint32_t at = 0;
+    struct slice key;
+    struct json_value value;
+    while (json_next(e->entries, &at, &key, &value)) {
+        struct event entry = event_parse(value);
+        book_seen(p->people->book, slice_string(p->user), e->conv, entry.seq, entry.from, entry.cid,
+                  entry.raw);
+        if (place->fill_from == 0 || entry.seq < place->fill_from)
+            continue; /* A page that was asked for twice. */
+        if (entry.seq != place->fill_from)
+            world_violation(p->people->world, "C4: history of %s after %lu gave %.*s", place->conv,
+                            place->fill_from - 1, SLICE_ARGS(value.raw));
+        note_membership(p, place, &entry);
+        place->fill_from = entry.seq == place->fill_to ? 0 : entry.seq + 1;
+    }
+    say_fill(p, place);
+}
+
+/* The newest entries of a conversation. */
+static void on_newest(struct person *p, const struct event *e)
+{
+    struct world *world = p->people->world;
+    struct probe *probe = &p->probe;
+    probe->is_asked = false;
+    if (book_member(p->people->book, e->conv, slice_string(p->user)) == NULL)
+        world_violation(world, "C12: %s was never in %s and got its history", p->user, probe->conv);
+    if (probe->was_member && e->head < probe->floor)
+        world_violation(world, "C9: %lu of %s was promised, then history ended at %lu",
+                        probe->floor, probe->conv, e->head);
+    uint64_t last = 0;
+    uint32_t at = 0;
+    struct slice key;
+    struct json_value value;
+    while (json_next(e->entries, &at, &key, &value)) {
+        struct event entry = event_parse(value);
+        if (last != 0 && entry.seq != last + 1)
+            world_violation(world, "C4: history of %s jumps from %lu to %lu", probe->conv, last,
+                            entry.seq);
+        last = entry.seq;
+        book_seen(p->people->book, slice_string(p->user), e->conv, entry.seq, entry.from, entry.cid,
+                  entry.raw);
+    }
+    if (last != e->head)
+        world_violation(world, "C9: the history of %s ends at %lu, its head is %lu", probe->conv,
+                        last, e->head);
+}
+
+/* A conversation begins or ends for this user. */
+static void on_conversation(struct person *p, const struct event *e)
+{
+    if (!slice_equals(e->id, ""))
+        return; /* The answer to `create`. */
+    struct place *place = place_of(p, e->conv);
+    place->is_in = !e->gone;
+    place->is_out = e->gone;
+}
+
+/* Cursors are never ahead of what their user may have seen. */
+static void on_receipt(struct person *p, const struct event *e)
+{
+    uint64_t visible = book_visible(p->people->book, e->conv, e->user);
+    if (e->delivered > visible || e->read > visible)
+        world_violation(p->people->world, "a receipt beyond what there is (%lu): %.*s", visible,
+                        SLICE_ARGS(e->raw));
+    if (book_member(p->people->book, e->conv, slice_string(p->user)) == NULL)
+        world_violation(p->people->world, "C12: %s is a stranger and got %.*s", p->user,
+                        SLICE_ARGS(e->raw));
+}
+
+/* ---- Answers ---- */
+
+static bool may_try_again(const struct event *e)
+{
+    return slice_equals(e->code, "unavailable") || slice_equals(e->code, "rate_limited");
+}
+
+/* A member's send is never refused; that of others may be, for good. */
+static void on_send_refused(struct person *p, struct outgoing *out, const struct event *e)
+{
+    struct book *book = p->people->book;
+    const struct book_member *member =
+        book_member(book, slice_string(out->conv), slice_string(p->user));
+    bool was_always = out->was_member && member->is_member && member->changed_us < out->sent_us;
+    bool is_right = out->to[0] != '@' && !was_always &&
+                    (slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found"));
+    if (!is_right)
+        world_violation(p->people->world, "%s was refused: %.*s", p->user, SLICE_ARGS(e->raw));
+    book_refused(book, out->record);
+    out->is_done = true;
+    say_sends(p);
+}
+
+static void on_probe_refused(struct person *p, const struct event *e)
+{
+    bool is_right = slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found");
+    if (!may_try_again(e) && (!is_right || p->probe.was_visible))
+        world_violation(p->people->world, "the history of %s was refused to %s: %.*s",
+                        p->probe.conv, p->user, SLICE_ARGS(e->raw));
+    p->probe.is_asked = false;
+}
+
+static void on_error(struct person *p, const struct event *e)
+{
+    struct world *world = p->people->world;
+    uint64_t wait_us = (e->retry_after_ms + 1) * 1000;
+    if (slice_equals(e->id, "n")) {
+        on_probe_refused(p, e);
+    } else if (slice_equals(e->id, "h") && may_try_again(e)) {
+        for (uint32_t i = 0; i < p->place_count; i++)
+            p->places[i].filling = false;
+        say_again_after(p, wait_us);
+    } else if (slice_equals(e->id, "k") || slice_equals(e->id, "create")) {
+        return;
+    } else if (slice_equals(e->id, "m")) {
+        churn_on_reply(p, e);
+    } else if (slice_equals(e->id, "audit") && may_try_again(e)) {
+        p->audit.is_asked = false;
+        say_again_after(p, wait_us);
+    } else {
+        struct outgoing *out = outgoing_of(p, e->id);
+        if (out == NULL)
+            world_violation(world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
+        if (!may_try_again(e)) {
+            on_send_refused(p, out, e);
+            return;
+        }
+        out->in_flight = false;
+        say_again_after(p, wait_us);
+    }
+}
+
+static void on_sent(struct person *p, const struct event *e)
+{
+    book_acked(p->people->book, e->conv, slice_string(p->user), e->cid, e->seq);
+    struct outgoing *out = outgoing_of(p, e->cid);
+    out->is_done = true;
+    out->seq = e->seq;
+    say_sends(p);
+}
+
+/* The answer to `connect`: from here on the stream goes on from what it said. */
+static void on_welcome(struct person *p, const struct event *e)
+{
+    if (!slice_equals(e->id, "0"))
+        return;
+    for (uint32_t i = 0; i < p->place_count; i++) {
+        struct place *place = &p->places[i];
+        place->at = place->is_told ? place->told : AT_UNKNOWN;
+    }
+}
+
+static void on_ok(struct person *p, const struct event *e)
+{
+    if (slice_equals(e->id, "m"))
+        churn_on_reply(p, e);
+    else if (slice_equals(e->id, "audit"))
+        audit_on_reply(p, e);
+}
+
+static void on_resumed(struct person *p)
+{
+    p->welcomed = true;
+    say_groups(p);
+    say_everything(p);
+}
+
+static bool is_entry(const struct event *e)
+{
+    return slice_equals(e->type, "message") || slice_equals(e->type, "member") ||
+           slice_equals(e->type, "info");
+}
+
+static void on_event(struct person *p, const struct event *e)
+{
+    world_note(p->people->world, "%s/%s got %.*s", p->user, p->device, SLICE_ARGS(e->raw));
+    if (is_entry(e))
+        on_entry(p, e);
+    else if (slice_equals(e->type, "sent"))
+        on_sent(p, e);
+    else if (slice_equals(e->type, "gap"))
+        on_gap(p, e);
+    else if (slice_equals(e->type, "history") && slice_equals(e->id, "n"))
+        on_newest(p, e);
+    else if (slice_equals(e->type, "history"))
+        on_page(p, e);
+    else if (slice_equals(e->type, "error"))
+        on_error(p, e);
+    else if (slice_equals(e->type, "ok"))
+        on_ok(p, e);
+    else if (slice_equals(e->type, "welcome"))
+        on_welcome(p, e);
+    else if (slice_equals(e->type, "resumed"))
+        on_resumed(p);
+    else if (slice_equals(e->type, "receipt"))
+        on_receipt(p, e);
+    else if (slice_equals(e->type, "conversation"))
+        on_conversation(p, e);
+    else if (slice_equals(e->type, "conversations") || slice_equals(e->type, "members"))
+        audit_on_reply(p, e);
+    else if (slice_equals(e->type, "server_restart"))
+        p->wire->was_warned = true;
+    else
+        world_violation(p->people->world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
+}
+
+void hear_text(struct person *p, struct slice text)
+{
+    const char *reason = NULL;
+    if (json_check(text, &reason) != RC_OK)
+        world_violation(p->people->world, "a frame that is no JSON (%s): %.*s", reason,
+                        SLICE_ARGS(text));
+    struct json_value value = {.type = text.base[0] == '[' ? JSON_ARRAY : JSON_OBJECT, .raw = text};
+    if (value.type == JSON_OBJECT) {
+        struct event e = event_parse(value);
+        on_event(p, &e);
+        return;
+    }
+    uint32_t at = 0;
+    struct slice key;
+    struct json_value item;
+    while (json_next(value, &at, &key, &item)) {
+        struct event e = event_parse(item);
+        on_event(p, &e);
+    }
+}

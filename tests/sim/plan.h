@@ -1,0 +1,20 @@
+/* plan - one night: what a seed draws, what goes wrong, and what must be so in the end.
+ *
+ * Safety: for 5 to 20 virtual seconds clients talk while whatever the seed chose goes wrong. Then
+ * everything heals. Liveness: within 60 virtual seconds everyone is online and has everything; then
+ * everyone's lists are held against the log. */
+#ifndef TESTS_SIM_PLAN_H
+#define TESTS_SIM_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct plan_totals {
+    uint64_t acked, refused, changes, delivered, crashes, losses, disk_failures, cuts, drains;
+    uint64_t trace; /* Of the last seed. */
+};
+
+/* Ends the process with exit code 1 where anything is wrong. */
+void plan_run(uint64_t seed, bool verbose, struct plan_totals *totals);
+
+#endif

@@ -1,0 +1,173 @@
+#include "tests/sim/tap.h"
+
+#include "mesh/base/check.h"
+#include "mesh/base/mem.h"
+#include "storage/keyspace.h"
+#include "storage/mem_kv.h"
+#include "storage/rows.h"
+
+struct tap {
+    struct kv kv;
+    struct kv *inner;
+    struct tap_listener listener;
+};
+
+struct tap_batch {
+    struct kv_batch batch;
+    struct kv_batch *inner;
+    struct buf *entries; /* Keys and values of entries put, each with its size before it. */
+};
+
+static struct kv *inner_of(struct kv *kv)
+{
+    return ((struct tap *)kv)->inner;
+}
+
+static struct kv_batch *inner_batch(const struct kv_batch *batch)
+{
+    return ((const struct tap_batch *)batch)->inner;
+}
+
+static void tap_close(struct kv **kv)
+{
+    struct tap *tap = (struct tap *)*kv;
+    *kv = NULL;
+    tap->inner->ops->close(&tap->inner);
+    mem_free(tap);
+}
+
+static enum rc tap_get(struct kv *kv, enum kv_family family, struct slice key, struct buf *into)
+{
+    return inner_of(kv)->ops->get(inner_of(kv), family, key, into);
+}
+
+static struct kv_batch *tap_batch_new(struct kv *kv)
+{
+    struct tap_batch *batch = mem_new(struct tap_batch);
+    batch->batch.ops = kv->ops;
+    batch->inner = inner_of(kv)->ops->batch_new(inner_of(kv));
+    batch->entries = buf_new(1024);
+    return &batch->batch;
+}
+
+static void tap_batch_free(struct kv_batch **batch)
+{
+    struct tap_batch *taken = (struct tap_batch *)*batch;
+    *batch = NULL;
+    if (taken == NULL)
+        return;
+    taken->inner->ops->batch_free(&taken->inner);
+    buf_unref(&taken->entries);
+    mem_free(taken);
+}
+
+static void tap_put(struct kv_batch *batch, enum kv_family family, struct slice key,
+                    struct slice value)
+{
+    struct tap_batch *b = (struct tap_batch *)batch;
+    kv_put(b->inner, family, key, value);
+    if (family != KV_STATE || key.size < KEYSPACE_HEADER_SIZE ||
+        key.base[KEYSPACE_HEADER_SIZE - 1] != KEYSPACE_ENTRY)
+        return;
+    uint32_t sizes[2] = {key.size, value.size};
+    buf_append(b->entries, sizes, sizeof(sizes));
+    buf_append_slice(b->entries, key);
+    buf_append_slice(b->entries, value);
+}
+
+static void tap_remove(struct kv_batch *batch, enum kv_family family, struct slice key)
+{
+    inner_batch(batch)->ops->remove(inner_batch(batch), family, key);
+}
+
+static void tap_remove_range(struct kv_batch *batch, enum kv_family family, struct slice from,
+                             struct slice to)
+{
+    kv_remove_range(inner_batch(batch), family, from, to);
+}
+
+static size_t tap_batch_count(const struct kv_batch *batch)
+{
+    return inner_batch(batch)->ops->batch_count(inner_batch(batch));
+}
+
+static void tell(const struct tap *tap, struct slice key, struct slice value)
+{
+    struct slice conv;
+    struct slice record;
+    uint64_t seq;
+    uint64_t messages;
+    CHECK(keyspace_get_name(key, &conv) && keyspace_get_seq(key, &seq));
+    enum rc rc = rows_decode_entry(key, value, &messages, &record);
+    CHECK(rc == RC_OK);
+    tap->listener.on_entry(tap->listener.context, conv, seq, messages, record);
+}
+
+static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
+{
+    struct tap *tap = (struct tap *)kv;
+    struct tap_batch *b = (struct tap_batch *)batch;
+    enum rc rc = tap->inner->ops->write(tap->inner, b->inner);
+    for (size_t at = 0; rc == RC_OK && at < b->entries->size;) {
+        uint32_t sizes[2];
+        memcpy(sizes, b->entries->bytes + at, sizeof(sizes));
+        at += sizeof(sizes);
+        struct slice key = slice_of(b->entries->bytes + at, sizes[0]);
+        tell(tap, key, slice_of(b->entries->bytes + at + sizes[0], sizes[1]));
+        at += sizes[0] + sizes[1];
+    }
+    if (rc == RC_OK)
+        buf_clear(b->entries);
+    return rc;
+}
+
+static void tap_sync(struct kv *kv, void (*on_synced)(void *context, enum rc rc), void *context)
+{
+    inner_of(kv)->ops->sync(inner_of(kv), on_synced, context);
+}
+
+static void note_rc(void *context, enum rc rc)
+{
+    *(enum rc *)context = rc;
+}
+
+static bool tap_sync_inline(struct kv *kv, enum rc *ret_rc)
+{
+    struct tap *tap = (struct tap *)kv;
+    if (!tap->listener.is_quick(tap->listener.disk_context))
+        return false;
+    tap->inner->ops->sync(tap->inner, note_rc, ret_rc);
+    bool was_pending = mem_kv_complete_sync(tap->inner);
+    CHECK(was_pending);
+    return true;
+}
+
+static struct kv_iterator *tap_iterate(struct kv *kv, enum kv_family family, struct slice from,
+                                       struct slice to, bool backwards)
+{
+    return inner_of(kv)->ops->iterate(inner_of(kv), family, from, to, backwards);
+}
+
+struct kv *tap_new(struct kv *inner, const struct tap_listener *listener)
+{
+    /* Iterators are the inner store's own, so their operations are as well. */
+    static struct kv_ops ops = {.close = tap_close,
+                                .get = tap_get,
+                                .batch_new = tap_batch_new,
+                                .batch_free = tap_batch_free,
+                                .put = tap_put,
+                                .remove = tap_remove,
+                                .remove_range = tap_remove_range,
+                                .batch_count = tap_batch_count,
+                                .write = tap_write,
+                                .sync = tap_sync,
+                                .sync_inline = tap_sync_inline,
+                                .iterate = tap_iterate};
+    ops.next = inner->ops->next;
+    ops.iterator_free = inner->ops->iterator_free;
+    struct tap *tap = mem_new(struct tap);
+    tap->kv.ops = &ops;
+    tap->inner = inner;
+    tap->listener = *listener;
+    return &tap->kv;
+}
