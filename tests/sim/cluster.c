@@ -136,8 +136,14 @@ static void note_packet(const struct flight *flight, const struct packet *packet
     world_note(world, "%s -> %s:%s", flight->from->id, flight->to->id, names);
 }
 
+static void flight_drop(void *thing)
+{
+    struct flight *flight = thing;
+    buf_unref(&flight->packet);
+    mem_free(flight);
+}
+
 static void arrive(void *context, uint64_t argument);
-static void flight_drop(void *thing);
 
 /* It waits in the socket of the stopped process, behind those that came before. */
 static void arrive_later(struct flight *flight)
@@ -175,13 +181,6 @@ static void arrive(void *context, uint64_t argument)
             to->handler.on_request(to->handler.context, from, &packet);
         cluster_wake(to);
     }
-}
-
-static void flight_drop(void *thing)
-{
-    struct flight *flight = thing;
-    buf_unref(&flight->packet);
-    mem_free(flight);
 }
 
 static struct sim_node *find(struct cluster *c, struct slice id)

@@ -58,8 +58,13 @@ static void crash(struct run *run)
     struct sim_node *node = &run->cluster.nodes[index];
     if (!node->is_alive)
         return;
+    bool is_quick = world_chance(&run->world, 0.2);
+    /* What the gateway asked arrives when the next process of its name is there already. */
+    if (is_quick && node->role == NODE_GATEWAY)
+        cluster_cut(&run->cluster, node, 1u << CHANNEL_UP,
+                    world_between(&run->world, 300000, 2000000), true, false);
     cluster_crash(&run->cluster, node);
-    restart_within(run, node, 4000000);
+    restart_within(run, node, is_quick ? 300000 : 4000000);
 }
 
 /* The router again and again, each time just started. */
