@@ -1,7 +1,7 @@
 /* book - the oracle: what every log holds, what anyone was shown, what was promised to whom.
  *
  * The tap (tap.h) tells each entry the moment it exists; clients report what they ask, what they
- * are told and what they are shown. Checks of FAULTS: C1 durability, C2 exactly once, C3 agreement,
+ * are told and what they are shown. Checks: C1 durability, C2 exactly once, C3 agreement,
  * C4 contiguity, C5 no phantom, C7 order in real time, C8 order of a device, C9 reads, C12
  * membership. Any contradiction ends the run at the event that shows it. */
 #ifndef TESTS_SIM_BOOK_H
