@@ -245,6 +245,9 @@ void session_on_listed(struct session *session, struct slice conv)
             pair->is_told_in = true;
         }
         pair->is_told_gone = false;
+        /* His removal may still be on its way to him, and he was added again since. If the list is
+         * the older one, the pair opened then ends at once. */
+        pair->is_reopened = true;
         return;
     }
     if (session->resume != NULL) {
