@@ -34,8 +34,6 @@
 #define LIMIT_BAD_FRAMES_MAX       10u     /* Malformed in a row: close 4500. */
 #define LIMIT_OUTBOX_BYTES         524288u /* Waiting beyond this: catch up from the log. */
 #define LIMIT_STALL_MS             20000u  /* Not a byte taken: close 4010. */
-#define LIMIT_REDELIVER_MS         30000u
-#define LIMIT_REDELIVER_COUNT      5u
 #define LIMIT_CONNECTIONS_PER_USER 5u
 #define LIMIT_CONNECTIONS_PER_IP   100u
 #define LIMIT_RECONNECTS_PER_MIN   10u
