@@ -71,23 +71,27 @@ static int by_shard(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static int by_activity(const void *a, const void *b)
+static struct msg_summary_item item_of(const struct list_op *op, const struct list_item *place)
 {
+    struct msg_summary_item item;
+    struct record_reader r = record_reader_of(slice_of(op->items->bytes + place->at, place->size));
+    if (record_decode(&r, &msg_summary_item_desc, &item) != RC_OK)
+        return (struct msg_summary_item){0}; /* Never: encoded by us. */
+    return item;
+}
+
+/* Ties by id: answers of several routers come in any order, and pages must not. */
+static int by_activity(const void *a, const void *b, void *context)
+{
+    const struct list_op *op = context;
     const struct list_item *x = a;
     const struct list_item *y = b;
     if (x->ts != y->ts)
         return x->ts > y->ts ? -1 : 1;
-    return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static struct msg_summary_item item_at(const struct list_op *op, uint32_t index)
-{
-    struct msg_summary_item item;
-    struct record_reader r =
-        record_reader_of(slice_of(op->items->bytes + op->found[index].at, op->found[index].size));
-    if (record_decode(&r, &msg_summary_item_desc, &item) != RC_OK)
-        return (struct msg_summary_item){0}; /* Never: encoded by us. */
-    return item;
+    struct slice first = item_of(op, x).conv, second = item_of(op, y).conv;
+    uint32_t common = first.size < second.size ? first.size : second.size;
+    int order = memcmp(first.base, second.base, common);
+    return order != 0 ? order : first.size < second.size ? -1 : first.size > second.size;
 }
 
 /* Where the page begins; found_count where `after` is not in the list. */
@@ -96,7 +100,7 @@ static uint32_t first_of_page(const struct list_op *op)
     if (op->after->size == 0)
         return 0;
     for (uint32_t i = 0; i < op->found_count; i++)
-        if (slice_equal(item_at(op, i).conv, buf_slice(op->after)))
+        if (slice_equal(item_of(op, &op->found[i]).conv, buf_slice(op->after)))
             return i + 1;
     return op->found_count;
 }
@@ -110,13 +114,13 @@ static void reply(struct list_op *op)
         return;
     }
     if (op->found_count > 0)
-        qsort(op->found, op->found_count, sizeof(*op->found), by_activity);
+        qsort_r(op->found, op->found_count, sizeof(*op->found), by_activity, op);
     uint32_t first = first_of_page(op);
     uint32_t at = first;
     buf_clear(text);
     client_put_conversations_begin(text, id_of(op));
     while (at < op->found_count && at - first < op->limit && text->size < LIST_REPLY_BYTES) {
-        struct msg_summary_item item = item_at(op, at);
+        struct msg_summary_item item = item_of(op, &op->found[at]);
         client_put_conversations_item(text, &item, at == first);
         at++;
     }

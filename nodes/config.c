@@ -113,9 +113,11 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-static enum rc set_number(struct config *c, const struct option_row *row, bool apply,
-                          const char *text, const char *where, struct sentence *error)
+static enum rc set_number(struct config *c, enum config_option option, bool apply, const char *text,
+                          const char *where, struct sentence *error)
 {
+    const struct option_row *row = &option_rows[option];
+    const char *mistake = config_rule_mistake(option, text);
     uint32_t value = 0;
     if (row->kind == OPTION_boolean) {
         if (!parse_boolean(text, &value))
@@ -128,6 +130,8 @@ static enum rc set_number(struct config *c, const struct option_row *row, bool a
         return sentence_write(error, RC_CONFIG, "%s is a number from %u to %u, not \"%s\"", where,
                               row->least, row->most, text);
     }
+    if (mistake != NULL)
+        return sentence_write(error, RC_CONFIG, "%s %s, not \"%s\"", where, mistake, text);
     if (apply)
         *number_of(c, row) = value;
     return RC_OK;
@@ -168,7 +172,7 @@ enum rc config_set(struct config *c, enum config_option option, enum config_sour
     bool apply = source >= c->source[option];
     if (row->kind != OPTION_boolean && text[0] == '\0')
         return sentence_write(error, RC_CONFIG, "%s needs a value", where);
-    enum rc rc = is_number ? set_number(c, row, apply, text, where, error)
+    enum rc rc = is_number ? set_number(c, option, apply, text, where, error)
                            : check_text(option, text, where, error);
     if (rc != RC_OK || !apply)
         return rc;

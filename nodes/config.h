@@ -17,6 +17,8 @@
 #include "mesh/base/rc.h"
 #include "mesh/sentence.h"
 
+#define DEV_ROUTERS_MAX 9u /* Of `chatmesh dev`. */
+
 /* Commands, as bits of an option's row. */
 enum config_command {
     CONFIG_ROUTER = 1,
@@ -24,6 +26,7 @@ enum config_command {
     CONFIG_DEV = 4,
     CONFIG_STATUS = 8,
     CONFIG_TOKEN = 16,
+    CONFIG_OPERATE = 32, /* drain, undrain, remove. */
 };
 
 enum config_option {

@@ -1,10 +1,12 @@
 /* chatmesh dev.
  *
- *   happy path      prepare the folder, start routers and gateways, ask every gateway's /health
- *                   until all say 200, print "ready", wait for signals
+ *   happy path      prepare the folder, start routers and gateways; when every router has said
+ *                   that it serves and every gateway's /health is 200, print "ready", wait for
+ *                   signals
  *   failure modes   a child that ends is told, with the reason its log gives; before ready that
  *                   ends it all, later, with --respawn, it is started again, at most once a second
- *   on stop         SIGTERM to the gateways, then to the routers, SIGKILL to what is left */
+ *   on stop         SIGTERM to the gateways, then to the routers, SIGKILL to what is left. Routers
+ *                   are told twice, which is at once: nobody is left to hand anything over to */
 #include "nodes/dev.h"
 
 #include <errno.h>
@@ -20,6 +22,7 @@
 #include "mesh/base/crypto.h"
 #include "nodes/dev_child.h"
 #include "nodes/dev_files.h"
+#include "nodes/dev_notify.h"
 #include "nodes/dev_reason.h"
 #include "nodes/tools.h"
 
@@ -31,18 +34,19 @@
 
 struct dev_node {
     char name[16];
-    bool is_router;
+    uint32_t router;   /* Number of a router, from 1; 0: a gateway. */
     uint32_t port;     /* Of a gateway. */
     pid_t pid;         /* 0: it does not run. */
     uint64_t begun_ms; /* When it was last started. */
     long log_size;     /* Of what earlier processes wrote to its log. */
-    bool is_up;        /* Gateway: /health has said 200. */
+    bool is_up;        /* A router has said that it serves, a gateway's /health 200. */
 };
 
 struct dev {
     const struct config *config;
     struct dev_files_path folder;
     struct dev_child_setup setup;
+    struct dev_notify notify;
     struct dev_node nodes[NODES_MAX];
     uint32_t node_count;
     sigset_t signals;
@@ -69,7 +73,7 @@ static void start_node(struct dev *dev, struct dev_node *node)
     struct dev_files_path log = log_of(dev, node);
     struct stat status;
     node->log_size = stat(log.text, &status) == 0 ? (long)status.st_size : 0;
-    node->pid = dev_child_start(&dev->setup, node->name, node->is_router, node->port);
+    node->pid = dev_child_start(&dev->setup, node->name, node->router, node->port);
     node->begun_ms = now_ms();
     node->is_up = false;
     if (node->pid > 0)
@@ -78,12 +82,19 @@ static void start_node(struct dev *dev, struct dev_node *node)
         fprintf(stderr, "chatmesh: %s could not be started: %s\n", node->name, strerror(errno));
 }
 
-static void add_node(struct dev *dev, bool is_router, uint32_t number, uint32_t port)
+static void add_router(struct dev *dev, uint32_t number)
 {
     struct dev_node *node = &dev->nodes[dev->node_count++];
-    snprintf(node->name, sizeof(node->name), "%c%u", is_router ? 'r' : 'g', number);
-    node->is_router = is_router;
-    node->port = port;
+    snprintf(node->name, sizeof(node->name), "r%u", number);
+    node->router = number;
+    start_node(dev, node);
+}
+
+static void add_gateway(struct dev *dev, uint32_t number)
+{
+    struct dev_node *node = &dev->nodes[dev->node_count++];
+    snprintf(node->name, sizeof(node->name), "g%u", number);
+    node->port = dev->config->port + number - 1;
     start_node(dev, node);
 }
 
@@ -147,19 +158,20 @@ static void respawn(struct dev *dev)
 static void signal_all(struct dev *dev, bool routers, int number)
 {
     for (uint32_t i = 0; i < dev->node_count; i++)
-        if (dev->nodes[i].pid > 0 && dev->nodes[i].is_router == routers)
+        if (dev->nodes[i].pid > 0 && (dev->nodes[i].router != 0) == routers)
             kill(dev->nodes[i].pid, number);
 }
 
 static bool any_runs(const struct dev *dev, bool routers)
 {
     for (uint32_t i = 0; i < dev->node_count; i++)
-        if (dev->nodes[i].pid > 0 && dev->nodes[i].is_router == routers)
+        if (dev->nodes[i].pid > 0 && (dev->nodes[i].router != 0) == routers)
             return true;
     return false;
 }
 
-/* SIGTERM, time to act on it, then SIGKILL. A signal meanwhile means: at once. */
+/* SIGTERM, time to act on it, then SIGKILL. A signal meanwhile means: at once. Routers are told
+ * again at every tick. */
 static void stop_all(struct dev *dev, bool routers, uint64_t grace_ms)
 {
     uint64_t deadline_ms = now_ms() + grace_ms;
@@ -169,11 +181,13 @@ static void stop_all(struct dev *dev, bool routers, uint64_t grace_ms)
         reap(dev, true);
         if (!any_runs(dev, routers))
             return;
-        if (now_ms() >= deadline_ms)
-            signal_all(dev, routers, SIGKILL);
         int number = sigtimedwait(&dev->signals, NULL, &tick);
         if (number == SIGTERM || number == SIGINT)
             deadline_ms = 0;
+        if (now_ms() >= deadline_ms)
+            signal_all(dev, routers, SIGKILL);
+        else if (routers)
+            signal_all(dev, routers, SIGTERM);
     }
 }
 
@@ -185,14 +199,21 @@ static void stop(struct dev *dev)
 
 /* ---- Ready ---- */
 
+/* Routers that said so, be it before the cluster was ready or when they came back. */
+static void hear(struct dev *dev)
+{
+    for (pid_t pid; (pid = dev_notify_next(&dev->notify)) != 0;)
+        for (uint32_t i = 0; i < dev->node_count; i++)
+            if (dev->nodes[i].pid == pid && dev->nodes[i].router != 0)
+                dev->nodes[i].is_up = true;
+}
+
 static bool is_ready(struct dev *dev)
 {
     bool all = true;
     for (uint32_t i = 0; i < dev->node_count; i++) {
         struct dev_node *node = &dev->nodes[i];
-        if (node->is_router)
-            continue;
-        if (!node->is_up)
+        if (!node->is_up && node->router == 0)
             node->is_up = dev_child_is_healthy(&dev->setup, node->port);
         all = all && node->is_up;
     }
@@ -203,6 +224,8 @@ static void say_ready(struct dev *dev)
 {
     const struct config *c = dev->config;
     dev->is_ready = true;
+    dev->setup.is_born = true;
+    dev_files_write_born(&dev->folder);
     printf("ready: chat page http://%s:%u/ (%u router%s, %u gateway%s, data in %s)\n",
            dev->setup.host, c->port, c->routers, c->routers == 1 ? "" : "s", c->gateways,
            c->gateways == 1 ? "" : "s", dev->folder.text);
@@ -221,6 +244,7 @@ static int watch(struct dev *dev)
             signal_all(dev, true, SIGHUP);
             signal_all(dev, false, SIGHUP);
         }
+        hear(dev);
         uint32_t ended = reap(dev, false);
         if (ended > 0 && !dev->is_ready)
             return tools_fail(EXIT_FAILED, "the cluster did not come up");
@@ -238,10 +262,6 @@ static int watch(struct dev *dev)
 static int prepare(struct dev *dev, struct sentence *sentence)
 {
     const struct config *c = dev->config;
-    if (c->routers > 1)
-        return tools_fail(EXIT_MISTAKE,
-                          "--routers %u: replication is not there yet, one router it is",
-                          c->routers);
     if (c->port + c->gateways - 1 > 65535)
         return tools_fail(EXIT_MISTAKE, "--port %u leaves no room for %u gateways", c->port,
                           c->gateways);
@@ -256,9 +276,12 @@ static int prepare(struct dev *dev, struct sentence *sentence)
     }
     snprintf(dev->folder.text, sizeof(dev->folder.text), "%s", whole);
     free(whole);
-    if (dev_child_setup(&dev->setup, c, &dev->folder, sentence) != RC_OK ||
-        dev_files_write_state(&dev->folder, dev->setup.join, dev->setup.host, c->port, c->gateways,
-                              sentence) != RC_OK)
+    dev->setup.is_born = dev_files_is_born(&dev->folder);
+    dev->setup.notify = dev->notify.name;
+    if (dev_notify_open(&dev->notify, sentence) != RC_OK ||
+        dev_child_setup(&dev->setup, c, &dev->folder, sentence) != RC_OK ||
+        dev_files_write_state(&dev->folder, &dev->setup.joins, dev->setup.host, c->port,
+                              c->gateways, sentence) != RC_OK)
         return tools_fail(EXIT_MISTAKE, "%s", sentence->text);
     return EXIT_FINE;
 }
@@ -281,9 +304,9 @@ int dev_run(const struct config *c)
            c->routers == 1 ? "" : "s", c->gateways, c->gateways == 1 ? "" : "s", dev.folder.text);
     fflush(stdout);
     for (uint32_t i = 0; i < c->routers; i++)
-        add_node(&dev, true, i + 1, 0);
+        add_router(&dev, i + 1);
     for (uint32_t i = 0; i < c->gateways; i++)
-        add_node(&dev, false, i + 1, c->port + i);
+        add_gateway(&dev, i + 1);
     code = watch(&dev);
     stop(&dev);
     return code;

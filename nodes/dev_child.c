@@ -15,11 +15,15 @@
 #include <unistd.h>
 
 #include "mesh/base/check.h"
+#include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
 #include "nodes/options.h"
 
 #define ARGUMENTS_MAX     256u
 #define HEALTH_TIMEOUT_US 300000
+#define MESH_PORT_LEAST   10000u
+#define MESH_PORT_COUNT   9900u
+#define MESH_PORT_TRIES   100u
 
 /* ---- Ports ---- */
 
@@ -49,6 +53,41 @@ static uint32_t try_port(const char *host, uint32_t port)
     return bound;
 }
 
+/* Are as many ports free as there are routers? */
+static bool try_mesh_ports(uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (try_port("127.0.0.1", first + i) == 0)
+            return false;
+    return true;
+}
+
+/* Drawn below the range from which the kernel takes the ports of connections: between here and a
+ * router's own bind, and while it is down, nobody is given its port by chance. Who asks for it all
+ * the same has that router say so. */
+static enum rc choose_mesh_ports(struct dev_child_setup *setup, struct sentence *sentence)
+{
+    uint32_t count = setup->config->routers;
+    uint32_t first = setup->config->mesh_port;
+    bool is_free = first != 0 && try_mesh_ports(first, count);
+    for (uint32_t i = 0; first == 0 && !is_free && i < MESH_PORT_TRIES; i++) {
+        uint32_t drawn = MESH_PORT_LEAST + (uint32_t)(crypto_random_u64() % MESH_PORT_COUNT);
+        is_free = try_mesh_ports(drawn, count);
+        if (is_free)
+            first = drawn;
+    }
+    if (!is_free)
+        return sentence_write(sentence, RC_IN_USE,
+                              "mesh port %u or one of the %u after it is in use; give another "
+                              "--mesh-port",
+                              first, count - 1);
+    setup->joins.count = count;
+    for (uint32_t i = 0; i < count; i++)
+        snprintf(setup->joins.endpoints[i], sizeof(setup->joins.endpoints[i]), "tcp://127.0.0.1:%u",
+                 first + i);
+    return RC_OK;
+}
+
 enum rc dev_child_setup(struct dev_child_setup *setup, const struct config *c,
                         const struct dev_files_path *folder, struct sentence *sentence)
 {
@@ -66,16 +105,7 @@ enum rc dev_child_setup(struct dev_child_setup *setup, const struct config *c,
                                   "port %u on %s is in use or not allowed: %s; give another "
                                   "--port",
                                   c->port + i, setup->bind, strerror(errno));
-    /* Between here and the router's own bind somebody might take the port; the router then says so.
-     */
-    uint32_t mesh_port = try_port("127.0.0.1", c->mesh_port);
-    if (mesh_port == 0)
-        return sentence_write(sentence, RC_IN_USE,
-                              "mesh port %u is in use; give another "
-                              "--mesh-port",
-                              c->mesh_port);
-    snprintf(setup->join, sizeof(setup->join), "tcp://127.0.0.1:%u", mesh_port);
-    return RC_OK;
+    return choose_mesh_ports(setup, sentence);
 }
 
 /* ---- Start ---- */
@@ -107,7 +137,7 @@ static void add_option(struct arguments *a, const struct config *c, enum config_
         const struct config_list *list = (const struct config_list *)(const void *)at;
         for (uint32_t i = 0; i < list->count; i++)
             add(a, "--%s=%s", row->flag, list->items[i]);
-    } else if (row->kind == OPTION_number) {
+    } else if (row->kind == OPTION_number || row->kind == OPTION_duration) {
         add(a, "--%s=%u", row->flag, *(const uint32_t *)(const void *)at);
     } else if (row->kind == OPTION_text || row->kind == OPTION_choice) {
         add(a, "--%s=%s", row->flag, *(char *const *)(const void *)at);
@@ -120,25 +150,31 @@ static bool is_dev_business(enum config_option option)
            option == CONFIG_OPTION_bind || option == CONFIG_OPTION_port;
 }
 
-static void collect(struct arguments *a, const struct dev_child_setup *setup, const char *node,
-                    bool is_router, uint32_t port)
+static void add_joins(struct arguments *a, const struct dev_files_joins *joins, uint32_t without)
+{
+    for (uint32_t i = 0; i < joins->count; i++)
+        if (i != without)
+            add(a, "--join=%s", joins->endpoints[i]);
+}
+
+/* The first router begins the cluster: until that was ready once it joins nobody. From then on all
+ * join each other, so that any of them may be the one that is away. */
+static void collect_router(struct arguments *a, const struct dev_child_setup *setup,
+                           const char *node, uint32_t router)
+{
+    uint32_t zones = setup->config->zones;
+    add(a, "--data=%s/%s", setup->folder->text, node);
+    add(a, "--listen=%s", setup->joins.endpoints[router - 1]);
+    if (router > 1 || setup->is_born)
+        add_joins(a, &setup->joins, router - 1);
+    if (zones > 0)
+        add(a, "--zone=z%u", (router - 1) % zones + 1);
+}
+
+static void collect_gateway(struct arguments *a, const struct dev_child_setup *setup, uint32_t port)
 {
     const struct config *c = setup->config;
-    uint32_t both = (is_router ? CONFIG_ROUTER : CONFIG_GATEWAY) | CONFIG_DEV;
-    add(a, "chatmesh");
-    add(a, "%s", is_router ? "router" : "gateway");
-    add(a, "--id=%s", node);
-    add(a, "--key=%s/cluster.key", setup->folder->text);
-    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++)
-        if ((option_rows[i].commands & both) == both && c->source[i] != CONFIG_DEFAULT &&
-            !is_dev_business((enum config_option)i))
-            add_option(a, c, (enum config_option)i);
-    if (is_router) {
-        add(a, "--data=%s/%s", setup->folder->text, node);
-        add(a, "--listen=%s", setup->join);
-        return;
-    }
-    add(a, "--join=%s", setup->join);
+    add_joins(a, &setup->joins, UINT32_MAX);
     add(a, "--bind=%s", setup->bind);
     add(a, "--port=%u", port);
     add(a, "--dev-tokens");
@@ -151,6 +187,25 @@ static void collect(struct arguments *a, const struct dev_child_setup *setup, co
         add(a, "--reconnects-per-minute=0");
         add(a, "--frames-per-second=0");
     }
+}
+
+static void collect(struct arguments *a, const struct dev_child_setup *setup, const char *node,
+                    uint32_t router, uint32_t port)
+{
+    const struct config *c = setup->config;
+    uint32_t both = (router != 0 ? CONFIG_ROUTER : CONFIG_GATEWAY) | CONFIG_DEV;
+    add(a, "chatmesh");
+    add(a, "%s", router != 0 ? "router" : "gateway");
+    add(a, "--id=%s", node);
+    add(a, "--key=%s/cluster.key", setup->folder->text);
+    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++)
+        if ((option_rows[i].commands & both) == both && c->source[i] != CONFIG_DEFAULT &&
+            !is_dev_business((enum config_option)i))
+            add_option(a, c, (enum config_option)i);
+    if (router != 0)
+        collect_router(a, setup, node, router);
+    else
+        collect_gateway(a, setup, port);
 }
 
 /* In the child, between fork and exec. */
@@ -166,6 +221,7 @@ _Noreturn static void become(const struct dev_child_setup *setup, const char *no
         option_variable(&option_rows[i], variable);
         unsetenv(variable); /* Meant for dev, which has handed on what it should. */
     }
+    setenv("NOTIFY_SOCKET", setup->notify, 1);
     struct dev_files_path path = dev_files_join(setup->folder, node, "log");
     int log = open(path.text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -179,11 +235,11 @@ _Noreturn static void become(const struct dev_child_setup *setup, const char *no
     _exit(1);
 }
 
-pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, bool is_router,
+pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, uint32_t router,
                       uint32_t port)
 {
     struct arguments a = {.count = 0};
-    collect(&a, setup, node, is_router, port);
+    collect(&a, setup, node, router, port);
     pid_t supervisor = getpid();
     pid_t pid = fork();
     if (pid == 0)

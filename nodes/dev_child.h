@@ -11,20 +11,23 @@
 struct dev_child_setup {
     const struct config *config;
     const struct dev_files_path *folder;
-    char join[64];    /* tcp://127.0.0.1:PORT of the first router. */
-    const char *bind; /* Address the gateways listen on. */
-    const char *host; /* Address they are reached by from here. */
+    struct dev_files_joins joins; /* Of the routers, the first one's first. */
+    bool is_born;                 /* The cluster was ready once: no router may begin another. */
+    const char *notify;           /* Where the nodes say that they are ready: NOTIFY_SOCKET. */
+    const char *bind;             /* Address the gateways listen on. */
+    const char *host;             /* Address they are reached by from here. */
 };
 
-/* Choose the mesh port; check that the gateways' ports are free. RC_IN_USE, with a sentence: one is
- * not. */
+/* Choose the mesh ports; check that the gateways' ports are free. RC_IN_USE, with a sentence: one
+ * is not. */
 MUST_CHECK enum rc dev_child_setup(struct dev_child_setup *setup, const struct config *c,
                                    const struct dev_files_path *folder, struct sentence *sentence);
 
-/* Start a node: fork and execute this program. Its output goes to NODE.log, it is in a process
- * group of its own (Ctrl-C is the supervisor's), and it is killed when the supervisor dies. Returns
- * its process id, or -1. */
-pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, bool is_router,
+/* Start a node: `router` is a router's number, from 1; 0: a gateway, which listens on `port`. Forks
+ * and executes this program. Its output goes to NODE.log, it is in a process group of its own
+ * (Ctrl-C is the supervisor's), and it is killed when the supervisor dies. Returns its process id,
+ * or -1. */
+pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, uint32_t router,
                       uint32_t port);
 
 /* Does GET /health on this port say 200? Waits 0.3 s at most. */

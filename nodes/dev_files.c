@@ -97,13 +97,16 @@ enum rc dev_files_lock(const struct dev_files_path *folder, struct sentence *sen
                           folder->text);
 }
 
-enum rc dev_files_write_state(const struct dev_files_path *folder, const char *join,
-                              const char *host, uint32_t port, uint32_t gateways,
-                              struct sentence *sentence)
+enum rc dev_files_write_state(const struct dev_files_path *folder,
+                              const struct dev_files_joins *joins, const char *host, uint32_t port,
+                              uint32_t gateways, struct sentence *sentence)
 {
     struct dev_files_path path = dev_files_join(folder, "dev", "json");
-    struct buf *state = buf_new(256);
-    buf_append_format(state, "{\"join\":\"%s\",\"pid\":%d,\"gateways\":[", join, (int)getpid());
+    struct buf *state = buf_new(1024);
+    buf_append_string(state, "{\"join\":[");
+    for (uint32_t i = 0; i < joins->count; i++)
+        buf_append_format(state, "%s\"%s\"", i > 0 ? "," : "", joins->endpoints[i]);
+    buf_append_format(state, "],\"pid\":%d,\"gateways\":[", (int)getpid());
     for (uint32_t i = 0; i < gateways; i++)
         buf_append_format(state, "%s\"http://%s:%u\"", i > 0 ? "," : "", host, port + i);
     buf_append_string(state, "]}\n");
@@ -118,8 +121,18 @@ enum rc dev_files_write_state(const struct dev_files_path *folder, const char *j
     return RC_OK;
 }
 
-enum rc dev_files_read_join(const struct dev_files_path *folder, char *join, size_t size,
-                            struct sentence *sentence)
+static void take_joins(struct json_value list, struct dev_files_joins *joins)
+{
+    struct json_value item;
+    struct slice key;
+    for (uint32_t at = 0; json_next(list, &at, &key, &item) && joins->count < DEV_ROUTERS_MAX;)
+        if (item.type == JSON_STRING)
+            snprintf(joins->endpoints[joins->count++], sizeof(joins->endpoints[0]), "%.*s",
+                     (int)item.raw.size - 2, item.raw.base + 1);
+}
+
+enum rc dev_files_read_joins(const struct dev_files_path *folder, struct dev_files_joins *ret_joins,
+                             struct sentence *sentence)
 {
     struct dev_files_path path = dev_files_join(folder, "dev", "json");
     FILE *f = fopen(path.text, "re");
@@ -132,17 +145,31 @@ enum rc dev_files_read_join(const struct dev_files_path *folder, char *join, siz
     struct slice state = slice_of(text, fread(text, 1, sizeof(text), f));
     fclose(f);
     const char *reason = NULL;
+    ret_joins->count = 0;
     if (json_check(state, &reason) == RC_OK && state.base[0] == '{') {
         struct json_value object = {.type = JSON_OBJECT, .raw = state}, value;
         struct slice key;
-        for (uint32_t at = 0; json_next(object, &at, &key, &value);) {
-            if (!slice_equals(key, "join") || value.type != JSON_STRING)
-                continue;
-            snprintf(join, size, "%.*s", (int)value.raw.size - 2, value.raw.base + 1);
-            return RC_OK;
-        }
+        for (uint32_t at = 0; json_next(object, &at, &key, &value);)
+            if (slice_equals(key, "join") && value.type == JSON_ARRAY)
+                take_joins(value, ret_joins);
     }
-    return sentence_write(sentence, RC_CONFIG, "%s cannot be read", path.text);
+    if (ret_joins->count == 0)
+        return sentence_write(sentence, RC_CONFIG, "%s cannot be read", path.text);
+    return RC_OK;
+}
+
+bool dev_files_is_born(const struct dev_files_path *folder)
+{
+    struct dev_files_path path = dev_files_join(folder, "dev", "born");
+    return access(path.text, F_OK) == 0;
+}
+
+void dev_files_write_born(const struct dev_files_path *folder)
+{
+    struct dev_files_path path = dev_files_join(folder, "dev", "born");
+    int fd = open(path.text, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
 }
 
 void dev_files_write_pid(const struct dev_files_path *folder, const char *node, pid_t pid)

@@ -2,12 +2,14 @@
  *
  *     cluster.key   the mesh key, as keygen makes it
  *     auth.zpl      a config file with the key that signs tokens, mode 0600
- *     dev.json      {"join":"tcp://127.0.0.1:PORT","pid":N,"gateways":["http://127.0.0.1:8080"]}
+ *     dev.json      {"join":["tcp://127.0.0.1:PORT"],"pid":N,"gateways":["http://127.0.0.1:8080"]}
  *     dev.lock      held by the running `chatmesh dev`
+ *     dev.born      the cluster was ready once: no router may begin another in this folder
  *     NODE/         a router's data;  NODE.log, NODE.pid */
 #ifndef NODES_DEV_FILES_H
 #define NODES_DEV_FILES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -36,12 +38,24 @@ MUST_CHECK enum rc dev_files_prepare(const struct dev_files_path *folder,
 /* Hold the folder for this process until it ends. RC_IN_USE where another one does. */
 MUST_CHECK enum rc dev_files_lock(const struct dev_files_path *folder, struct sentence *sentence);
 
-MUST_CHECK enum rc dev_files_write_state(const struct dev_files_path *folder, const char *join,
-                                         const char *host, uint32_t port, uint32_t gateways,
+/* Where the routers of a dev cluster listen. */
+struct dev_files_joins {
+    char endpoints[DEV_ROUTERS_MAX][64];
+    uint32_t count;
+};
+
+MUST_CHECK enum rc dev_files_write_state(const struct dev_files_path *folder,
+                                         const struct dev_files_joins *joins, const char *host,
+                                         uint32_t port, uint32_t gateways,
                                          struct sentence *sentence);
-/* The join endpoint in dev.json. RC_CONFIG: there is none, or it cannot be read. */
-MUST_CHECK enum rc dev_files_read_join(const struct dev_files_path *folder, char *join, size_t size,
-                                       struct sentence *sentence);
+/* What dev.json says of them. RC_CONFIG: there is none, or it cannot be read. */
+MUST_CHECK enum rc dev_files_read_joins(const struct dev_files_path *folder,
+                                        struct dev_files_joins *ret_joins,
+                                        struct sentence *sentence);
+
+/* Was the cluster ready once? Note that it was. */
+bool dev_files_is_born(const struct dev_files_path *folder);
+void dev_files_write_born(const struct dev_files_path *folder);
 
 /* Write or remove NODE.pid. */
 void dev_files_write_pid(const struct dev_files_path *folder, const char *node, pid_t pid);

@@ -16,6 +16,8 @@ MUST_CHECK enum rc folder_make(const char *path, struct sentence *sentence);
 MUST_CHECK enum rc folder_is_ours(const char *path, const char *const *marks,
                                   struct sentence *sentence);
 
+#define FOLDER_ROOM_BYTES_MIN 1048576u /* Less than this free: the disk is called full. */
+
 /* RC_NO_SPACE with a sentence where less than bytes_min, and as much again as the folder's files
  * whose names end in `suffix` hold, is free. */
 MUST_CHECK enum rc folder_has_room(const char *path, uint64_t bytes_min, const char *suffix,

@@ -10,6 +10,7 @@
 #include "mesh/base/log.h"
 #include "nodes/loop.h"
 #include "nodes/node_start.h"
+#include "nodes/notify.h"
 #include "nodes/tools.h"
 
 struct gateway_node {
@@ -64,6 +65,7 @@ static void on_stop(void *context, bool again)
 {
     struct gateway_node *node = context;
     log_info("stopping", "drain_ms=%u again=%d", node->config->drain_ms, again);
+    notify_stopping();
     if (again) {
         end(node, EXIT_FINE);
         return;
@@ -179,6 +181,7 @@ static void run(struct gateway_node *node)
     };
     log_info("gateway_started", "version=%s bind=%s port=%u", CHATMESH_VERSION, node->config->bind,
              node->config->port);
+    notify_ready();
     loop_run(node->loop, &callbacks, node->bus);
     log_info("gateway_stopped", "code=%d", node->code);
 }

@@ -8,6 +8,7 @@
 #include "nodes/config.h"
 #include "nodes/dev.h"
 #include "nodes/gateway_node.h"
+#include "nodes/operate.h"
 #include "nodes/options.h"
 #include "nodes/router_node.h"
 #include "nodes/status.h"
@@ -48,6 +49,21 @@ static int run_status(struct config *c, const char **operands)
     return status_run(c);
 }
 
+static int run_drain(struct config *c, const char **operands)
+{
+    return operate_run(c, OPERATE_DRAIN, operands[0]);
+}
+
+static int run_undrain(struct config *c, const char **operands)
+{
+    return operate_run(c, OPERATE_UNDRAIN, operands[0]);
+}
+
+static int run_remove(struct config *c, const char **operands)
+{
+    return operate_run(c, OPERATE_REMOVE, operands[0]);
+}
+
 static int run_token(struct config *c, const char **operands)
 {
     (void)operands;
@@ -82,15 +98,22 @@ static const struct command commands[] = {
      "Every node is a process of its own. DIR holds each node's data, log (NODE.log) and process\n"
      "id (NODE.pid), the cluster key, and auth.zpl with the key that signs tokens; the same DIR\n"
      "continues the same cluster. Gateway i listens on port + i - 1. Prints one line beginning\n"
-     "with \"ready\" once /health of every gateway is UP. Ctrl-C stops all.\n",
-     "  chatmesh dev --gateways 2 --port 8080 --data ./data\n"
+     "with \"ready\" once every router has joined and /health of every gateway is UP. Ctrl-C "
+     "stops\n"
+     "all.\n",
+     "  chatmesh dev --routers 3 --gateways 2 --port 8080 --data ./data\n"
      "  chatmesh token --user alice --data ./data\n",
      run_dev},
     {"router", CONFIG_ROUTER, "--id ID --data DIR", 0, "a node that orders and stores messages",
-     "Without --join and with an empty data directory it begins a new cluster. SIGTERM stops it;\n"
-     "what was acknowledged is on disk at any moment. SIGHUP reads log level and format again.\n",
+     "With an empty data directory it begins a new cluster, or, with --join, is taken into one "
+     "and\n"
+     "waits until it is. SIGTERM hands over what it leads and stops it, a second one stops it at\n"
+     "once; what was acknowledged is on disk at any moment. SIGHUP reads log level and format\n"
+     "again.\n",
      "  chatmesh router --id r1 --data /var/lib/chatmesh --listen tcp://10.0.0.1:7400 \\\n"
-     "      --key /etc/chatmesh/cluster.key\n",
+     "      --key /etc/chatmesh/cluster.key\n"
+     "  chatmesh router --id r2 --data /var/lib/chatmesh --listen tcp://10.0.0.2:7400 \\\n"
+     "      --join tcp://10.0.0.1:7400 --key /etc/chatmesh/cluster.key\n",
      run_router},
     {"gateway", CONFIG_GATEWAY, "--id ID --join ENDPOINT", 0, "a node that clients connect to",
      "Keeps nothing on disk. SIGTERM sends its clients away over --drain-ms, a second one at\n"
@@ -104,6 +127,20 @@ static const struct command commands[] = {
      "  chatmesh status --data ./data\n"
      "  chatmesh status --json --join tcp://10.0.0.1:7400 --key /etc/chatmesh/cluster.key\n",
      run_status},
+    {"drain", CONFIG_OPERATE, "NODE", 1, "moves everything off a router, before it is taken away",
+     "Its replicas go to the other routers, and new ones come to it no more; it serves until the\n"
+     "last has moved. Waits and tells how far it is, unless --wait=false. Asks as status does.\n",
+     "  chatmesh drain r2 --data ./data\n"
+     "  chatmesh drain r2 --wait=false --join tcp://10.0.0.1:7400 --key "
+     "/etc/chatmesh/cluster.key\n",
+     run_drain},
+    {"undrain", CONFIG_OPERATE, "NODE", 1, "takes a drain back",
+     "The router takes part again, and replicas are moved to it.\n",
+     "  chatmesh undrain r2 --data ./data\n", run_undrain},
+    {"remove", CONFIG_OPERATE, "NODE", 1, "takes a router off the list, for good",
+     "One that is drained, or down: what it held is then held elsewhere. Its name does not come\n"
+     "back: a new machine joins under a new --id.\n",
+     "  chatmesh remove r2 --data ./data\n", run_remove},
     {"token", CONFIG_TOKEN, "--user NAME", 0, "a token (JWT) for a user, on stdout",
      "Signed with the first key in the config that can sign, or the key of the dev cluster in\n"
      "--data.\n",

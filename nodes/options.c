@@ -10,6 +10,7 @@
 #define D            CONFIG_DEV
 #define S            CONFIG_STATUS
 #define T            CONFIG_TOKEN
+#define O            CONFIG_OPERATE
 #define TEXT(text)   .initial_text = (text)
 #define NUMBER(n)    .initial_number = (n)
 #define DISTANCE_MAX 64u

@@ -4,30 +4,40 @@
  * OPTION(name, kind, commands, path, flag, metavar, initial, least, most, "prose")
  *   name      member of struct config
  *   kind      text, path, list, choice (metavar is its values), number, duration (seconds), boolean
- *   commands  which commands take it: R router, G gateway, D dev, S status, T token
+ *   commands  which commands take it: R router, G gateway, D dev, S status, T token, O the commands
+ *             about one router: drain, undrain, remove
  *   path      key in the config file; "" where it has none
  *   flag      --flag; the environment variable is CHATMESH_FLAG, with - as _
  *   initial   default: TEXT(x) or NUMBER(x), least..most bounds a number
  * A path from the file counts from the file's own folder. */
-OPTION(config, list, R | G | D | S | T, "", "config", "FILE", TEXT(NULL), 0, 0,
+OPTION(config, list, R | G | D | S | T | O, "", "config", "FILE", TEXT(NULL), 0, 0,
        "a config file in ZPL; may be given several times, a later one wins")
 OPTION(id, text, R | G, "node/id", "id", "ID", TEXT(NULL), 0, 0,
        "the node's name: 1 to 15 of [A-Za-z0-9_-], unique in the cluster")
-OPTION(data, path, R | D | S | T, "node/data", "data", "DIR", TEXT(NULL), 0, 0,
+OPTION(data, path, R | D | S | T | O, "node/data", "data", "DIR", TEXT(NULL), 0, 0,
        "the data directory; of a router its own, else that of a dev cluster")
 OPTION(zone, text, R | G, "node/zone", "zone", "ZONE", TEXT(NULL), 0, 0,
-       "where the node stands, for placement")
+       "where the node stands: the replicas of a shard are spread over zones")
+OPTION(weight, number, R, "node/weight", "weight", "N", NUMBER(100), 1, 1000,
+       "how much this router holds, against others of 100")
 
 OPTION(listen, text, R, "mesh/listen", "listen", "ENDPOINT", TEXT("tcp://127.0.0.1:7400"), 0, 0,
        "the router's mesh endpoint; the next two ports are used as well")
 OPTION(advertise, text, R | G, "mesh/advertise", "advertise", "HOST", TEXT(NULL), 0, 0,
        "the host others reach this node by, where it listens on every address")
-OPTION(join, list, R | G | S, "mesh/join", "join", "ENDPOINT", TEXT(NULL), 0, 0,
+OPTION(join, list, R | G | S | O, "mesh/join", "join", "ENDPOINT", TEXT(NULL), 0, 0,
        "a router to join by; may be given several times")
-OPTION(key, path, R | G | S, "mesh/key", "key", "FILE", TEXT(NULL), 0, 0,
+OPTION(key, path, R | G | S | O, "mesh/key", "key", "FILE", TEXT(NULL), 0, 0,
        "the cluster key file (chatmesh keygen); without it only loopback is used")
 OPTION(shards, number, R | D, "cluster/shards", "shards", "N", NUMBER(LIMIT_SHARDS_DEFAULT), 1,
        LIMIT_SHARDS_MAX, "shards of a new cluster, fixed at its birth")
+OPTION(replicas, number, R | D, "cluster/replicas", "replicas", "N", NUMBER(LIMIT_REPLICAS_DEFAULT),
+       1, LIMIT_REPLICAS_MAX, "replicas of each shard of a new cluster, an odd number")
+OPTION(grace, duration, R | D, "cluster/grace", "grace", "TIME",
+       NUMBER(LIMIT_ROUTER_GRACE_MS / 1000), 3, 2592000,
+       "a router silent for so long has its shards held elsewhere")
+OPTION(handover_ms, number, R | D, "router/handover_ms", "handover-ms", "MS", NUMBER(5000), 0,
+       600000, "time a router has at SIGTERM to hand over what it leads")
 
 OPTION(bind, text, G | D, "http/bind", "bind", "ADDRESS", TEXT("0.0.0.0"), 0, 0,
        "address that clients connect to; dev takes 127.0.0.1 unless told otherwise")
@@ -86,7 +96,10 @@ OPTION(log_level, choice, R | G | D, "log/level", "log-level", "debug|info|warn|
 OPTION(log_format, choice, R | G | D, "log/format", "log-format", "text|json", TEXT("text"), 0, 0,
        "one line an event: key=value, or JSON")
 
-OPTION(routers, number, D, "", "routers", "N", NUMBER(1), 1, 99, "routers to start")
+OPTION(routers, number, D, "", "routers", "N", NUMBER(3), 1, DEV_ROUTERS_MAX,
+       "routers to start, r1, r2, ...")
+OPTION(zones, number, D, "", "zones", "N", NUMBER(0), 0, DEV_ROUTERS_MAX,
+       "spread them over so many zones, z1, z2, ...; 0: none")
 OPTION(gateways, number, D, "", "gateways", "N", NUMBER(2), 1, 99,
        "gateways to start, on --port and the ports after it")
 OPTION(mesh_port, number, D, "", "mesh-port", "PORT", NUMBER(0), 0, 65000,
@@ -96,8 +109,10 @@ OPTION(no_limits, boolean, D, "", "no-limits", "", NUMBER(0), 0, 1,
        "lift the limits per user, per IP and on rates: for load tests")
 
 OPTION(json, boolean, S, "", "json", "", NUMBER(0), 0, 1, "print one JSON object")
-OPTION(timeout_ms, number, S, "", "timeout-ms", "MS", NUMBER(3000), 100, 60000,
+OPTION(timeout_ms, number, S | O, "", "timeout-ms", "MS", NUMBER(3000), 100, 60000,
        "how long to wait for the cluster")
+OPTION(wait, boolean, O, "", "wait", "", NUMBER(1), 0, 1,
+       "stay until a drain is done; --wait=false returns once it is ordered")
 
 OPTION(user, text, T, "", "user", "NAME", TEXT(NULL), 0, 0, "whom the token is for")
 OPTION(device, text, T, "", "device", "NAME", TEXT(NULL), 0, 0, "bind the token to this device")

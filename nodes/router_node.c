@@ -1,140 +1,110 @@
 #include "nodes/router_node.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
-#include "mesh/base/crypto.h"
 #include "mesh/base/log.h"
 #include "nodes/folder.h"
 #include "nodes/loop.h"
 #include "nodes/node_start.h"
-#include "nodes/router/router.h"
+#include "nodes/notify.h"
+#include "nodes/router_data.h"
 #include "nodes/tools.h"
-#include "storage/node_row.h"
 #include "storage/rocks_kv.h"
 
-#define SPACE_BYTES_MIN 1048576u /* Less than this free: the disk is called full. */
+#define PROGRESS_US 5000000u /* A router that joins says so, as often as this. */
+
+/* An empty directory and --join:  JOINING --taken in--> STORING --synced--> SERVING
+ * else:                           it begins at SERVING
+ * SIGTERM:                        SERVING --> HANDING_OVER --drained, or in vain--> ENDED
+ * A second signal, one before SERVING, and every failure lead to ENDED at once. */
+enum phase {
+    PHASE_JOINING,      /* The join core asks to be taken in; there is no router. */
+    PHASE_STORING,      /* Taken in: the node row is on its way to the disk. */
+    PHASE_SERVING,      /* The router's core has the bus. */
+    PHASE_HANDING_OVER, /* The same, and gives away what it leads. */
+    PHASE_ENDED,        /* The loop ends with this iteration. */
+};
 
 struct router_node {
     const struct config *config;
     struct loop *loop;
-    struct kv *kv;
+    struct router_data data;
     struct zmq_bus *bus;
-    struct router *router;
-    struct node_row row; /* Whose data it is. */
-    int code;            /* Exit code, once the loop has ended. */
+    uint64_t incarnation;
+    enum phase phase;
+    struct join *join;          /* JOINING and STORING. */
+    struct router *router;      /* From SERVING on. */
+    enum rc stored;             /* STORING: RC_AGAIN until the sync is reported. */
+    uint64_t began_us;          /* JOINING: since when. */
+    uint64_t progress_due_us;   /* JOINING: when to say so again. */
+    uint64_t handover_until_us; /* HANDING_OVER. */
+    int code;                   /* Exit code, once the loop has ended. */
 };
 
-/* ---- The data directory ---- */
-
-static int refuse_join(const struct config *c)
+static uint64_t now_us(const struct router_node *node)
 {
-    return tools_fail(
-        EXIT_MISTAKE,
-        "%s holds no cluster and --join is given: replication is not there yet, a second "
-        "router cannot join",
-        c->data);
-}
-
-/* What options alone can tell, before there is a folder. */
-static int check_options(const struct config *c)
-{
-    char current[1024];
-    if (c->data == NULL)
-        return tools_fail(EXIT_MISTAKE, "--data names the router's data directory");
-    int size = snprintf(current, sizeof(current), "%s/CURRENT", c->data);
-    if (c->join.count > 0 && (size >= (int)sizeof(current) || access(current, F_OK) != 0))
-        return refuse_join(c);
-    return node_start_check(c, c->listen);
-}
-
-static int begin_cluster(struct router_node *node)
-{
-    const struct config *c = node->config;
-    struct node_row *row = &node->row;
-    uint8_t epoch[NODE_ROW_EPOCH_SIZE / 2];
-    if (c->join.count > 0)
-        return refuse_join(c); /* A process that was killed at its start may have left files. */
-    memset(row, 0, sizeof(*row));
-    crypto_random(row->cluster, sizeof(row->cluster));
-    crypto_random(epoch, sizeof(epoch));
-    crypto_hex(epoch, sizeof(epoch), row->epoch);
-    snprintf(row->node, sizeof(row->node), "%s", c->id);
-    row->format = NODE_ROW_FORMAT;
-    row->shards = c->shards;
-    /* Not synced by itself: no later batch survives without it (storage/kv.h). */
-    struct kv_batch *batch = node->kv->ops->batch_new(node->kv);
-    node_row_store(row, batch);
-    enum rc rc = node->kv->ops->write(node->kv, batch);
-    node->kv->ops->batch_free(&batch);
-    if (rc != RC_OK)
-        return tools_fail(EXIT_FAILED, "%s cannot be written: %s", c->data, rc_sentence(rc));
-    log_info("cluster_begun", "shards=%u data=%s", row->shards, c->data);
-    return EXIT_FINE;
-}
-
-static int check_row(const struct router_node *node)
-{
-    const struct config *c = node->config;
-    const struct node_row *row = &node->row;
-    if (row->format != NODE_ROW_FORMAT)
-        return tools_fail(EXIT_MISTAKE, "%s has format %u, this program writes format %u", c->data,
-                          row->format, NODE_ROW_FORMAT);
-    if (strcmp(row->node, c->id) != 0)
-        return tools_fail(EXIT_MISTAKE, "%s belongs to node %s, not to %s", c->data, row->node,
-                          c->id);
-    if (c->source[CONFIG_OPTION_shards] != CONFIG_DEFAULT && c->shards != row->shards)
-        return tools_fail(EXIT_MISTAKE, "--shards %u: this cluster was born with %u, for good",
-                          c->shards, row->shards);
-    return EXIT_FINE;
-}
-
-static int open_data(struct router_node *node)
-{
-    /* RocksDB's, in the order it makes them: a process killed at its very start leaves only a log.
-     */
-    static const char *const marks[] = {"LOG", "LOCK", "CURRENT", NULL};
-    const struct config *c = node->config;
-    struct sentence sentence = {""};
-    if (folder_make(c->data, &sentence) != RC_OK ||
-        folder_is_ours(c->data, marks, &sentence) != RC_OK)
-        return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
-    /* RocksDB writes its log into tables when it opens; in Debian's build it aborts the process
-     * where not even its diary finds room. */
-    if (folder_has_room(c->data, SPACE_BYTES_MIN, ".log", &sentence) != RC_OK)
-        return tools_fail(EXIT_FAILED, "%s", sentence.text);
-    struct rocks_kv_options options = {.wake = loop_wake, .wake_context = node->loop};
-    enum rc rc = rocks_kv_open(c->data, &options, &node->kv, sentence.text, sizeof(sentence.text));
-    if (rc != RC_OK)
-        return tools_fail(rc == RC_NO_SPACE || rc == RC_CORRUPT ? EXIT_FAILED : EXIT_MISTAKE, "%s",
-                          sentence.text);
-    rc = node_row_load(node->kv, &node->row);
-    if (rc == RC_NOT_FOUND)
-        return begin_cluster(node);
-    if (rc != RC_OK)
-        return tools_fail(EXIT_FAILED, "%s: %s", c->data, rc_sentence(rc));
-    return check_row(node);
-}
-
-/* ---- The turn ---- */
-
-static bool disk_is_full(const char *path)
-{
-    struct statvfs disk;
-    return statvfs(path, &disk) == 0 && disk.f_bavail * disk.f_frsize < SPACE_BYTES_MIN;
+    return env_now_us(loop_env(node->loop));
 }
 
 static void end(struct router_node *node, int code)
 {
+    if (node->phase == PHASE_ENDED)
+        return;
+    node->phase = PHASE_ENDED;
     node->code = code;
+    zmq_bus_leave(node->bus);
     loop_stop(node->loop);
 }
 
-static void on_turn(void *context)
+/* ---- The router ---- */
+
+static struct router_options options_of(const struct router_node *node)
 {
-    struct router_node *node = context;
+    const struct config *c = node->config;
+    struct router_options options = {
+        .node = c->id,
+        .incarnation = node->incarnation,
+        .shards = node->data.row.shards,
+        .resume_count_max = c->resume_count,
+        .queue_bytes_max = c->queue_bytes,
+        .truncate_count = c->truncate_count,
+        .replicas = c->replicas,
+        .epoch = node->data.row.epoch,
+        .zone = c->zone,
+        .weight = c->weight,
+        .grace_ms = (uint64_t)c->grace * 1000,
+    };
+    memcpy(options.cluster, node->data.row.cluster, sizeof(options.cluster));
+    return options;
+}
+
+static int start_router(struct router_node *node)
+{
+    struct router_options options = options_of(node);
+    enum rc rc = router_new(&options, loop_env(node->loop), zmq_bus_port(node->bus), node->data.kv,
+                            &node->router);
+    if (rc != RC_OK)
+        return tools_fail(EXIT_FAILED, "the shards in %s cannot be opened: %s", node->config->data,
+                          rc_sentence(rc));
+    struct bus_handler handler = router_bus_handler(node->router);
+    zmq_bus_set_handler(node->bus, &handler);
+    join_free(&node->join);
+    node->phase = PHASE_SERVING;
+    log_info("router_started", "version=%s shards=%u listen=%s", CHATMESH_VERSION, options.shards,
+             node->config->listen);
+    notify_ready();
+    return EXIT_FINE;
+}
+
+static bool disk_is_full(const char *path)
+{
+    struct statvfs disk;
+    return statvfs(path, &disk) == 0 && disk.f_bavail * disk.f_frsize < FOLDER_ROOM_BYTES_MIN;
+}
+
+static void turn_router(struct router_node *node)
+{
     router_turn(node->router);
     if (router_is_failed(node->router)) {
         const char *data = node->config->data;
@@ -143,30 +113,155 @@ static void on_turn(void *context)
                                      : "the disk failed or the log is damaged; nothing more can be "
                                        "acknowledged");
         end(node, EXIT_FAILED);
-    } else if (zmq_bus_state(node->bus) != RC_OK) {
+    } else if (node->phase == PHASE_HANDING_OVER &&
+               (router_is_drained(node->router) || now_us(node) >= node->handover_until_us)) {
+        log_info("handed_over", "complete=%d", router_is_drained(node->router));
+        end(node, EXIT_FINE);
+    }
+}
+
+/* ---- Joining ---- */
+
+static void begin_joining(struct router_node *node)
+{
+    const struct config *c = node->config;
+    struct join_options options = {
+        .node = c->id,
+        .incarnation = node->incarnation,
+        .zone = c->zone,
+        .weight = c->weight,
+    };
+    node->join = join_new(&options, loop_env(node->loop), zmq_bus_port(node->bus));
+    struct bus_handler handler = join_bus_handler(node->join);
+    zmq_bus_set_handler(node->bus, &handler);
+    node->phase = PHASE_JOINING;
+    node->began_us = now_us(node);
+    node->progress_due_us = node->began_us + PROGRESS_US;
+    log_info("joining", "by=%s", c->join.items[0]);
+}
+
+static void say_progress(struct router_node *node)
+{
+    char waits_for[128];
+    uint64_t now = now_us(node);
+    if (now < node->progress_due_us)
+        return;
+    node->progress_due_us = now + PROGRESS_US;
+    join_describe(node->join, waits_for, sizeof(waits_for));
+    log_info("joining", "seconds=%lu waits_for=%s",
+             (unsigned long)((now - node->began_us) / 1000000), waits_for);
+}
+
+static void on_stored(void *context, enum rc rc)
+{
+    struct router_node *node = context;
+    node->stored = rc;
+}
+
+static int store(struct router_node *node, const struct join_result *joined)
+{
+    struct kv *kv = node->data.kv;
+    int code = router_data_take(&node->data, joined);
+    if (code == EXIT_FINE)
+        code = router_data_store(&node->data, NULL, NULL);
+    if (code != EXIT_FINE)
+        return code;
+    log_info("joined", "shards=%u ms=%lu", joined->shards,
+             (unsigned long)((now_us(node) - node->began_us) / 1000));
+    node->phase = PHASE_STORING;
+    node->stored = RC_AGAIN;
+    kv->ops->sync(kv, on_stored, node);
+    return EXIT_FINE;
+}
+
+static void turn_join(struct router_node *node)
+{
+    struct join_result joined;
+    int code = EXIT_FINE;
+    join_turn(node->join);
+    enum rc rc = join_outcome(node->join, &joined);
+    if (rc == RC_OK)
+        code = store(node, &joined);
+    else if (rc == RC_CONFLICT)
+        code = tools_fail(EXIT_MISTAKE, "%s was removed from this cluster; join under a new --id",
+                          node->config->id);
+    else
+        say_progress(node);
+    if (code != EXIT_FINE)
+        end(node, code);
+}
+
+static void turn_store(struct router_node *node)
+{
+    int code = EXIT_FINE;
+    if (node->stored == RC_AGAIN)
+        return;
+    if (node->stored != RC_OK)
+        code = tools_fail(EXIT_FAILED, "%s cannot be written: %s", node->config->data,
+                          rc_sentence(node->stored));
+    else
+        code = start_router(node);
+    if (code != EXIT_FINE)
+        end(node, code);
+}
+
+/* ---- The loop's callbacks ---- */
+
+static void on_turn(void *context)
+{
+    struct router_node *node = context;
+    if (node->phase == PHASE_JOINING)
+        turn_join(node);
+    else if (node->phase == PHASE_STORING)
+        turn_store(node);
+    else if (node->phase != PHASE_ENDED)
+        turn_router(node);
+    if (node->phase != PHASE_ENDED && zmq_bus_state(node->bus) != RC_OK) {
         log_error("replaced", "reason=a newer process runs under this node id");
         end(node, EXIT_FAILED);
     }
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static uint64_t due_us(void *context)
 {
     struct router_node *node = context;
-    return router_due_us(node->router);
+    switch (node->phase) {
+    case PHASE_JOINING:
+        return earlier(join_due_us(node->join), node->progress_due_us);
+    case PHASE_SERVING:
+        return router_due_us(node->router);
+    case PHASE_HANDING_OVER:
+        return earlier(router_due_us(node->router), node->handover_until_us);
+    case PHASE_STORING: /* The syncer wakes the loop. */
+    case PHASE_ENDED:
+        break;
+    }
+    return ENV_NEVER;
 }
 
 static void on_wake(void *context)
 {
     struct router_node *node = context;
-    rocks_kv_poll(node->kv);
+    rocks_kv_poll(node->data.kv);
 }
 
 static void on_stop(void *context, bool again)
 {
     struct router_node *node = context;
-    log_info("stopping", "again=%d", again);
-    zmq_bus_leave(node->bus);
-    end(node, EXIT_FINE);
+    log_info("stopping", "handover_ms=%u again=%d", node->config->handover_ms, again);
+    notify_stopping();
+    if (node->phase != PHASE_SERVING) {
+        end(node, EXIT_FINE);
+        return;
+    }
+    node->phase = PHASE_HANDING_OVER;
+    node->handover_until_us = now_us(node) + (uint64_t)node->config->handover_ms * 1000;
+    router_drain(node->router);
 }
 
 static void on_reload(void *context)
@@ -183,36 +278,55 @@ static void on_reload(void *context)
 
 /* ---- Life ---- */
 
-static int join_mesh(struct router_node *node)
+/* What options alone can tell, before there is a folder. */
+static int check_options(const struct config *c)
+{
+    if (c->data == NULL)
+        return tools_fail(EXIT_MISTAKE, "--data names the router's data directory");
+    return node_start_check(c, c->listen);
+}
+
+/* With an empty directory it depends on --join alone whether a cluster begins here: a router that
+ * was told of others and cannot reach them must not begin a second one. */
+static int begin_cluster(struct router_node *node)
+{
+    router_data_draw(&node->data);
+    struct router_options options = options_of(node);
+    /* Not synced by itself: no later batch survives without it (storage/kv.h). */
+    int code = router_data_store(&node->data, &options, loop_env(node->loop));
+    if (code == EXIT_FINE)
+        log_info("cluster_begun", "shards=%u replicas=%u data=%s", options.shards, options.replicas,
+                 node->config->data);
+    return code;
+}
+
+static int open_bus(struct router_node *node)
 {
     const struct config *c = node->config;
-    struct env *env = loop_env(node->loop);
     struct node_start_bus start = {
         .role = NODE_ROUTER,
         .node = c->id,
-        .incarnation = env_wall_ms(env),
-        .cluster = node->row.cluster,
+        .incarnation = node->incarnation,
+        .cluster = node->data.is_new ? NULL : node->data.row.cluster,
         .listen = c->listen,
         .key = c->key,
     };
-    int code = node_start_bus(&start, c, env, &node->bus);
+    return node_start_bus(&start, c, loop_env(node->loop), &node->bus);
+}
+
+static int start(struct router_node *node)
+{
+    const struct config *c = node->config;
+    int code = router_data_open(&node->data, c, loop_wake, node->loop);
+    if (code == EXIT_FINE && node->data.is_new && c->join.count == 0)
+        code = begin_cluster(node);
+    if (code == EXIT_FINE)
+        code = open_bus(node);
     if (code != EXIT_FINE)
         return code;
-    struct router_options options = {
-        .node = c->id,
-        .incarnation = start.incarnation,
-        .shards = node->row.shards,
-        .resume_count_max = c->resume_count,
-        .queue_bytes_max = c->queue_bytes,
-        .truncate_count = c->truncate_count,
-    };
-    memcpy(options.cluster, node->row.cluster, sizeof(options.cluster));
-    enum rc rc = router_new(&options, env, zmq_bus_port(node->bus), node->kv, &node->router);
-    if (rc != RC_OK)
-        return tools_fail(EXIT_FAILED, "the shards in %s cannot be opened: %s", c->data,
-                          rc_sentence(rc));
-    struct bus_handler handler = router_bus_handler(node->router);
-    zmq_bus_set_handler(node->bus, &handler);
+    if (!node->data.is_new)
+        return start_router(node);
+    begin_joining(node);
     return EXIT_FINE;
 }
 
@@ -226,8 +340,6 @@ static void run(struct router_node *node)
         .on_stop = on_stop,
         .on_reload = on_reload,
     };
-    log_info("router_started", "version=%s shards=%u listen=%s", CHATMESH_VERSION, node->row.shards,
-             node->config->listen);
     loop_run(node->loop, &callbacks, node->bus);
     log_info("router_stopped", "code=%d", node->code);
 }
@@ -236,23 +348,21 @@ int router_node_run(const struct config *c)
 {
     struct router_node node = {.config = c};
     int code = node_start_process(c);
-    if (code != EXIT_FINE)
-        return code;
-    code = check_options(c);
+    if (code == EXIT_FINE)
+        code = check_options(c);
     if (code != EXIT_FINE)
         return code;
     node.loop = loop_new();
-    code = open_data(&node);
-    if (code == EXIT_FINE)
-        code = join_mesh(&node);
+    node.incarnation = env_wall_ms(loop_env(node.loop));
+    code = start(&node);
     if (code == EXIT_FINE) {
         run(&node);
         code = node.code;
     }
+    join_free(&node.join);
     router_free(&node.router);
     zmq_bus_free(&node.bus);
-    if (node.kv != NULL)
-        node.kv->ops->close(&node.kv);
+    router_data_close(&node.data);
     loop_free(&node.loop);
     return code;
 }

@@ -1,5 +1,5 @@
-/* status - `chatmesh status`: joins the mesh for a moment as a node of its own, listens who is
- * there, and asks every router how it is. */
+/* status - `chatmesh status`: joins the mesh for a moment, listens who is there, and asks every
+ * router how it is. */
 #ifndef NODES_STATUS_H
 #define NODES_STATUS_H
 

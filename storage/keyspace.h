@@ -26,6 +26,8 @@
 
 enum keyspace_table {
     KEYSPACE_APPLIED = 'a', /* - : row_applied */
+    KEYSPACE_CLUSTER = 'C', /* - : row_cluster; control group only */
+    KEYSPACE_ROUTER = 'R',  /* node : row_router; control group only */
     KEYSPACE_CONV = 'c',    /* conv : row_conv */
     KEYSPACE_DEVICE = 'd',  /* conv user device : row_device */
     KEYSPACE_ENTRY = 'e',   /* conv seq64 : an entry, see rows_entry_encode() */

@@ -10,7 +10,7 @@
 #include "mesh/base/limits.h"
 #include "storage/kv.h"
 
-#define NODE_ROW_FORMAT     1u /* Of keys and rows as this program writes them. */
+#define NODE_ROW_FORMAT     2u /* Of keys and rows as this program writes them. */
 #define NODE_ROW_EPOCH_SIZE 8u
 
 struct node_row {

@@ -41,6 +41,7 @@ void raft_log_hard_encode(struct buf *row, uint32_t shard, const struct raft_log
     size_t begin = sealed_begin(row, ROW_VERSION);
     record_put_u64(row, hard->term);
     record_put_u64(row, hard->vote);
+    record_put_u64(row, hard->self);
     sealed_end(row, begin, raft_log_hard_key(key, shard));
 }
 
@@ -76,7 +77,7 @@ enum rc raft_log_hard_decode(struct slice row, uint32_t shard, struct raft_log_h
     struct record_reader r = record_reader_of(body);
     struct raft_log_hard hard;
     if (record_get_u64(&r, &hard.term) != RC_OK || record_get_u64(&r, &hard.vote) != RC_OK ||
-        !record_reader_at_end(&r) || hard.term == 0)
+        record_get_u64(&r, &hard.self) != RC_OK || !record_reader_at_end(&r) || hard.self == 0)
         return RC_CORRUPT;
     *ret_hard = hard;
     return RC_OK;
@@ -96,7 +97,8 @@ enum rc raft_log_snapshot_decode(struct slice row, uint32_t shard,
         record_get_u64(&r, &snapshot.term) != RC_OK ||
         record_get_u64(&r, &snapshot.conf_index) != RC_OK ||
         record_get_slice(&r, &snapshot.conf) != RC_OK || !record_reader_at_end(&r) ||
-        snapshot.index == 0 || snapshot.term == 0 || snapshot.conf.size == 0)
+        (snapshot.index == 0) != (snapshot.term == 0) ||
+        (snapshot.index == 0) != (snapshot.conf.size == 0))
         return RC_CORRUPT;
     *ret_snapshot = snapshot;
     return RC_OK;

@@ -1,7 +1,8 @@
 /* raft_log - keys and rows of a shard's Raft log, hard state and snapshot mark.
  *
- *   meta  `T` shard32       term, vote: what Raft calls persistent state (figure 3.1)
- *   meta  `S` shard32       index, term, configuration: what the log begins after
+ *   meta  `T` shard32       term, vote: what Raft calls persistent state (figure 3.1); server id
+ *   meta  `S` shard32       index, term, configuration: what the log begins after; index 0 in a
+ *                           replica that began empty and has stored no snapshot yet
  *   log   shard32 index64   term, type, data
  *
  * Numbers in keys are big endian, so that byte order is index order and a shard's log is one range.
@@ -26,12 +27,13 @@ enum raft_log_type {
 struct raft_log_hard {
     uint64_t term;
     uint64_t vote; /* Server id, 0: none in this term. */
+    uint64_t self; /* Server id of this replica, drawn when it was made, never used again. */
 };
 
 struct raft_log_snapshot {
     uint64_t index, term; /* Of the last entry that is no longer in the log. */
     uint64_t conf_index;  /* Of the entry that brought `conf`. */
-    struct slice conf;    /* Encoded configuration, committed. */
+    struct slice conf;    /* Encoded configuration, committed. Empty where index is 0. */
 };
 
 struct raft_log_entry {

@@ -70,7 +70,8 @@ enum rc raft_log_load(struct kv *kv, uint32_t shard, struct raft_log_loaded *loa
     rc = load_snapshot(kv, shard, loaded);
     if (rc != RC_OK && rc != RC_NOT_FOUND)
         return rc;
-    loaded->has_snapshot = rc == RC_OK;
+    loaded->has_snapshot = rc == RC_OK && loaded->snapshot.index > 0;
+    loaded->began_empty = rc == RC_OK && loaded->snapshot.index == 0;
     if (loaded->snapshot.term > loaded->hard.term)
         return RC_CORRUPT;
     loaded->first_index = loaded->snapshot.index + 1;
@@ -80,7 +81,7 @@ enum rc raft_log_load(struct kv *kv, uint32_t shard, struct raft_log_loaded *loa
         return rc;
     if (!has_hard) /* No entry can have fitted then: its term would be above the hard state's, 0. */
         return RC_NOT_FOUND;
-    return loaded->last_index == 0 ? RC_CORRUPT : RC_OK;
+    return loaded->last_index == 0 && !loaded->began_empty ? RC_CORRUPT : RC_OK;
 }
 
 void raft_log_loaded_fini(struct raft_log_loaded *loaded)

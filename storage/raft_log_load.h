@@ -13,7 +13,8 @@
 
 struct raft_log_loaded {
     struct raft_log_hard hard;
-    bool has_snapshot;
+    bool has_snapshot; /* Of an index above 0. */
+    bool began_empty;  /* There is a mark of index 0: the log may be empty. */
     struct raft_log_snapshot
         snapshot;             /* Zero where there is none; conf points into the row below. */
     struct buf *snapshot_row; /* Owned. */
@@ -25,7 +26,8 @@ struct raft_log_loaded {
  * `visit`, whose slices live until it returns and whose error ends the walk. To be freed in any
  * case. RC_NOT_FOUND: there is nothing of this shard. RC_CORRUPT: a seal is broken; there is a log
  * without hard state or the reverse; an index is missing; a term falls or is above the hard
- * state's; the first entry of all is not a configuration. RC_IO. */
+ * state's; the first entry of all is not a configuration; the log is empty and was not begun so.
+ * RC_IO. */
 MUST_CHECK enum rc raft_log_load(struct kv *kv, uint32_t shard, struct raft_log_loaded *loaded,
                                  enum rc (*visit)(void *context,
                                                   const struct raft_log_entry *entry),

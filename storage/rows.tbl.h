@@ -7,7 +7,8 @@
 /* One a shard: how far the Raft log is in these rows. */
 #define ROW_FIELDS_applied(F, T)                                                                   \
     F(T, u64, index, "of the last Raft entry whose effects are stored")                            \
-    F(T, u64, clock, "log time in ms: the highest timestamp of all entries applied")
+    F(T, u64, clock, "log time in ms: the highest timestamp of all entries applied")               \
+    F(T, u64, digest, "chained over all that applying brought about, to compare replicas by")
 
 /* What changes rarely about a conversation. */
 #define ROW_FIELDS_conv(F, T)                                                                      \
@@ -59,6 +60,19 @@
     F(T, u64, seq, "of the member entry that this row is due to; older news are ignored")          \
     F(T, u64, gone, "1: off the list; the row remembers seq")
 
+/* Control group: what the cluster is. */
+#define ROW_FIELDS_cluster(F, T)                                                                   \
+    F(T, u64, shards, "S")                                                                         \
+    F(T, u64, replicas, "R wanted")                                                                \
+    F(T, str, epoch, "of the cluster's history")                                                   \
+    F(T, u64, version, "index of the last Raft entry that changed the list of routers")
+
+/* Control group: a router on the list. */
+#define ROW_FIELDS_router(F, T)                                                                    \
+    F(T, str, zone, "may be absent")                                                               \
+    F(T, u64, weight, "its share against others")                                                  \
+    F(T, u64, state, "enum router_state")
+
 #define ROWS(M)                                                                                    \
     M(applied, APPLIED, 1)                                                                         \
     M(conv, CONV, 2)                                                                               \
@@ -68,4 +82,6 @@
     M(device, DEVICE, 6)                                                                           \
     M(dedup, DEDUP, 7)                                                                             \
     M(owed, OWED, 8)                                                                               \
-    M(index, INDEX, 9)
+    M(index, INDEX, 9)                                                                             \
+    M(cluster, CLUSTER, 10)                                                                        \
+    M(router, ROUTER, 11)

@@ -64,5 +64,17 @@
 #define LIMIT_DEDUP_MS           604800000u /* 7 days. */
 #define LIMIT_ELECTION_MS        500u
 #define LIMIT_HEARTBEAT_MS       100u
+#define LIMIT_LEASE_MS           400u /* Reads: a majority was heard within. Under LIMIT_ELECTION_MS. */
+#define CONTROL_GROUP            LIMIT_SHARDS_MAX /* Its number, beside those of shards. */
+#define LIMIT_REPLICAS_DEFAULT   3u
+#define LIMIT_REPLICAS_MAX       7u
+#define LIMIT_SERVERS_MAX        12u     /* Of one group, while it moves. */
+#define LIMIT_AE_SIZE_MAX        524288u /* Entries in one AppendEntries. */
+#define LIMIT_CHUNK_SIZE         262144u /* Of a state transfer. */
+#define LIMIT_CHUNKS_IN_FLIGHT   4u
+#define LIMIT_TRANSFERS_MAX      4u /* At a time, from one router, and to one. */
+#define LIMIT_TRANSFER_SILENT_MS 3000u
+#define LIMIT_ROUTER_GRACE_MS    600000u /* Silent for longer: its shards are held elsewhere. */
+#define LIMIT_ROUTERS_MAX        4096u
 
 #endif

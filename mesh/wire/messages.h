@@ -29,6 +29,20 @@ enum node_role {
     NODE_GATEWAY = 2,
 };
 
+/* A router on the committed list. */
+enum router_state {
+    ROUTER_ACTIVE = 1,   /* Holds shards. */
+    ROUTER_DRAINING = 2, /* Alive, but its shards go elsewhere. */
+    ROUTER_LOST = 3,     /* Silent for too long: its shards are held elsewhere, until it is back. */
+    ROUTER_REMOVED = 4,  /* Off the list for good; the row keeps the name from coming back. */
+};
+
+enum operate_action {
+    OPERATE_DRAIN = 1,   /* ACTIVE -> DRAINING. */
+    OPERATE_UNDRAIN = 2, /* DRAINING -> ACTIVE. */
+    OPERATE_REMOVE = 3,  /* DRAINING or LOST, and holding nothing -> REMOVED. */
+};
+
 enum conv_kind {
     CONV_DIRECT = 1,
     CONV_GROUP = 2,

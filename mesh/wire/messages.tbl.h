@@ -164,6 +164,103 @@
     F(T, str, peer, "direct only: the other user")                                                 \
     F(T, bin, last, "the newest message's entry record; absent where there is none")
 
+/* ---- Router to router, on the request channel ---- */
+
+/* One message of Raft (Ongaro's thesis, figures 3.1, 5.3), of one group. Which fields count depends
+ * on `type`: the codec says it (nodes/router/raft_messages.c). */
+#define FIELDS_raft(F, T)                                                                          \
+    F(T, u64, group, "the shard, or CONTROL_GROUP")                                                \
+    F(T, u64, to, "server id of the replica it is for")                                            \
+    F(T, u64, from, "server id of the sender")                                                     \
+    F(T, u64, type, "enum raft_message_type of libraft")                                           \
+    F(T, u64, term, "the sender's term")                                                           \
+    F(T, u64, a, "an index")                                                                       \
+    F(T, u64, b, "a term or an index")                                                             \
+    F(T, u64, c, "an index")                                                                       \
+    F(T, u64, flags, "of the type")                                                                \
+    F(T, u64, stamp, "leader: its clock in ms; in a result: the newest stamp heard of it")         \
+    F(T, bin, entries, "seq of raft_entry records; absent where there are none")                   \
+    F(T, bin, conf, "install snapshot: encoded configuration")
+
+#define FIELDS_raft_entry(F, T)                                                                    \
+    F(T, u64, term, "of the entry")                                                                \
+    F(T, u64, type, "enum raft_log_type")                                                          \
+    F(T, bin, data, "as the leader stored it")
+
+/* Every 250 ms to every router, and at once when leadership changes. */
+#define FIELDS_router_beat(F, T)                                                                   \
+    F(T, u64, groups, "S + 1: the shards, then the control group")                                 \
+    F(T, bin, terms, "seq of u64: for each the term in which it is led and served here, or 0")     \
+    F(T, bin, digests, "seq of 3 x u64: group, index, digest of its state; some a beat")           \
+    F(T, u64, held, "replicas that this router holds")                                             \
+    F(T, u64, leaving, "1: it is stopping: hand it nothing")
+
+/* From the control group's leader: the committed list of routers. Placement is computed from this
+ * and nothing else. */
+#define FIELDS_table(F, T)                                                                         \
+    F(T, u64, term, "of the control group's leader")                                               \
+    F(T, u64, version, "index of the control group's last entry that changed the list")            \
+    F(T, u64, replicas, "R")                                                                       \
+    F(T, bin, routers, "seq of cmd_router records, by node id")
+
+/* From a shard's leader: hold an empty replica ready. Answered by replica_prepared. */
+#define FIELDS_replica_prepare(F, T)                                                               \
+    F(T, u64, group, "the shard, or CONTROL_GROUP")                                                \
+    F(T, u64, term, "in which the sender leads")
+
+#define FIELDS_replica_prepared(F, T)                                                              \
+    F(T, u64, group, "of replica_prepare")                                                         \
+    F(T, u64, server, "its server id, drawn for this replica alone; 0: it cannot be held now")
+
+/* In answer to a Raft message: this server id is not held here and never will be again. */
+#define FIELDS_replica_gone(F, T)                                                                  \
+    F(T, u64, group, "of the raft message")                                                        \
+    F(T, u64, server, "the id that is gone")
+
+/* From a leader: this replica is no longer in the committed configuration; forget it. */
+#define FIELDS_replica_drop(F, T)                                                                  \
+    F(T, u64, group, "the shard, or CONTROL_GROUP")                                                \
+    F(T, u64, term, "in which the sender leads")                                                   \
+    F(T, u64, server, "the replica's server id")
+
+/* A part of a shard's state on its way to a new or far-behind replica. */
+#define FIELDS_chunk(F, T)                                                                         \
+    F(T, u64, group, "the shard, or CONTROL_GROUP")                                                \
+    F(T, u64, to, "server id of the replica it is for")                                            \
+    F(T, u64, transfer, "random; a new one begins anew")                                           \
+    F(T, u64, number, "0, 1, 2 ... in order")                                                      \
+    F(T, u64, applied, "first and last: the applied index of the state that is sent")              \
+    F(T, u64, last, "1: the last one")                                                             \
+    F(T, u64, check, "CRC-32C over all rows of the transfer up to and including this chunk")       \
+    F(T, bin, rows, "seq of u64 family, slice key without shard and generation, slice value")
+
+#define FIELDS_chunk_ack(F, T)                                                                     \
+    F(T, u64, group, "of chunk")                                                                   \
+    F(T, u64, from, "server id of the receiver")                                                   \
+    F(T, u64, transfer, "of chunk")                                                                \
+    F(T, u64, next, "number of the chunk expected next; up to there all are written")              \
+    F(T, u64, rc, "OK, or why the transfer ended")
+
+/* A router that holds nothing yet asks to be taken into the list. Sent to any router; the control
+ * group's leader answers. */
+#define FIELDS_join(F, T)                                                                          \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, str, node, "its node id")                                                                 \
+    F(T, str, zone, "may be absent")                                                               \
+    F(T, u64, weight, "its share against others, 1..1000; 100 is usual")
+
+#define FIELDS_joined(F, T)                                                                        \
+    F(T, u64, req, "of join")                                                                      \
+    F(T, u64, rc, "OK; NOT_LEADER; UNAVAILABLE; CONFLICT: the id was removed")                     \
+    F(T, u64, shards, "S")                                                                         \
+    F(T, str, epoch, "of the cluster's history")
+
+/* An operator's word about a router: chatmesh drain, remove. Answered by result. */
+#define FIELDS_operate(F, T)                                                                       \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, u64, action, "enum operate_action")                                                       \
+    F(T, str, node, "the router meant")
+
 /* ---- Router to gateway, published on the gateway's topic ---- */
 
 /* Every 250 ms, and at once when leadership changes. */
@@ -279,6 +376,19 @@
     F(T, str, conv, "the conversation")                                                            \
     F(T, u64, seq, "all member entries up to here were acknowledged by the users' shards")
 
+/* To the control group: what the cluster is. Once, by its founder; a later one is refused. */
+#define FIELDS_cmd_cluster(F, T)                                                                   \
+    F(T, u64, shards, "S")                                                                         \
+    F(T, u64, replicas, "R wanted, odd")                                                           \
+    F(T, str, epoch, "of the cluster's history")
+
+/* To the control group: a router joins the list, or changes its state. Idempotent. */
+#define FIELDS_cmd_router(F, T)                                                                    \
+    F(T, str, node, "its node id")                                                                 \
+    F(T, str, zone, "may be absent")                                                               \
+    F(T, u64, weight, "its share against others, 1..1000")                                         \
+    F(T, u64, state, "enum router_state")
+
 /* ---- What the conversation's log holds, what is stored and what is published ---- */
 
 #define FIELDS_entry(F, T)                                                                         \
@@ -318,11 +428,24 @@
     M(summaries, SUMMARIES, 27)                                                                    \
     M(summary_item, SUMMARY_ITEM, 28)                                                              \
     M(status_reply, STATUS_REPLY, 29)                                                              \
+    M(raft, RAFT, 30)                                                                              \
+    M(raft_entry, RAFT_ENTRY, 31)                                                                  \
+    M(router_beat, ROUTER_BEAT, 32)                                                                \
+    M(table, TABLE, 33)                                                                            \
+    M(replica_prepare, REPLICA_PREPARE, 34)                                                        \
+    M(replica_prepared, REPLICA_PREPARED, 35)                                                      \
+    M(replica_gone, REPLICA_GONE, 36)                                                              \
+    M(replica_drop, REPLICA_DROP, 37)                                                              \
+    M(chunk, CHUNK, 38)                                                                            \
+    M(chunk_ack, CHUNK_ACK, 39)                                                                    \
     M(beat, BEAT, 40)                                                                              \
     M(event_entry, EVENT_ENTRY, 41)                                                                \
     M(event_receipt, EVENT_RECEIPT, 42)                                                            \
     M(event_user, EVENT_USER, 43)                                                                  \
     M(event_device, EVENT_DEVICE, 44)                                                              \
+    M(join, JOIN, 45)                                                                              \
+    M(joined, JOINED, 46)                                                                          \
+    M(operate, OPERATE, 47)                                                                        \
     M(gossip, GOSSIP, 50)                                                                          \
     M(node, NODE, 51)                                                                              \
     M(batch, LOG_BATCH, 60)                                                                        \
@@ -333,4 +456,6 @@
     M(cmd_cursor, CMD_CURSOR, 65)                                                                  \
     M(cmd_index, CMD_INDEX, 66)                                                                    \
     M(cmd_told, CMD_TOLD, 67)                                                                      \
+    M(cmd_cluster, CMD_CLUSTER, 68)                                                                \
+    M(cmd_router, CMD_ROUTER, 69)                                                                  \
     M(entry, ENTRY, 70)

@@ -4,23 +4,25 @@
 #include "mesh/base/mem.h"
 #include "nodes/router/machine_parts.h"
 
-#define MACHINE_GENERATION 0u /* Of the rows: a state transfer would fill the next one. */
-
-enum rc machine_open(struct kv *kv, uint32_t shard, const uint8_t cluster[16],
+enum rc machine_open(struct kv *kv, uint32_t shard, uint32_t generation, const uint8_t cluster[16],
                      struct machine **ret_machine)
 {
     struct machine *m = mem_new(struct machine);
     m->kv = kv; /* Borrowed: closed after the last machine. */
-    m->keys = (struct keyspace){.shard = shard, .generation = MACHINE_GENERATION};
+    m->keys = (struct keyspace){.shard = shard, .generation = generation};
     m->read_value = buf_new(1024);
     m->write_value = buf_new(1024);
     machine_cache_init(m);
     machine_dedup_init(m, cluster);
+    machine_digest_init(m, cluster);
+    machine_control_init(m);
     map_init(&m->index, machine_index_key);
 
     struct keyspace_key key;
     keyspace_table(&key, &m->keys, KEYSPACE_APPLIED);
     enum rc rc = machine_outbox_open(m);
+    if (rc == RC_OK)
+        rc = machine_control_open(m);
     if (rc == RC_OK)
         rc = machine_rows_get(m, &key, &row_applied_desc, &m->applied);
     if (rc != RC_OK && rc != RC_NOT_FOUND) {
@@ -38,6 +40,7 @@ void machine_free(struct machine **machine)
     if (m == NULL)
         return;
     machine_outbox_fini(m);
+    machine_control_fini(m);
     machine_index_written(m);
     map_fini(&m->index);
     machine_dedup_fini(m);
@@ -64,7 +67,10 @@ static enum rc apply_command(struct machine *m, struct slice bytes, struct machi
     if (rc != RC_OK)
         return machine_refuse(result, rc, result->detail);
     result->detail = NULL;
-    result->conv = c.key_is_user ? c.as.index.conv : c.key;
+    if (c.key_kind != MACHINE_KEY_CONTROL)
+        result->conv = c.key_kind == MACHINE_KEY_USER ? c.as.index.conv : c.key;
+    if ((c.key_kind == MACHINE_KEY_CONTROL) != (m->keys.shard == CONTROL_GROUP))
+        return machine_refuse(result, RC_UNSUPPORTED, "this group does not take such a command");
     m->mark++;
     switch (c.number) {
     case MSG_CMD_SEND:
@@ -82,6 +88,10 @@ static enum rc apply_command(struct machine *m, struct slice bytes, struct machi
     case MSG_CMD_TOLD:
         machine_outbox_told(m, c.as.told.conv, c.as.told.seq);
         return RC_OK;
+    case MSG_CMD_CLUSTER:
+        return machine_set_cluster(m, &c.as.cluster, result);
+    case MSG_CMD_ROUTER:
+        return machine_set_router(m, &c.as.router, result);
     default:
         CHECK(false); /* machine_check() lets no other pass. */
         return RC_UNSUPPORTED;
@@ -104,12 +114,13 @@ static enum rc decode_batch(struct slice data, struct msg_batch *ret_batch)
     return count == ret_batch->count ? RC_OK : RC_CORRUPT;
 }
 
-static enum rc apply_batch(struct machine *m, uint64_t index, const struct msg_batch *batch)
+static enum rc apply_batch(struct machine *m, const struct msg_batch *batch)
 {
     if (batch->ts > m->applied.clock) {
         machine_dedup_advance(m, batch->ts);
         m->applied.clock = batch->ts;
     }
+    machine_digest_numbers(m, &m->applied.clock, 1);
     struct record_reader r = record_reader_of(batch->commands);
     for (uint32_t nth = 0; !record_reader_at_end(&r); nth++) {
         const uint8_t *begin = r.at;
@@ -119,8 +130,9 @@ static enum rc apply_batch(struct machine *m, uint64_t index, const struct msg_b
             rc = apply_command(m, slice_of(begin, (size_t)(r.at - begin)), &result);
         if (rc != RC_OK)
             return rc;
+        machine_digest_result(m, &result);
         if (m->listener != NULL && m->listener->on_result != NULL)
-            m->listener->on_result(m->listener->context, index, nth, &result);
+            m->listener->on_result(m->listener->context, m->entry_index, nth, &result);
     }
     return RC_OK;
 }
@@ -130,15 +142,16 @@ enum rc machine_apply(struct machine *m, uint64_t index, struct slice data, stru
 {
     if (index <= m->applied.index)
         return RC_OK;
-    enum rc rc = RC_OK;
+    struct msg_batch decoded;
+    enum rc rc = data.size > 0 ? decode_batch(data, &decoded) : RC_OK;
+    if (rc != RC_OK)
+        return rc;
+    machine_digest_numbers(m, &index, 1);
     if (data.size > 0) {
-        struct msg_batch decoded;
-        rc = decode_batch(data, &decoded);
-        if (rc != RC_OK)
-            return rc;
+        m->entry_index = index;
         m->batch = batch;
         m->listener = listener;
-        rc = apply_batch(m, index, &decoded);
+        rc = apply_batch(m, &decoded);
         m->batch = NULL;
         m->listener = NULL;
     }

@@ -20,15 +20,19 @@
 struct machine;
 
 /* What a router asks of a command before it is queued: that it is one, whole and alone in
- * `command`, its sizes and ids those of the protocol. Gives the key that picks its shard: a
- * conversation's id or a user's name. RC_BAD_REQUEST; RC_TOO_LARGE; RC_UNSUPPORTED: a number that
- * is no command. */
+ * `command`, its sizes and ids those of the protocol. Gives the key that picks its shard, and what
+ * it is a key of. RC_BAD_REQUEST; RC_TOO_LARGE; RC_UNSUPPORTED: a number that is no command. */
+enum machine_key {
+    MACHINE_KEY_CONV,    /* A conversation's id. */
+    MACHINE_KEY_USER,    /* A user's name. */
+    MACHINE_KEY_CONTROL, /* For the control group: a node id, or "cluster" of the cluster itself. */
+};
 MUST_CHECK enum rc machine_check_command(struct slice command, enum message_number *ret_number,
-                                         struct slice *ret_key, bool *ret_key_is_user);
+                                         struct slice *ret_key, enum machine_key *ret_key_kind);
 
 struct machine_result {
     enum rc rc;
-    struct slice conv; /* Points into the entry that is applied. Absent where it was malformed. */
+    struct slice conv; /* Into the entry that is applied. Absent where malformed, and of control. */
     uint64_t seq, ts;
     bool dup;
     const char *detail; /* Static sentence where rc is not OK, or NULL. */
@@ -48,10 +52,13 @@ struct machine_listener {
     void (*on_user)(void *context, const struct msg_event_user *event);
 };
 
-/* Recover what `kv` holds for the shard; an empty store is an empty machine. `cluster` keys the
- * deduplication digests. RC_CORRUPT, RC_IO. */
-MUST_CHECK enum rc machine_open(struct kv *kv, uint32_t shard, const uint8_t cluster[16],
-                                struct machine **ret_machine);
+/* Recover what `kv` holds of this generation of the shard; an empty store is an empty machine.
+ * `cluster` keys the deduplication digests. The control group is a shard like others, of number
+ * CONTROL_GROUP; it takes only the commands that are meant for it, and the others refuse them
+ * (RC_UNSUPPORTED).
+ * RC_CORRUPT, RC_IO. */
+MUST_CHECK enum rc machine_open(struct kv *kv, uint32_t shard, uint32_t generation,
+                                const uint8_t cluster[16], struct machine **ret_machine);
 void machine_free(struct machine **machine);
 
 /* Keep at most this many conversations in memory that did not change in the turn (1024 at first).
@@ -60,6 +67,11 @@ void machine_limit_cache(struct machine *machine, uint32_t conversations_max);
 
 /* Index of the last Raft entry that is applied; on restart, of the last one written. */
 uint64_t machine_applied(const struct machine *machine);
+
+/* Digest of the state at machine_applied(): chained over what every entry brought about (results,
+ * entries, receipts, list changes), kept in the applied row and so across restarts and transfers.
+ * Replicas at the same index must have the same one. */
+uint64_t machine_digest(const struct machine *machine);
 
 /* Apply the Raft entry at `index` (a msg_batch record; empty for a barrier or configuration entry,
  * which only moves the index). An index at or below machine_applied() is skipped. Puts into
@@ -91,6 +103,25 @@ MUST_CHECK enum rc machine_user_convs(struct machine *machine, const struct msg_
                                       struct msg_user_convs *answer, struct buf *into);
 /* The newest seq of a conversation, 0 where there is none. */
 MUST_CHECK enum rc machine_head(struct machine *machine, struct slice conv, uint64_t *ret_head);
+
+/* ---- Control group ----
+ *
+ * cmd_cluster: the first one founds the cluster; a later one that is not the same is RC_CONFLICT.
+ * cmd_router: RC_NOT_FOUND before that. RC_CONFLICT: any change of a router that was removed, and
+ * the removal of one that is active. RC_TOO_LARGE: LIMIT_ROUTERS_MAX are on the list, not counting
+ * those removed; or, counting them, so many that the list would not fit a packet. One that says
+ * what is so already is RC_OK and no change. */
+
+/* RC_NOT_FOUND: no cmd_cluster was applied yet. The epoch is copied, NUL-terminated. */
+struct machine_cluster {
+    uint32_t shards, replicas;
+    char epoch[9];
+    uint64_t version; /* Index of the last entry that changed the list of routers. */
+};
+MUST_CHECK enum rc machine_cluster(struct machine *machine, struct machine_cluster *ret_cluster);
+/* Append the list to `into` as a seq of cmd_router records, by node id, those ROUTER_REMOVED too.
+ */
+MUST_CHECK enum rc machine_routers(struct machine *machine, struct buf *into);
 
 /* ---- What conversations owe the lists of users: the outbox, driven by the leader ---- */
 

@@ -5,6 +5,8 @@
 /* A group of this name would occupy the place of a direct conversation before its owners meet. */
 #define DIRECT_PREFIX "dm:"
 
+#define ROUTER_WEIGHT_MAX 1000u
+
 static bool device_is_fine(struct slice device)
 {
     return device.base == NULL || key_device_is_valid(device);
@@ -167,8 +169,53 @@ static enum rc check_info(const struct msg_cmd_info *c, const char **ret_detail)
     return check_title_and_meta(c->title, c->meta, ret_detail);
 }
 
-/* What the number says, decoded into its place; *ret_user is whom the command is from or about, and
- * stays absent where it is nobody. */
+static enum rc check_cluster(const struct msg_cmd_cluster *c, const char **ret_detail)
+{
+    if (c->shards < 1 || c->shards > LIMIT_SHARDS_MAX) {
+        *ret_detail = "the number of shards is not valid";
+        return RC_BAD_REQUEST;
+    }
+    if (c->replicas < 1 || c->replicas > LIMIT_REPLICAS_MAX || c->replicas % 2 == 0) {
+        *ret_detail = "the number of replicas is not valid";
+        return RC_BAD_REQUEST;
+    }
+    if (c->epoch.size != NODE_ROW_EPOCH_SIZE || !key_node_is_valid(c->epoch)) {
+        *ret_detail = "the epoch is not valid";
+        return RC_BAD_REQUEST;
+    }
+    return RC_OK;
+}
+
+static enum rc check_router(const struct msg_cmd_router *c, const char **ret_detail)
+{
+    if (!key_node_is_valid(c->node) || (c->zone.base != NULL && !key_node_is_valid(c->zone))) {
+        *ret_detail = "the node id or the zone is not valid";
+        return RC_BAD_REQUEST;
+    }
+    if (c->weight < 1 || c->weight > ROUTER_WEIGHT_MAX) {
+        *ret_detail = "the weight is not valid";
+        return RC_BAD_REQUEST;
+    }
+    if (c->state < ROUTER_ACTIVE || c->state > ROUTER_REMOVED) {
+        *ret_detail = "the state is not known";
+        return RC_BAD_REQUEST;
+    }
+    return RC_OK;
+}
+
+static enum rc check_control(struct machine_command *c, const char **ret_detail)
+{
+    c->key_kind = MACHINE_KEY_CONTROL;
+    if (c->number == MSG_CMD_CLUSTER) {
+        c->key = slice_string("cluster");
+        return check_cluster(&c->as.cluster, ret_detail);
+    }
+    c->key = c->as.router.node;
+    return check_router(&c->as.router, ret_detail);
+}
+
+/* What the number says, decoded into its place; *ret_conv and *ret_user, which it is from or about,
+ * stay absent where it is nobody. */
 static enum rc decode(struct slice bytes, struct machine_command *c, struct slice *ret_conv,
                       struct slice *ret_user)
 {
@@ -192,6 +239,12 @@ static enum rc decode(struct slice bytes, struct machine_command *c, struct slic
         COMMAND(INDEX, index)
         COMMAND(TOLD, told)
 #undef COMMAND
+    case MSG_CMD_CLUSTER:
+        rc = record_decode(&r, &msg_cmd_cluster_desc, &c->as.cluster);
+        break;
+    case MSG_CMD_ROUTER:
+        rc = record_decode(&r, &msg_cmd_router_desc, &c->as.router);
+        break;
     default:
         return RC_UNSUPPORTED;
     }
@@ -211,19 +264,21 @@ enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
                       const char **ret_detail)
 {
     struct machine_command *c = ret_command;
-    struct slice conv;
-    struct slice user;
+    struct slice conv = {0};
+    struct slice user = {0};
     enum rc rc = decode(bytes, c, &conv, &user);
     if (rc != RC_OK) {
         *ret_detail = "this is not a command";
         return rc;
     }
+    if (c->number == MSG_CMD_CLUSTER || c->number == MSG_CMD_ROUTER)
+        return check_control(c, ret_detail);
     if (!key_conv_is_valid(conv) || (c->number != MSG_CMD_TOLD && !key_user_is_valid(user))) {
         *ret_detail = "the conversation's id or the user's name is not valid";
         return RC_BAD_REQUEST;
     }
-    c->key_is_user = c->number == MSG_CMD_INDEX;
-    c->key = c->key_is_user ? user : conv;
+    c->key_kind = c->number == MSG_CMD_INDEX ? MACHINE_KEY_USER : MACHINE_KEY_CONV;
+    c->key = c->key_kind == MACHINE_KEY_USER ? user : conv;
     switch (c->number) {
     case MSG_CMD_SEND:
         return check_send(&c->as.send, ret_detail);
@@ -242,7 +297,7 @@ enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
 }
 
 enum rc machine_check_command(struct slice command, enum message_number *ret_number,
-                              struct slice *ret_key, bool *ret_key_is_user)
+                              struct slice *ret_key, enum machine_key *ret_key_kind)
 {
     struct machine_command c;
     const char *detail;
@@ -251,6 +306,6 @@ enum rc machine_check_command(struct slice command, enum message_number *ret_num
         return rc;
     *ret_number = c.number;
     *ret_key = c.key;
-    *ret_key_is_user = c.key_is_user;
+    *ret_key_kind = c.key_kind;
     return RC_OK;
 }

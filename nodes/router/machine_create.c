@@ -135,6 +135,7 @@ enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
         uint8_t digest[KEYSPACE_DIGEST_SIZE];
         machine_dedup_digest(m, c->conv, c->user, c->cid, digest);
         machine_dedup_put(m, digest, result->seq);
+        machine_digest_bytes(m, c->cid); /* No record bears it. */
     }
     return RC_OK;
 }

@@ -45,6 +45,9 @@ static enum rc move_delivered(struct machine *m, struct machine_conv *conv,
         if (delivered > device->row.delivered) {
             device->row.delivered = delivered;
             device->changed = true;
+            machine_digest_numbers(m, &delivered, 1);
+            machine_digest_bytes(m, member->user);
+            machine_digest_bytes(m, device_id);
         }
     }
     if (delivered > member->cursor.delivered) {
@@ -54,6 +57,15 @@ static enum rc move_delivered(struct machine *m, struct machine_conv *conv,
         receipt->delivered = delivered;
     }
     return RC_OK;
+}
+
+static void tell(struct machine *m, const struct msg_event_receipt *receipt)
+{
+    const uint64_t numbers[] = {receipt->delivered, receipt->read, receipt->members};
+    machine_digest_numbers(m, numbers, 3);
+    machine_digest_bytes(m, receipt->user);
+    if (m->listener != NULL && m->listener->on_receipt != NULL)
+        m->listener->on_receipt(m->listener->context, receipt);
 }
 
 enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,
@@ -84,8 +96,7 @@ enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,
     rc = move_read(m, conv, member, read, &receipt);
     if (rc == RC_OK)
         rc = move_delivered(m, conv, member, c->device, delivered, &receipt);
-    if (rc == RC_OK && (receipt.read != 0 || receipt.delivered != 0) && m->listener != NULL &&
-        m->listener->on_receipt != NULL)
-        m->listener->on_receipt(m->listener->context, &receipt);
+    if (rc == RC_OK && (receipt.read != 0 || receipt.delivered != 0))
+        tell(m, &receipt);
     return rc;
 }

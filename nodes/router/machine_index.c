@@ -55,6 +55,9 @@ enum rc machine_set_index(struct machine *m, const struct msg_cmd_index *c,
         .gone = recent->row.gone,
         .seq = c->seq,
     };
+    const uint64_t numbers[] = {event.seq, event.gone};
+    machine_digest_numbers(m, numbers, 2);
+    machine_digest_bytes(m, event.user);
     if (m->listener != NULL && m->listener->on_user != NULL)
         m->listener->on_user(m->listener->context, &event);
     return RC_OK;

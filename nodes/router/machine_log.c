@@ -32,6 +32,7 @@ void machine_log_append(struct machine *m, struct machine_conv *conv, struct msg
     struct slice record = rows_encode_entry(m->write_value, keyspace_slice(&key),
                                             conv->head.messages, &msg_entry_desc, entry);
     kv_put(m->batch, KV_STATE, keyspace_slice(&key), buf_slice(m->write_value));
+    machine_digest_record(m, record);
     if (m->listener != NULL && m->listener->on_entry != NULL)
         m->listener->on_entry(m->listener->context, conv->id, entry, record);
 }

@@ -85,8 +85,9 @@ void machine_outbox_owe(struct machine *m, struct slice conv, uint64_t seq)
 void machine_outbox_told(struct machine *m, struct slice conv, uint64_t seq)
 {
     struct machine_owing *owing = map_get(&m->owing_map, conv);
-    if (owing == NULL || seq < owing->row.first)
+    if (owing == NULL || owing->settled || seq < owing->row.first)
         return;
+    machine_digest_numbers(m, &seq, 1);
     owing->settled = seq >= owing->row.last;
     owing->row.first = seq + 1;
     on_changed(m, owing);

@@ -2,12 +2,14 @@
  *
  *   machine.c         open, apply, flush: the frame of a turn
  *   machine_check.c   from bytes to a command that is known to be well-formed
+ *   machine_digest.c  what applying brought about, as one number
  *   machine_rows.c    single rows
  *   machine_cache.c   conversations and their members, in memory
  *   machine_dedup.c   which cid was used, and what it was answered
  *   machine_log.c     a conversation's log: append, count
  *   machine_send.c, machine_create.c, machine_member.c, machine_cursor.c, machine_index.c
  *                     the commands
+ *   machine_control.c the control group's commands and reads
  *   machine_outbox.c  what lists of users have yet to be told
  *   machine_read.c, machine_list.c   the reads
  *
@@ -25,6 +27,7 @@
 #include "mesh/base/map.h"
 #include "nodes/router/machine.h"
 #include "storage/keyspace.h"
+#include "storage/node_row.h"
 #include "storage/rows.h"
 
 #define MACHINE_CACHE_CONVS   1024u /* Clean conversations kept, of one shard. */
@@ -94,11 +97,20 @@ struct machine_dedup {
     uint64_t turn; /* From 1. */
 };
 
+/* What the control group knows; empty in all others. */
+struct machine_control {
+    struct row_cluster cluster; /* shards is 0 until the cluster is founded. */
+    char epoch[NODE_ROW_EPOCH_SIZE + 1];
+    struct map routers;
+    uint32_t present; /* How many of them are not removed. */
+};
+
 struct machine {
     struct kv *kv;
     struct keyspace keys;
     struct row_applied applied;
     bool applied_changed;
+    uint8_t digest_key[8];
     bool unflushed;                       /* Something was put or changed since the last flush. */
     struct buf *read_value, *write_value; /* Scratch. */
 
@@ -113,7 +125,10 @@ struct machine {
     struct map owing_map;
     struct list owing, owing_changed;
 
+    struct machine_control control;
+
     /* While an entry is applied. */
+    uint64_t entry_index;
     struct kv_batch *batch;
     const struct machine_listener *listener;
     uint64_t mark; /* Counts commands. */
@@ -123,8 +138,8 @@ struct machine {
 
 struct machine_command {
     enum message_number number;
-    struct slice key; /* A conversation's id or a user's name. */
-    bool key_is_user;
+    struct slice key;
+    enum machine_key key_kind;
     union {
         struct msg_cmd_send send;
         struct msg_cmd_create create;
@@ -133,6 +148,8 @@ struct machine_command {
         struct msg_cmd_cursor cursor;
         struct msg_cmd_index index;
         struct msg_cmd_told told;
+        struct msg_cmd_cluster cluster;
+        struct msg_cmd_router router;
     } as;
 };
 
@@ -141,6 +158,15 @@ MUST_CHECK enum rc machine_check(struct slice bytes, struct machine_command *ret
                                  const char **ret_detail);
 /* The next name of a sequence that machine_check() has been through. False at the end. */
 bool machine_next_name(struct record_reader *names, struct slice *ret_name);
+
+/* ---- machine_digest.c ---- */
+
+void machine_digest_init(struct machine *m, const uint8_t cluster[16]);
+/* Fold into the digest something that a command brought about. */
+void machine_digest_bytes(struct machine *m, struct slice bytes);
+void machine_digest_numbers(struct machine *m, const uint64_t *numbers, size_t count);
+void machine_digest_record(struct machine *m, struct slice record);
+void machine_digest_result(struct machine *m, const struct machine_result *result);
 
 /* ---- machine_rows.c ---- */
 
@@ -257,6 +283,16 @@ MUST_CHECK enum rc machine_set_index(struct machine *m, const struct msg_cmd_ind
                                      struct machine_result *result);
 void machine_index_written(struct machine *m);
 struct slice machine_index_key(const void *thing);
+
+/* ---- machine_control.c ---- */
+
+void machine_control_init(struct machine *m);
+void machine_control_fini(struct machine *m);
+MUST_CHECK enum rc machine_control_open(struct machine *m);
+MUST_CHECK enum rc machine_set_cluster(struct machine *m, const struct msg_cmd_cluster *c,
+                                       struct machine_result *result);
+MUST_CHECK enum rc machine_set_router(struct machine *m, const struct msg_cmd_router *c,
+                                      struct machine_result *result);
 
 /* ---- machine_outbox.c ---- */
 

@@ -12,6 +12,7 @@
 
 #define OWED_PASS_MAX 256u
 #define OWED_RETRY_US 100000u
+#define OWED_ASK_US   3000000u /* Another router must answer within. */
 
 struct owed_row {
     char conv[LIMIT_CONV_SIZE_MAX];
@@ -55,13 +56,59 @@ static void gather(void *context, const struct machine_owed *owed)
     row->gone = owed->gone;
 }
 
+/* A command given to the router that leads the user's shard. */
+struct remote {
+    uint64_t id;
+    struct owed_pass *pass;
+    uint64_t deadline_us;
+};
+
+static struct slice remote_key(const void *thing)
+{
+    return slice_of(&((const struct remote *)thing)->id, sizeof(uint64_t));
+}
+
+void owed_init(struct router *router)
+{
+    map_init(&router->asked, remote_key);
+    router->ask_id = env_random(router->env) >> 1; /* Answers to an earlier life fit none. */
+}
+
+void owed_fini(struct router *router)
+{
+    size_t at = 0;
+    for (struct remote *r; (r = map_next(&router->asked, &at)) != NULL;)
+        mem_free(r);
+    map_fini(&router->asked);
+}
+
+static bool ask_other(struct router *router, struct owed_pass *pass, struct shard *shard)
+{
+    struct router_peer *leader = router_peers_leader(router, router_place(router, shard));
+    if (leader == NULL || shard == pass->shard)
+        return false;
+    struct remote *remote = mem_new(struct remote);
+    remote->id = ++router->ask_id;
+    remote->pass = pass;
+    remote->deadline_us = env_now_us(router->env) + OWED_ASK_US;
+    map_put(&router->asked, remote);
+    const struct msg_submit submit = {
+        .req = remote->id,
+        .shard = shard->id,
+        .command = buf_slice(router->command),
+    };
+    router_peers_tell(router, leader, &msg_submit_desc, &submit);
+    pass->waiting++;
+    return true;
+}
+
 static bool queue_for(struct router *router, struct owed_pass *pass, struct shard *shard,
                       const struct record_desc *desc, const void *command)
 {
-    if (!shard->was_ready)
-        return false;
     buf_clear(router->command);
     record_encode(router->command, desc, command);
+    if (!shard->was_ready)
+        return ask_other(router, pass, shard);
     const struct pending pending = {.pass = pass};
     if (shard_queue(router, shard, buf_slice(router->command), &pending) != RC_OK)
         return false;
@@ -77,9 +124,6 @@ static void end_pass(struct router *router, struct owed_pass *pass)
     if (pass->failed) {
         shard->pass_rows_max = (pass->count + 1) / 2;
         shard->pass_not_before_us = env_now_us(router->env) + OWED_RETRY_US;
-        uint64_t again_ms = shard->pass_not_before_us / 1000 + 1;
-        if (again_ms < router->next_tick_ms)
-            router->next_tick_ms = again_ms;
     }
     owed_pass_free(&shard->pass);
     shard_wake(router, shard);
@@ -115,6 +159,33 @@ void owed_on_result(struct router *router, struct owed_pass *pass, enum rc rc)
         end_pass(router, pass);
     else
         tell(router, pass);
+}
+
+void owed_on_answer(struct router *router, const struct msg_result *result)
+{
+    struct remote *remote = map_remove(&router->asked, slice_of(&result->req, sizeof(result->req)));
+    if (remote == NULL)
+        return; /* Too late. */
+    struct owed_pass *pass = remote->pass;
+    mem_free(remote);
+    owed_on_result(router, pass, result->rc < RC_COUNT ? (enum rc)result->rc : RC_INTERNAL);
+}
+
+void owed_expire(struct router *router)
+{
+    uint64_t now_us = env_now_us(router->env);
+    for (bool again = true; again;) {
+        again = false;
+        size_t at = 0;
+        for (const struct remote *r; (r = map_next(&router->asked, &at)) != NULL;) {
+            if (r->deadline_us > now_us)
+                continue;
+            const struct msg_result late = {.req = r->id, .rc = RC_TIMEOUT};
+            owed_on_answer(router, &late);
+            again = true; /* The map moved: walk it anew. */
+            break;
+        }
+    }
 }
 
 static void begin_pass(struct router *router, struct shard *shard)

@@ -44,7 +44,8 @@ void raft_window_push(struct raft_window *w, const struct raft_log_entry *entry)
     struct raft_window_entry *e = &w->entries[w->start + w->count++];
     e->index = entry->index;
     e->type = entry->type;
-    e->mark = ++w->marks;
+    e->term = entry->term;
+    e->mark = 0;
     e->row = buf_new(entry->data.size + ROW_HEAD_SIZE_MAX);
     raft_log_entry_encode(e->row, w->shard, entry);
     e->data_start = (uint32_t)(e->row->size - entry->data.size);
@@ -66,6 +67,13 @@ void raft_window_drop(struct raft_window *w, uint64_t index)
     CHECK(index > w->applied);
     while (raft_window_last(w) >= index)
         buf_unref(&w->entries[w->start + --w->count].row);
+}
+
+void raft_window_mark(struct raft_window *w, uint64_t index, uint64_t mark)
+{
+    CHECK(index > w->applied);
+    for (; index <= raft_window_last(w); index++)
+        w->entries[w->start + (uint32_t)(index - w->applied - 1)].mark = mark;
 }
 
 const struct raft_window_entry *raft_window_at(const struct raft_window *w, uint64_t index)

@@ -1,4 +1,4 @@
-/* requests - what gateways ask of a router.
+/* requests - what gateways and other routers ask of a router.
  *
  * Reads are answered at once: between turns the store holds everything that was applied, and a
  * shard answers only while it is led here. Changes are checked, queued and answered when their
@@ -12,6 +12,7 @@
 struct asking {
     struct router *router;
     struct watcher *watcher;
+    struct router_peer *peer; /* Where it is another router. */
 };
 
 /* The shard a request names, where this router may serve it; else *ret_rc says why not. */
@@ -21,7 +22,7 @@ static struct shard *serving(struct router *router, uint64_t shard, enum rc *ret
     if (shard >= router->options.shards)
         return NULL;
     *ret_rc = RC_NOT_LEADER;
-    return router->shards[shard].was_ready ? &router->shards[shard] : NULL;
+    return shard_serves(router, &router->shards[shard]) ? &router->shards[shard] : NULL;
 }
 
 static struct shard *serving_conv(struct router *router, uint64_t shard, struct slice conv,
@@ -44,13 +45,11 @@ static struct shard *serving_user(struct router *router, uint64_t shard, struct 
     return serving(router, shard, ret_rc);
 }
 
-/* A read that the store could not serve ends the router: it would lie otherwise. */
-static void check_read(struct router *router, enum rc rc)
+/* A read that the store could not serve ends the replica, or the router: it would lie otherwise. */
+static void check_read(struct router *router, struct shard *shard, enum rc rc)
 {
-    if (rc == RC_OK)
-        return;
-    log_error("read_failed", "reason=\"%s\"", rc_sentence(rc));
-    router_fail(router);
+    if (rc != RC_OK)
+        router_shard_failed(router, shard, rc);
 }
 
 void requests_beat(struct router *router, struct watcher *watcher)
@@ -58,7 +57,8 @@ void requests_beat(struct router *router, struct watcher *watcher)
     buf_clear(router->answer);
     for (uint32_t i = 0; i < router->options.shards; i++) {
         const struct shard *shard = &router->shards[i];
-        record_put_u64(router->answer, shard->was_ready ? raft_group_term(shard->group) : 0);
+        record_put_u64(router->answer,
+                       shard_serves(router, shard) ? raft_group_term(shard->group) : 0);
     }
     struct msg_beat beat = {
         .shards = router->options.shards,
@@ -87,7 +87,7 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_USER_CONVS_PAGE) {
         watchers_follow(&a->router->watchers, &a->router->watchers.users, shard->id, request->user,
                         a->watcher);
-        check_read(a->router,
+        check_read(a->router, shard,
                    machine_user_convs(shard->machine, request, &answer, a->router->answer));
         if (request->device.size > 0) {
             struct msg_event_device event = {.user = request->user,
@@ -116,7 +116,7 @@ static void on_watch(struct asking *a, const struct msg_watch *request)
     struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL) {
-        check_read(a->router,
+        check_read(a->router, shard,
                    machine_watch(shard->machine, request, a->router->options.resume_count_max,
                                  &answer, a->router->answer));
         if (answer.rc == RC_OK && answer.until == 0)
@@ -137,7 +137,8 @@ static void on_fetch(struct asking *a, const struct msg_fetch *request)
     struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_RESUME_COUNT)
-        check_read(a->router, machine_fetch(shard->machine, request, &answer, a->router->answer));
+        check_read(a->router, shard,
+                   machine_fetch(shard->machine, request, &answer, a->router->answer));
     else
         answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
     answer.req = request->req;
@@ -163,7 +164,7 @@ static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
             answer.rc = RC_BAD_REQUEST;
             break;
         }
-        check_read(router, machine_head(shard->machine, key, &head));
+        check_read(router, shard, machine_head(shard->machine, key, &head));
         record_put_u64(router->answer, head);
         if (head != 0)
             watchers_follow(&router->watchers, &router->watchers.convs, shard->id, key, a->watcher);
@@ -178,18 +179,23 @@ static void on_unwatch(struct asking *a, const struct msg_unwatch *request)
     watchers_unfollow(&a->router->watchers, &a->router->watchers.convs, request->conv, a->watcher);
 }
 
-/* A command of a gateway may be any but those that routers give each other. */
+/* A gateway's command may be any but those that routers give each other, a router's only those. */
 static enum rc queue_command(struct asking *a, const struct msg_submit *request)
 {
     enum message_number number;
     struct slice key;
-    bool key_is_user;
-    enum rc rc = machine_check_command(request->command, &number, &key, &key_is_user);
+    enum machine_key kind;
+    enum rc rc = machine_check_command(request->command, &number, &key, &kind);
     if (rc != RC_OK)
         return rc;
-    if (key_is_user || number == MSG_CMD_TOLD)
+    /* Lists of users are told by those who lead conversations, and by nobody else. */
+    bool is_allowed = a->peer != NULL ? kind == MACHINE_KEY_USER
+                                      : kind == MACHINE_KEY_CONV && number != MSG_CMD_TOLD;
+    if (!is_allowed)
         return RC_FORBIDDEN;
-    struct shard *shard = serving_conv(a->router, request->shard, key, &rc);
+    struct shard *shard = kind == MACHINE_KEY_USER
+                              ? serving_user(a->router, request->shard, key, &rc)
+                              : serving_conv(a->router, request->shard, key, &rc);
     if (shard == NULL)
         return rc;
     const struct pending pending = {
@@ -223,7 +229,8 @@ static void on_members(struct asking *a, const struct msg_members *request)
     struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_MEMBERS_PAGE_MAX)
-        check_read(a->router, machine_members(shard->machine, request, &answer, a->router->answer));
+        check_read(a->router, shard,
+                   machine_members(shard->machine, request, &answer, a->router->answer));
     else
         answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
     answer.req = request->req;
@@ -237,7 +244,8 @@ static void on_summary(struct asking *a, const struct msg_summary *request)
     struct shard *shard = serving(a->router, request->shard, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL)
-        check_read(a->router, machine_summary(shard->machine, request, &answer, a->router->answer));
+        check_read(a->router, shard,
+                   machine_summary(shard->machine, request, &answer, a->router->answer));
     else
         answer.rc = rc;
     answer.req = request->req;
@@ -247,25 +255,20 @@ static void on_summary(struct asking *a, const struct msg_summary *request)
 static void on_status_request(struct asking *a, const struct msg_status_request *request)
 {
     struct router *router = a->router;
-    struct router_health health = router_health(router);
     buf_clear(router->answer);
-    buf_append_format(router->answer,
-                      "{\"id\":\"%s\",\"shards\":{\"total\":%u,\"led\":%u},\"gateways\":%lu,"
-                      "\"conversations_watched\":%lu,\"groups\":[",
-                      router->node, health.shards_total, health.shards_led, health.gateways,
-                      health.conversations_watched);
-    for (uint32_t i = 0; i < router->options.shards; i++) {
-        struct router_shard_status s;
-        router_shard_status(router, i, &s);
-        buf_append_format(router->answer,
-                          "%s{\"shard\":%u,\"state\":\"%s\",\"term\":%lu,\"commit\":%lu,"
-                          "\"applied\":%lu,\"entries\":%lu,\"replicas\":[\"%s\"]}",
-                          i > 0 ? "," : "", s.shard, s.state, s.term, s.commit_index,
-                          s.applied_index, s.entries, router->node);
-    }
-    buf_append_string(router->answer, "]}");
+    report_write(router, router->answer);
     struct msg_status_reply answer = {.req = request->req, .json = buf_slice(router->answer)};
     watchers_answer(&router->watchers, a->watcher, &msg_status_reply_desc, &answer);
+}
+
+static void on_join(struct asking *a, const struct msg_join *request)
+{
+    control_on_join(a->router, a->watcher, request);
+}
+
+static void on_operate(struct asking *a, const struct msg_operate *request)
+{
+    control_on_operate(a->router, a->watcher, request);
 }
 
 /* Decode the next message as the named type and handle it. */
@@ -295,8 +298,90 @@ static enum rc on_message(struct asking *a, struct record_reader *r)
         CASE(members, MEMBERS)
         CASE(summary, SUMMARY)
         CASE(status_request, STATUS_REQUEST)
+        CASE(join, JOIN)
+        CASE(operate, OPERATE)
     default:
         return record_skip(r); /* Of a newer version: not ours to judge. */
+    }
+}
+
+/* ---- What other routers say ---- */
+
+static void on_raft(struct asking *a, const struct msg_raft *message)
+{
+    replicas_on_raft(a->router, slice_string(a->peer->id), message);
+}
+
+static void on_router_beat(struct asking *a, const struct msg_router_beat *message)
+{
+    router_peers_on_beat(a->router, a->peer, message);
+}
+
+static void on_table(struct asking *a, const struct msg_table *message)
+{
+    control_on_table(a->router, message);
+}
+
+static void on_replica_prepare(struct asking *a, const struct msg_replica_prepare *message)
+{
+    replicas_on_prepare(a->router, a->peer, message);
+}
+
+static void on_replica_prepared(struct asking *a, const struct msg_replica_prepared *message)
+{
+    moves_on_prepared(a->router, a->peer, message);
+}
+
+static void on_replica_gone(struct asking *a, const struct msg_replica_gone *message)
+{
+    moves_on_gone(a->router, a->peer, message);
+}
+
+static void on_replica_drop(struct asking *a, const struct msg_replica_drop *message)
+{
+    replicas_on_drop(a->router, message);
+}
+
+static void on_chunk(struct asking *a, const struct msg_chunk *message)
+{
+    replicas_on_chunk(a->router, a->peer, message);
+}
+
+static void on_chunk_ack(struct asking *a, const struct msg_chunk_ack *message)
+{
+    replicas_on_ack(a->router, message);
+}
+
+static void on_joined(struct asking *a, const struct msg_joined *message)
+{
+    (void)a; /* The list that follows says it better. */
+    (void)message;
+}
+
+static void on_result(struct asking *a, const struct msg_result *message)
+{
+    owed_on_answer(a->router, message);
+}
+
+static enum rc on_peer_message(struct asking *a, struct record_reader *r)
+{
+    uint32_t number;
+    if (record_peek(r, &number) != RC_OK)
+        return RC_CORRUPT;
+    switch (number) {
+        CASE(raft, RAFT)
+        CASE(router_beat, ROUTER_BEAT)
+        CASE(table, TABLE)
+        CASE(replica_prepare, REPLICA_PREPARE)
+        CASE(replica_prepared, REPLICA_PREPARED)
+        CASE(replica_gone, REPLICA_GONE)
+        CASE(replica_drop, REPLICA_DROP)
+        CASE(chunk, CHUNK)
+        CASE(chunk_ack, CHUNK_ACK)
+        CASE(joined, JOINED)
+        CASE(result, RESULT)
+    default:
+        return on_message(a, r); /* What gateways ask, too. */
     }
 }
 
@@ -310,15 +395,19 @@ void requests_on_packet(struct router *router, struct slice from, const struct p
     struct asking asking = {
         .router = router,
         .watcher = watchers_get(&router->watchers, from, packet->incarnation),
+        .peer = router_peers_get(router, from),
     };
     if (asking.watcher == NULL) {
         metric_add(packets_bad_total, 1);
         return;
     }
     struct record_reader messages = packet->messages;
-    while (!record_reader_at_end(&messages) && !router->is_failed)
-        if (on_message(&asking, &messages) != RC_OK) {
+    while (!record_reader_at_end(&messages) && !router->is_failed) {
+        enum rc rc = asking.peer != NULL ? on_peer_message(&asking, &messages)
+                                         : on_message(&asking, &messages);
+        if (rc != RC_OK) {
             metric_add(packets_bad_total, 1);
             return;
         }
+    }
 }

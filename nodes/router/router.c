@@ -7,7 +7,26 @@
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
 
-#define SYNC_INLINE_COUNT_MAX 16u /* More commands than this in a turn: there is load. */
+#define SYNC_INLINE_COUNT_MAX  16u /* More commands than this in a turn: there is load. */
+#define SYNC_INLINE_SHARDS_MAX 8u  /* Likewise, of shards with something to sync. */
+
+#define KEPT_FACTOR_MAX       64u     /* Times truncate_count: entries kept for who is slow. */
+#define KEPT_FOR_TRANSFER_MAX 100000u /* Entries kept while a state is under way. */
+
+void router_shard_failed(struct router *router, struct shard *shard, enum rc rc)
+{
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    bool has_others = shard->group != NULL &&
+                      raft_group_servers(shard->group, router_now_ms(router), servers) > 1;
+    if (rc == RC_CORRUPT && has_others && shard->fate == SHARD_STAYS) {
+        log_error("replica_damaged", "shard=%u; it ends and is made anew from the others",
+                  shard->id);
+        replicas_end(router, shard);
+        return;
+    }
+    log_error("shard_failed", "shard=%u reason=\"%s\"", shard->id, rc_sentence(rc));
+    router_fail(router);
+}
 
 static void watch_leadership(struct router *router, struct shard *shard)
 {
@@ -16,6 +35,7 @@ static void watch_leadership(struct router *router, struct shard *shard)
         return;
     shard->was_ready = ready;
     router->beats_due = true;
+    moves_on_ready(router, shard, ready);
     if (ready) {
         metric_add(elections_total, 1);
         metric_add(shards_led, 1);
@@ -36,8 +56,11 @@ static void on_synced(void *context, enum rc rc)
     uint64_t now_ms = env_now_ms(router->env);
     for (uint32_t i = 0; i < router->syncing_count; i++) {
         struct shard *shard = router->syncing[i];
-        if (rc == RC_OK)
-            rc = raft_group_on_durable(shard->group, now_ms, shard->mark);
+        if (rc != RC_OK || shard->group == NULL || shard->mark == 0)
+            continue; /* Its replica ended meanwhile. */
+        enum rc failed = raft_group_on_durable(shard->group, now_ms, shard->mark);
+        if (failed != RC_OK)
+            router_shard_failed(router, shard, failed);
         shard_wake(router, shard);
     }
     router->syncing_count = 0;
@@ -64,13 +87,14 @@ static void begin_sync(struct router *router)
     for (uint32_t i = 0; i < router->syncing_count; i++) {
         struct shard *shard = router->syncing[i];
         shard->in_unsynced = false;
-        shard->mark = raft_group_mark(shard->group);
+        shard->mark = shard->group != NULL ? raft_group_mark(shard->group) : 0;
     }
     router->is_syncing = true;
     /* Under load the wait is used to decode what comes next. With little to do it is used for
      * nothing, and waking a thread and being woken by it is most of what a message costs. */
     enum rc rc;
     if (router->packed_count <= SYNC_INLINE_COUNT_MAX &&
+        router->syncing_count <= SYNC_INLINE_SHARDS_MAX &&
         router->kv->ops->sync_inline(router->kv, &rc))
         on_synced(router, rc);
     else
@@ -86,17 +110,56 @@ static void collect(struct router *router, struct shard *shard)
 }
 
 /* The log's prefix goes once enough of it is applied: its state is in this batch or an earlier one,
- * and batches survive in order (kv.h), so the state is never behind the log that is left. */
+ * and batches survive in order (kv.h), so the state is never behind the log that is left. Some of
+ * what is applied stays, for those who are a little behind; a leader keeps more for who is alive
+ * and slow, within bounds, and all of it while it sends somebody its state: a log dropped meanwhile
+ * would make that vain. */
 static enum rc truncate(struct router *router, struct shard *shard)
 {
-    uint64_t applied = machine_applied(shard->machine);
+    uint64_t count = router->options.truncate_count;
+    uint64_t applied = raft_group_applied_index(shard->group);
     uint64_t first = raft_group_first_index(shard->group);
-    if (applied < first || applied - first + 1 < router->options.truncate_count)
+    if (applied < first + 2 * count)
         return RC_OK;
-    return raft_group_truncate(shard->group, env_now_ms(router->env), applied, router->batch);
+    uint64_t to = applied - count;
+    bool is_alone = raft_group_due_ms(shard->group) == ENV_NEVER;
+    for (uint32_t i = 0; i < LIMIT_REPLICAS_MAX && !is_alone; i++)
+        if (shard->moves.outs[i] != NULL && applied - first < KEPT_FOR_TRANSFER_MAX)
+            return RC_OK;
+    uint64_t least = raft_group_least_match(shard->group, router_now_ms(router));
+    if (least < to && applied - first < KEPT_FACTOR_MAX * count)
+        to = least;
+    if (to < first + count / 2)
+        return RC_OK;
+    return raft_group_truncate(shard->group, router_now_ms(router), to, router->batch);
 }
 
 /* ---- The turn ---- */
+
+/* When one shard needs a turn though nothing comes in. */
+static uint64_t shard_due_ms(const struct router *router, const struct shard *shard)
+{
+    uint64_t due_ms = raft_group_due_ms(shard->group);
+    uint64_t moves_ms = moves_due_ms(router, shard);
+    if (moves_ms < due_ms)
+        due_ms = moves_ms;
+    if (owed_is_waiting(shard)) { /* An outbox pass failed: again, when its time has come. */
+        uint64_t again_ms = shard->pass_not_before_us / 1000 + 1;
+        if (again_ms < due_ms)
+            due_ms = again_ms;
+    }
+    return due_ms;
+}
+
+/* No finer than the heartbeat's tenth, or staggered timers would wake us group by group. */
+static void tick_by(struct router *router, uint64_t due_ms)
+{
+    uint64_t least_ms = router->ticked_ms + LIMIT_HEARTBEAT_MS / 10;
+    if (due_ms < least_ms)
+        due_ms = least_ms;
+    if (due_ms < router->next_tick_ms)
+        router->next_tick_ms = due_ms;
+}
 
 static void tick_groups(struct router *router)
 {
@@ -104,44 +167,54 @@ static void tick_groups(struct router *router)
     if (now_ms < router->next_tick_ms)
         return;
     uint64_t next_ms = UINT64_MAX;
-    for (uint32_t i = 0; i < router->options.shards; i++) {
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
         struct shard *shard = &router->shards[i];
-        if (raft_group_due_ms(shard->group) <= now_ms) {
-            if (raft_group_tick(shard->group, now_ms) != RC_OK)
-                router_fail(router);
+        if (!shard_is_here(shard))
+            continue;
+        if (shard_due_ms(router, shard) <= now_ms) {
+            enum rc rc = raft_group_tick(shard->group, now_ms);
+            if (rc != RC_OK)
+                router_shard_failed(router, shard, rc);
             shard_wake(router, shard);
         }
-        uint64_t due_ms = raft_group_due_ms(shard->group);
-        if (owed_is_waiting(shard)) { /* An outbox pass failed: again, when its time has come. */
-            uint64_t again_ms = shard->pass_not_before_us / 1000 + 1;
-            if (again_ms <= now_ms)
-                shard_wake(router, shard);
-            else if (again_ms < due_ms)
-                due_ms = again_ms;
-        }
+        uint64_t due_ms = shard_due_ms(router, shard);
         if (due_ms < next_ms)
             next_ms = due_ms;
     }
-    /* No finer than the heartbeat's tenth, or staggered timers would wake us group by group. */
-    uint64_t least_ms = now_ms + LIMIT_HEARTBEAT_MS / 10;
-    router->next_tick_ms = next_ms < least_ms ? least_ms : next_ms;
+    router->ticked_ms = now_ms;
+    router->next_tick_ms = UINT64_MAX;
+    tick_by(router, next_ms);
 }
 
-static enum rc turn_shard(struct router *router, struct shard *shard)
+static void turn_shard(struct router *router, struct shard *shard)
 {
+    if (!shard_is_here(shard))
+        return;
+    if (raft_group_is_installing(shard->group)) {
+        replicas_switch(router, shard);
+        collect(router, shard);
+        return; /* What is in the machine is of the state that was. */
+    }
     enum rc rc = shard_apply(router, shard);
+    if (rc == RC_OK) {
+        watch_leadership(router, shard);
+        rc = shard_submit(router, shard);
+    }
+    if (rc == RC_OK) {
+        moves_turn(router, shard);
+    }
     if (rc != RC_OK)
-        return rc;
-    watch_leadership(router, shard);
-    rc = shard_submit(router, shard);
-    if (rc != RC_OK)
-        return rc;
+        router_shard_failed(router, shard, rc);
+    if (!shard_is_here(shard) || router->is_failed)
+        return;
     machine_flush(shard->machine, router->batch);
     rc = truncate(router, shard);
     if (rc != RC_OK)
-        return rc;
+        router_shard_failed(router, shard, rc);
+    if (!shard_is_here(shard))
+        return;
     collect(router, shard);
-    return RC_OK;
+    tick_by(router, shard_due_ms(router, shard));
 }
 
 static void beat_all(struct router *router)
@@ -150,6 +223,8 @@ static void beat_all(struct router *router)
     if (now_us < router->next_beat_us && !router->beats_due)
         return;
     router->next_beat_us = now_us + (uint64_t)LIMIT_BEAT_MS * 1000;
+    router_peers_turn(router, router->beats_due);
+    owed_expire(router);
     router->beats_due = false;
     watchers_expire(&router->watchers, now_us);
     size_t at = 0;
@@ -166,11 +241,12 @@ static void turn_shards(struct router *router)
          (shard = LIST_FIRST(&router->work, struct shard, work)) != NULL && !router->is_failed;) {
         list_remove(&shard->work);
         if (list_is_empty(&shard->touched)) {
-            owed_turn(router, shard); /* Reads the store, so before anything is applied. */
+            /* Both read the store, so before anything is applied. */
+            owed_turn(router, shard);
+            replicas_turn(router, shard);
             list_append(&router->touched, &shard->touched);
         }
-        if (turn_shard(router, shard) != RC_OK)
-            router_fail(router);
+        turn_shard(router, shard);
     }
 }
 
@@ -191,6 +267,7 @@ void router_turn(struct router *router)
         return;
     router->packed_count = 0;
     tick_groups(router);
+    control_turn(router);
     turn_shards(router);
     write_batch(router);
     LIST_EACH(node, &router->touched)
@@ -198,6 +275,9 @@ void router_turn(struct router *router)
         struct shard *shard = LIST_ENTRY(node, struct shard, touched);
         list_remove(node);
         if (router->is_failed)
+            continue;
+        replicas_written(router, shard);
+        if (shard->group == NULL)
             continue;
         machine_written(shard->machine);
         if (owed_is_waiting(shard) && shard->pass_not_before_us == 0)
@@ -221,77 +301,99 @@ uint64_t router_due_us(struct router *router)
 
 /* ---- Life ---- */
 
-static enum rc shard_open(struct router *router, uint32_t id)
+void router_bootstrap(const struct router_options *options, struct env *env, struct kv_batch *batch)
 {
-    struct shard *shard = &router->shards[id];
+    for (uint32_t i = 0; i <= options->shards; i++) {
+        const struct raft_group_options group = {
+            .shard = i < options->shards ? i : CONTROL_GROUP,
+            .address = options->node,
+        };
+        raft_group_bootstrap(&group, env_random(env) >> 1 | 1, batch);
+    }
+}
+
+static void shard_init(struct shard *shard, uint32_t id)
+{
     shard->id = id;
     list_init(&shard->work);
     list_init(&shard->touched);
     list_init(&shard->gathering);
     shard->commands = buf_new(0);
-    enum rc rc = machine_open(router->kv, id, router->options.cluster, &shard->machine);
-    if (rc != RC_OK)
-        return rc;
-    const struct raft_group_options options = {
-        .shard = id,
-        .self = 1,
-        .address = router->node,
-        .election_ms = LIMIT_ELECTION_MS,
-        .heartbeat_ms = LIMIT_HEARTBEAT_MS,
-        .seed = (uint32_t)env_random(router->env),
-    };
-    uint64_t applied = machine_applied(shard->machine);
-    uint64_t now_ms = env_now_ms(router->env);
-    rc = raft_group_open(&options, router->kv, applied, now_ms, &shard->group);
-    if (rc == RC_NOT_FOUND && applied == 0) {
-        raft_group_bootstrap(&options, router->batch);
-        rc = router->kv->ops->write(router->kv, router->batch);
-        if (rc == RC_OK)
-            rc = raft_group_open(&options, router->kv, applied, now_ms, &shard->group);
+}
+
+/* A replica that is damaged is made anew from the others, where the log of any group here knows of
+ * others; where this router was ever alone, there is nobody to have it from. */
+static enum rc open_all(struct router *router)
+{
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    bool has_others = false;
+    enum rc damage = RC_OK;
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        struct shard *shard = &router->shards[i];
+        enum rc rc = replicas_open(router, shard);
+        if (rc == RC_CORRUPT) {
+            log_error("replica_damaged", "shard=%u reason=\"%s\"", shard->id, rc_sentence(rc));
+            shard->is_broken = true;
+            damage = rc;
+        } else if (rc != RC_OK && rc != RC_NOT_FOUND) {
+            return rc;
+        }
+        if (shard->group != NULL)
+            has_others |= raft_group_servers(shard->group, 0, servers) > 1;
     }
-    if (rc == RC_NOT_FOUND)
-        rc = RC_CORRUPT; /* State without a log: refused, never begun anew (thesis, section 3.8). */
-    if (rc == RC_OK)
-        shard_wake(router, shard);
-    return rc;
+    return has_others ? RC_OK : damage;
+}
+
+static void init_parts(struct router *router)
+{
+    const struct router_options *options = &router->options;
+    struct packet_sender sender = {
+        .node = slice_string(router->node),
+        .incarnation = options->incarnation,
+    };
+    memcpy(sender.cluster, options->cluster, sizeof(sender.cluster));
+    list_init(&router->work);
+    list_init(&router->touched);
+    list_init(&router->gathering);
+    watchers_init(&router->watchers, &sender);
+    router_peers_init(router);
+    owed_init(router);
+    uint32_t groups = options->shards + 1;
+    router->shards = mem_zero(groups * sizeof(*router->shards));
+    router->unsynced = mem_zero(groups * sizeof(*router->unsynced));
+    router->syncing = mem_zero(groups * sizeof(*router->syncing));
+    router->batch = router->kv->ops->batch_new(router->kv);
+    router->answer = buf_new(4096);
+    router->command = buf_new(1024);
+    for (uint32_t i = 0; i < groups; i++)
+        shard_init(&router->shards[i], i < options->shards ? i : CONTROL_GROUP);
 }
 
 enum rc router_new(const struct router_options *options, struct env *env, struct bus *bus,
                    struct kv *kv, struct router **ret_router)
 {
     CHECK(options->shards > 0 && options->shards <= LIMIT_SHARDS_MAX);
+    CHECK(options->replicas > 0 && options->replicas <= LIMIT_REPLICAS_MAX);
     struct router *router = mem_new(struct router);
     router->options = *options;
     snprintf(router->node, sizeof(router->node), "%s", options->node);
+    snprintf(router->epoch, sizeof(router->epoch), "%s", options->epoch);
+    snprintf(router->zone, sizeof(router->zone), "%s", options->zone != NULL ? options->zone : "");
     router->options.node = router->node;
+    router->options.epoch = router->epoch;
+    router->options.zone = router->zone;
     router->env = env;
     router->bus = bus;
     router->kv = kv;
-    list_init(&router->work);
-    list_init(&router->touched);
-    list_init(&router->gathering);
-    struct packet_sender sender = {
-        .node = slice_string(router->node),
-        .incarnation = options->incarnation,
-    };
-    memcpy(sender.cluster, options->cluster, sizeof(sender.cluster));
-    watchers_init(&router->watchers, &sender);
-    router->shards = mem_zero(options->shards * sizeof(*router->shards));
-    router->unsynced = mem_zero(options->shards * sizeof(*router->unsynced));
-    router->syncing = mem_zero(options->shards * sizeof(*router->syncing));
-    router->batch = kv->ops->batch_new(kv);
-    router->answer = buf_new(4096);
-    router->command = buf_new(1024);
-    for (uint32_t i = 0; i < options->shards; i++) {
-        enum rc rc = shard_open(router, i);
-        if (rc != RC_OK) {
-            log_error("shard_unusable", "shard=%u reason=\"%s\"", i, rc_sentence(rc));
-            router_free(&router);
-            return rc;
-        }
+    init_parts(router);
+    enum rc rc = open_all(router);
+    if (rc == RC_OK) {
+        *ret_router = router;
+        return RC_OK;
     }
-    *ret_router = router;
-    return RC_OK;
+    log_error("shards_unusable", "reason=\"%s\"", rc_sentence(rc));
+    router_free(&router);
+    return rc;
 }
 
 void router_free(struct router **router)
@@ -300,11 +402,11 @@ void router_free(struct router **router)
     *router = NULL;
     if (taken == NULL)
         return;
-    for (uint32_t i = 0; i < taken->options.shards; i++) {
+    for (uint32_t i = 0; i <= taken->options.shards; i++) {
         struct shard *shard = &taken->shards[i];
         owed_pass_free(&shard->pass);
-        raft_group_free(&shard->group);
-        machine_free(&shard->machine);
+        shard->was_ready = false; /* Nobody is told any more. */
+        replicas_close(taken, shard);
         buf_unref(&shard->commands);
         pending_list_fini(&shard->queued);
         pending_list_fini(&shard->flying);
@@ -313,10 +415,40 @@ void router_free(struct router **router)
     mem_free(taken->unsynced);
     mem_free(taken->syncing);
     taken->kv->ops->batch_free(&taken->batch);
+    owed_fini(taken);
+    control_fini(taken);
+    router_peers_fini(taken);
     watchers_fini(&taken->watchers);
     buf_unref(&taken->answer);
     buf_unref(&taken->command);
     mem_free(taken);
+}
+
+void router_drain(struct router *router)
+{
+    router->is_draining = true;
+    router->beats_due = true;
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        router->shards[i].moves.next_ms = 0;
+        if (router->shards[i].group != NULL)
+            shard_wake(router, &router->shards[i]);
+    }
+}
+
+bool router_is_drained(const struct router *router)
+{
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        const struct shard *shard = &router->shards[i];
+        if (!shard->was_ready || shard->group == NULL)
+            continue;
+        uint32_t count = raft_group_servers(shard->group, router_now_ms(router), servers);
+        for (uint32_t j = 0; j < count; j++)
+            if (servers[j].role == RAFT_GROUP_VOTER && servers[j].is_live &&
+                servers[j].id != raft_group_self(shard->group))
+                return false;
+    }
+    return true;
 }
 
 bool router_is_failed(const struct router *router)
@@ -341,9 +473,8 @@ static void on_publish(void *context, struct slice from, const struct packet *pa
 
 static void on_peer(void *context, const struct msg_node *node, bool up)
 {
-    (void)context;
-    log_info(up ? "peer_up" : "peer_down", "node=%.*s role=%s", SLICE_ARGS(node->id),
-             node->role == NODE_ROUTER ? "router" : "gateway");
+    if (node->role == NODE_ROUTER)
+        router_peers_on_node(context, node, up);
 }
 
 struct bus_handler router_bus_handler(struct router *router)
@@ -362,25 +493,38 @@ struct router_health router_health(const struct router *router)
         .shards_total = router->options.shards,
         .conversations_watched = router->watchers.convs.count,
     };
-    for (uint32_t i = 0; i < router->options.shards; i++)
-        health.shards_led += router->shards[i].was_ready;
+    health.moves_done = router->moves_done;
+    health.bytes_moved = router->bytes_moved;
+    health.knows_table = router->table.version > 0;
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        const struct shard *shard = &router->shards[i];
+        health.shards_led += shard->was_ready && i < router->options.shards;
+        health.replicas += shard->group != NULL;
+        health.moves_pending += shard->was_ready && !shard->moves.is_done;
+    }
     size_t at = 0;
     for (const struct watcher *w; (w = map_next(&router->watchers.by_id, &at)) != NULL;)
         health.gateways += w->is_leased;
     return health;
 }
 
-void router_shard_status(const struct router *router, uint32_t shard,
+void router_shard_status(const struct router *router, uint32_t place,
                          struct router_shard_status *ret_status)
 {
-    CHECK(shard < router->options.shards);
-    const struct shard *s = &router->shards[shard];
-    *ret_status = (struct router_shard_status){
-        .shard = shard,
-        .state = raft_group_state_name(s->group),
-        .term = raft_group_term(s->group),
-        .commit_index = raft_group_commit_index(s->group),
-        .applied_index = machine_applied(s->machine),
-        .entries = raft_group_last_index(s->group) + 1 - raft_group_first_index(s->group),
-    };
+    CHECK(place <= router->options.shards);
+    const struct shard *s = &router->shards[place];
+    *ret_status = (struct router_shard_status){.shard = s->id, .state = "none"};
+    if (s->group == NULL)
+        return;
+    ret_status->state = raft_group_state_name(s->group);
+    ret_status->term = raft_group_term(s->group);
+    ret_status->commit_index = raft_group_commit_index(s->group);
+    ret_status->applied_index = machine_applied(s->machine);
+    ret_status->entries = raft_group_last_index(s->group) + 1 - raft_group_first_index(s->group);
+    ret_status->digest = machine_digest(s->machine);
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    uint32_t count = raft_group_servers(s->group, router_now_ms(router), servers);
+    for (uint32_t i = 0; i < count; i++)
+        if (servers[i].id == raft_group_self(s->group))
+            ret_status->is_voter = servers[i].role == RAFT_GROUP_VOTER;
 }

@@ -28,13 +28,24 @@ struct router_options {
     uint32_t shards;
     uint32_t resume_count_max; /* LIMIT_RESUME_COUNT. */
     uint32_t queue_bytes_max;  /* Per shard. */
-    uint32_t truncate_count;   /* Applied entries before the log's prefix is dropped. */
+    uint32_t truncate_count;   /* Applied entries kept in the log, at least. */
+    uint32_t replicas;         /* R of a cluster that this router founds. */
+    const char *epoch;         /* Of the cluster's history, 8 hex digits. */
+    const char *zone;          /* NULL: none. */
+    uint32_t weight;           /* 1..1000; 100 is usual. */
+    uint64_t grace_ms;         /* A router silent for longer is replaced. */
 };
 
 struct router;
 
-/* Open all shards on `kv`: what is there is recovered, an empty store is bootstrapped with this
- * router as the only voter. RC_CORRUPT: a log or hard state fails its checksum or is missing;
+/* Put the first log of every group into `batch`, with this router as their only voter: what founds
+ * a cluster. To be written in one batch with the node's row, so that there is all of it or nothing.
+ */
+void router_bootstrap(const struct router_options *options, struct env *env,
+                      struct kv_batch *batch);
+
+/* Open what `kv` holds: replicas of some groups, or none yet. Texts are copied. RC_CORRUPT: a log
+ * or hard state fails its checksum or is missing, and there is no other router to have it from;
  * RC_IO. */
 MUST_CHECK enum rc router_new(const struct router_options *options, struct env *env,
                               struct bus *bus, struct kv *kv, struct router **ret_router);
@@ -45,25 +56,38 @@ struct bus_handler router_bus_handler(struct router *router);
 void router_turn(struct router *router);
 uint64_t router_due_us(struct router *router); /* When a turn is due though nothing comes in. */
 
+/* Hand every leadership over, take none: before the process stops. Turn on meanwhile. */
+void router_drain(struct router *router);
+bool router_is_drained(
+    const struct router *router); /* It leads nothing, or nobody could take it. */
+
 /* The disk failed, or the consensus core gave up: nothing more may be acknowledged, the process
  * ends. */
 bool router_is_failed(const struct router *router);
 
 struct router_health {
     uint32_t shards_total;
-    uint32_t shards_led; /* Led, with the barrier of this term applied. */
+    uint32_t shards_led;    /* Led, with the barrier of this term applied. */
+    uint32_t replicas;      /* Groups of which a replica is held here, the control group too. */
+    uint32_t moves_pending; /* Groups led here that are not where they should be. */
+    uint64_t moves_done;    /* Steps of placement since the start. */
+    uint64_t bytes_moved;   /* State sent to other routers since the start. */
+    bool knows_table;       /* It has heard the committed list of routers. */
     uint64_t conversations_watched;
     uint64_t gateways;
 };
 struct router_health router_health(const struct router *router);
 
-/* One line a shard for `status`: state, term, commit and applied index, bytes queued. */
+/* One group for `status`. */
 struct router_shard_status {
-    uint32_t shard;
-    const char *state; /* "leader", "follower", … */
+    uint32_t shard;    /* Or CONTROL_GROUP. */
+    const char *state; /* "leader", "follower", …; "none": no replica here. */
     uint64_t term, commit_index, applied_index, entries;
+    uint64_t digest; /* Of the state at applied_index. */
+    bool is_voter;   /* In the newest configuration known here. */
 };
-void router_shard_status(const struct router *router, uint32_t shard,
+/* `place` counts from 0; router.options.shards is the control group. */
+void router_shard_status(const struct router *router, uint32_t place,
                          struct router_shard_status *ret_status);
 
 #endif

@@ -1,21 +1,44 @@
-/* router_private - what the parts of the router share: router.c (life and turn), shard.c (a shard's
- * commands), requests.c (what gateways ask), owed.c (what conversations owe the lists of users).
- * Nobody else includes this. */
+/* router_private - what the parts of the router share: router.c (life and turn), shard.c (a group's
+ * commands), requests.c (what other nodes ask), owed.c (what conversations owe the lists of users),
+ * router_peers.c (the other routers), replicas.c (replicas that come and go), control.c (the list
+ * of routers), moves.c (placement), digests.c (comparing replicas). Nobody else includes this. */
 #ifndef NODES_ROUTER_ROUTER_PRIVATE_H
 #define NODES_ROUTER_ROUTER_PRIVATE_H
 
+#include "nodes/router/ring.h"
 #include "nodes/router/router.h"
+#include "nodes/router/router_peers.h"
 #include "nodes/router/shard.h"
 #include "nodes/router/watchers.h"
+
+/* The committed list of routers, as this router last heard it, and what follows from it. */
+struct table {
+    uint64_t version; /* 0: not heard yet. */
+    uint32_t replicas;
+    struct table_router {
+        char node[LIMIT_NODE_ID_SIZE_MAX + 1];
+        char zone[LIMIT_NODE_ID_SIZE_MAX + 1];
+        uint32_t weight;
+        enum router_state state;
+    } * routers; /* By node id. */
+    uint32_t count;
+    struct ring_router *active; /* Those that hold replicas, by node id. */
+    uint32_t active_count;
+    uint16_t *places; /* Of each group, table.replicas of them: indices into `active`. */
+};
 
 struct router {
     struct router_options options;
     char node[LIMIT_NODE_ID_SIZE_MAX + 1];
+    char zone[LIMIT_NODE_ID_SIZE_MAX + 1];
+    char epoch[9];
     struct env *env;
     struct bus *bus;
     struct kv *kv;
-    struct shard *shards; /* options.shards of them. */
+    struct shard *shards; /* options.shards of them, then the control group. */
     struct watchers watchers;
+    struct router_peers peers;
+    struct table table;
     struct kv_batch *batch;
     struct list work;        /* Shards with something to do in this turn. */
     struct list gathering;   /* Shards whose commands wait for the running sync to end. */
@@ -27,11 +50,20 @@ struct router {
     bool is_syncing;
     uint32_t packed_count; /* Commands that this turn packed into entries. */
     bool is_failed;
-    uint64_t next_tick_ms;
+    bool is_draining;
+    uint64_t next_tick_ms, ticked_ms;
     uint64_t next_beat_us;
     bool beats_due;      /* Leadership changed: beat at once. */
     struct buf *answer;  /* Sequences of the answer being made. */
     struct buf *command; /* The command being made. */
+
+    struct map asked;        /* struct remote: commands given to other routers. */
+    uint64_t ask_id;         /* The last one given out. */
+    bool control_changed;    /* An entry of the control group was applied. */
+    uint64_t control_due_ms; /* When control.c looks again. */
+    uint64_t table_due_ms;   /* When the control group's leader tells the list again. */
+    uint32_t filling;        /* Groups led here whose newcomers are catching up. */
+    uint64_t moves_done, bytes_moved;
 };
 
 static inline void router_fail(struct router *router)
@@ -39,7 +71,49 @@ static inline void router_fail(struct router *router)
     router->is_failed = true;
 }
 
+/* By the number of its group; NULL where there is none such. */
+static inline struct shard *router_shard(struct router *router, uint64_t group)
+{
+    if (group == CONTROL_GROUP)
+        return &router->shards[router->options.shards];
+    return group < router->options.shards ? &router->shards[group] : NULL;
+}
+
+static inline struct shard *router_control(const struct router *router)
+{
+    return &router->shards[router->options.shards];
+}
+
+static inline uint32_t router_place(const struct router *router, const struct shard *shard)
+{
+    return (uint32_t)(shard - router->shards);
+}
+
+static inline uint64_t router_now_ms(const struct router *router)
+{
+    return env_now_ms(router->env);
+}
+
+/* Something of this group's store is damaged, or its core gave up: where others hold it too, this
+ * replica ends; else the router does. */
+void router_shard_failed(struct router *router, struct shard *shard, enum rc rc);
+
+/* ---- shard.c ---- */
+
 void shard_wake(struct router *router, struct shard *shard);
+
+/* A replica is here, and it is not about to end. */
+static inline bool shard_is_here(const struct shard *shard)
+{
+    return shard->group != NULL && shard->fate == SHARD_STAYS;
+}
+
+/* Led, and a majority was heard lately: reads may be answered, and leadership claimed. */
+static inline bool shard_serves(const struct router *router, const struct shard *shard)
+{
+    return shard->was_ready && shard_is_here(shard) &&
+           raft_group_has_lease(shard->group, router_now_ms(router));
+}
 
 /* Queue a checked command for a shard that is ready. RC_FULL: the shard's queue is. */
 MUST_CHECK enum rc shard_queue(struct router *router, struct shard *shard, struct slice command,
@@ -52,14 +126,75 @@ MUST_CHECK enum rc shard_submit(struct router *router, struct shard *shard);
 /* Leadership is gone: what waits gets `unavailable`. */
 void shard_refuse_waiting(struct router *router, struct shard *shard);
 
-/* requests.c */
+/* ---- requests.c ---- */
+
 void requests_on_packet(struct router *router, struct slice from, const struct packet *packet);
 void requests_beat(struct router *router, struct watcher *watcher);
 
-/* owed.c */
+/* ---- owed.c ---- */
+
 bool owed_is_waiting(const struct shard *shard); /* Something is owed and no pass is under way. */
 void owed_turn(struct router *router, struct shard *shard);
 void owed_on_result(struct router *router, struct owed_pass *pass, enum rc rc);
 void owed_pass_free(struct owed_pass **pass);
+/* A router answered a command that a pass gave it. */
+void owed_on_answer(struct router *router, const struct msg_result *result);
+void owed_expire(struct router *router); /* Those that no router answered. */
+void owed_init(struct router *router);
+void owed_fini(struct router *router);
+
+/* ---- replicas.c ---- */
+
+/* Open what the store holds of the group. RC_NOT_FOUND: nothing. */
+MUST_CHECK enum rc replicas_open(struct router *router, struct shard *shard);
+void replicas_close(struct router *router, struct shard *shard); /* Frees; the store keeps it. */
+void replicas_on_raft(struct router *router, struct slice from, const struct msg_raft *message);
+void replicas_on_prepare(struct router *router, struct router_peer *peer,
+                         const struct msg_replica_prepare *message);
+void replicas_on_drop(struct router *router, const struct msg_replica_drop *message);
+void replicas_on_chunk(struct router *router, struct router_peer *peer,
+                       const struct msg_chunk *chunk);
+void replicas_on_ack(struct router *router, const struct msg_chunk_ack *ack);
+/* Put the end of this replica into the batch. */
+void replicas_end(struct router *router, struct shard *shard);
+/* State transfers go on; a replica without a leader says that it exists. In the shard's turn. */
+void replicas_turn(struct router *router, struct shard *shard);
+/* The core took an InstallSnapshot: put the switch to the new generation into the batch. */
+void replicas_switch(struct router *router, struct shard *shard);
+void replicas_written(struct router *router, struct shard *shard); /* Its fate comes true. */
+
+/* ---- control.c ---- */
+
+void control_turn(struct router *router);
+void control_fini(struct router *router);
+void control_on_table(struct router *router, const struct msg_table *table);
+void control_on_join(struct router *router, struct watcher *watcher, const struct msg_join *join);
+void control_on_operate(struct router *router, struct watcher *watcher,
+                        const struct msg_operate *operate);
+void control_answer_join(struct router *router, const struct pending *pending, enum rc rc);
+/* The target of a group: node ids in order of preference. Returns how many. */
+uint32_t control_targets(const struct router *router, const struct shard *shard,
+                         const char *ret_nodes[LIMIT_REPLICAS_MAX]);
+
+/* ---- moves.c ---- */
+
+void moves_turn(struct router *router, struct shard *shard);
+void moves_on_prepared(struct router *router, struct router_peer *peer,
+                       const struct msg_replica_prepared *message);
+void moves_on_gone(struct router *router, struct router_peer *peer,
+                   const struct msg_replica_gone *message);
+void moves_on_ready(struct router *router, struct shard *shard, bool ready);
+uint64_t moves_due_ms(const struct router *router, const struct shard *shard);
+
+/* ---- report.c ---- */
+
+void report_write(struct router *router, struct buf *into); /* One JSON object, for `status`. */
+
+/* ---- digests.c ---- */
+
+void digests_note(struct shard *shard);                  /* After an entry was applied. */
+void digests_put(struct shard *shard, struct buf *into); /* For a beat. */
+void digests_on_other(struct router *router, struct shard *shard, struct slice node, uint64_t index,
+                      uint64_t digest);
 
 #endif

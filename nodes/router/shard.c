@@ -49,6 +49,10 @@ static void answer_pending(struct router *router, const struct pending *pending,
     if (pending->watcher == NULL || pending->req == 0 ||
         pending->watcher->incarnation != pending->incarnation)
         return;
+    if (pending->is_join) {
+        control_answer_join(router, pending, result->rc);
+        return;
+    }
     struct msg_result answer = {
         .req = pending->req,
         .rc = result->rc,
@@ -126,7 +130,9 @@ enum rc shard_apply(struct router *router, struct shard *shard)
                       rc_sentence(rc));
             return rc;
         }
+        digests_note(shard);
         raft_group_applied(shard->group, now_ms, index);
+        router->control_changed |= shard->id == CONTROL_GROUP;
         if (index == shard->flying_index) {
             shard->flying_index = 0;
             shard->flying.count = 0;

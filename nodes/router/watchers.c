@@ -207,6 +207,12 @@ void watchers_answer(struct watchers *w, struct watcher *watcher, const struct r
     mark_dirty(w, watcher);
 }
 
+void watchers_answer_record(struct watchers *w, struct watcher *watcher, struct slice record)
+{
+    buf_append_slice(queue_open(w, &watcher->answers, NULL), record);
+    mark_dirty(w, watcher);
+}
+
 void watchers_tell(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
                    const void *message)
 {

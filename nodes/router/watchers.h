@@ -75,6 +75,8 @@ void watchers_expire(struct watchers *w, uint64_t now_us);
 /* Append a message to the answers of one gateway. */
 void watchers_answer(struct watchers *w, struct watcher *watcher, const struct record_desc *desc,
                      const void *message);
+/* The same, encoded already. */
+void watchers_answer_record(struct watchers *w, struct watcher *watcher, struct slice record);
 /* Append a result: to the events where the link is up, so that it leaves in one packet with the
  * entry it tells of, else to the answers. */
 void watchers_result(struct watchers *w, struct watcher *watcher, const struct msg_result *result);

@@ -1,10 +1,12 @@
-/* Commands from a gateway, as a router takes them in and every replica applies them.
+/* Commands, as a router takes them in and every replica applies them.
  *
- * The first byte says how commands are packed and how fast time goes; the rest is commands, one
- * record after another, up to the first that is none. One replica applies and writes each entry by
- * itself, remembers no conversation, and is restarted half-way, so that it meets entries again that
- * it has applied; the other one applies all and writes once. Both must say and store the same. */
+ * The first byte says how commands are packed, how fast time goes, and whether the group is the
+ * control group; the rest is commands, one record after another, up to the first that is none. One
+ * replica applies and writes each entry by itself, remembers no conversation, and is restarted
+ * half-way, so that it meets entries again that it has applied; the other one applies all and
+ * writes once. Both must say and store the same, the digest included. */
 #include "mesh/base/check.h"
+#include "mesh/base/limits.h"
 #include "mesh/wire/key.h"
 #include "tests/support/machine_rig.h"
 
@@ -13,9 +15,18 @@
 
 static const uint64_t steps_ms[] = {0, 1, 1000, 3600000, 86400000, 7 * 86400000, 1, 0};
 
-/* Something to talk about: a conversation "c" of three, with a message. */
-static void begin(struct rig *rig)
+/* What the bits of the first byte say. */
+#define PER_ENTRY(first)  (((first)&7) + 1u)
+#define STEP_MS(first)    (steps_ms[(first) >> 3 & 7])
+#define IS_CONTROL(first) (((first) >> 6 & 1) != 0)
+
+/* Something to talk about: a conversation "c" of three, with a message; or nothing yet. */
+static void begin(struct rig *rig, bool is_control)
 {
+    if (is_control) {
+        rig_open_group(rig, CONTROL_GROUP);
+        return;
+    }
     rig_open(rig);
     rig_create(rig, "c", "a", "b d");
     rig_send(rig, "c", "a", "i", "1");
@@ -30,13 +41,15 @@ static enum rc check_command(struct slice command)
 {
     enum message_number number;
     struct slice key;
-    bool key_is_user;
-    enum rc rc = machine_check_command(command, &number, &key, &key_is_user);
+    enum machine_key kind;
+    enum rc rc = machine_check_command(command, &number, &key, &kind);
     CHECK(rc == RC_OK || rc == RC_BAD_REQUEST || rc == RC_TOO_LARGE || rc == RC_UNSUPPORTED);
     if (rc == RC_OK) {
-        CHECK(number >= MSG_CMD_SEND && number <= MSG_CMD_TOLD);
-        CHECK(is_within(key, command));
-        CHECK(key_is_user ? key_user_is_valid(key) : key_conv_is_valid(key));
+        CHECK(number >= MSG_CMD_SEND && number <= MSG_CMD_ROUTER);
+        CHECK(number == MSG_CMD_CLUSTER || is_within(key, command));
+        CHECK(kind == MACHINE_KEY_CONV   ? key_conv_is_valid(key)
+              : kind == MACHINE_KEY_USER ? key_user_is_valid(key)
+                                         : key_node_is_valid(key));
     }
     return rc;
 }
@@ -47,7 +60,7 @@ static uint32_t pack(struct rig *rig, struct slice commands, uint8_t first,
                      struct buf *entries[ENTRIES_MAX], enum rc ret_refused[COMMANDS_MAX])
 {
     struct record_reader r = record_reader_of(commands);
-    uint32_t per_entry = (first & 7) + 1u;
+    uint32_t per_entry = PER_ENTRY(first);
     uint32_t entry_count = 0;
     uint32_t count = 0;
     while (count < COMMANDS_MAX && !record_reader_at_end(&r)) {
@@ -59,7 +72,7 @@ static uint32_t pack(struct rig *rig, struct slice commands, uint8_t first,
         buf_append_slice(rig->commands, command);
         if (++rig->count == per_entry) {
             entries[entry_count++] = rig_pack(rig);
-            rig->ts += steps_ms[first >> 3 & 7];
+            rig->ts += STEP_MS(first);
         }
     }
     if (rig->count > 0)
@@ -110,6 +123,7 @@ static void check_stores(struct rig *a, struct rig *b)
     struct buf *rows_a = rig_dump(a->kv);
     struct buf *rows_b = rig_dump(b->kv);
     CHECK(slice_equal(buf_slice(rows_a), buf_slice(rows_b)));
+    CHECK(machine_digest(a->machine) == machine_digest(b->machine));
     CHECK(machine_owes(a->machine) == machine_owes(b->machine));
     CHECK(a->entries == b->entries && a->receipts == b->receipts);
     CHECK(a->user_events == b->user_events);
@@ -117,14 +131,40 @@ static void check_stores(struct rig *a, struct rig *b)
     buf_unref(&rows_b);
 }
 
+/* The list of routers reads back as commands that are sound, in order of their names. */
+static void check_control(struct rig *rig)
+{
+    struct machine_cluster cluster;
+    bool is_founded = machine_cluster(rig->machine, &cluster) == RC_OK;
+    buf_clear(rig->into);
+    CHECK(machine_routers(rig->machine, rig->into) == RC_OK);
+    CHECK(is_founded || rig->into->size == 0);
+    CHECK(!is_founded || (cluster.shards != 0 && strlen(cluster.epoch) == 8));
+    CHECK(!is_founded || (cluster.version == 0) == (rig->into->size == 0));
+    struct record_reader r = record_reader_of(buf_slice(rig->into));
+    struct msg_cmd_router last = {0};
+    while (!record_reader_at_end(&r)) {
+        struct msg_cmd_router c;
+        const uint8_t *begin = r.at;
+        CHECK(record_decode(&r, &msg_cmd_router_desc, &c) == RC_OK);
+        CHECK(check_command(slice_of(begin, (size_t)(r.at - begin))) == RC_OK);
+        uint32_t size = last.node.size < c.node.size ? last.node.size : c.node.size;
+        int order = size > 0 ? memcmp(last.node.base, c.node.base, size) : 0;
+        CHECK(order < 0 || (order == 0 && last.node.size < c.node.size));
+        last = c;
+    }
+}
+
 /* Bytes that claim to be an entry: taken whole or refused whole. */
-static void apply_raw(struct slice bytes)
+static void apply_raw(struct slice bytes, bool is_control)
 {
     static struct rig rig;
-    begin(&rig);
+    begin(&rig, is_control);
+    uint64_t digest = machine_digest(rig.machine);
     enum rc rc = machine_apply(rig.machine, rig.index + 1, bytes, rig.batch, NULL);
     CHECK(rc == RC_OK || rc == RC_CORRUPT);
     CHECK(rc == RC_OK || rig.kv->ops->batch_count(rig.batch) == 0);
+    CHECK((rc == RC_OK) == (machine_digest(rig.machine) != digest));
     rig_close(&rig);
 }
 
@@ -139,11 +179,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     (void)check_command(slice_of(data + 1, size - 1));
-    apply_raw(slice_of(data + 1, size - 1));
+    apply_raw(slice_of(data + 1, size - 1), IS_CONTROL(data[0]));
 
-    begin(&slow);
-    begin(&quick);
-    uint32_t per_entry = (data[0] & 7) + 1u;
+    begin(&slow, IS_CONTROL(data[0]));
+    begin(&quick, IS_CONTROL(data[0]));
+    uint32_t per_entry = PER_ENTRY(data[0]);
     uint32_t count = pack(&slow, slice_of(data + 1, size - 1), data[0], entries, refused);
     apply_one_by_one(&slow, entries, count, slow_results);
     apply_at_once(&quick, entries, count, quick_results);
@@ -157,6 +197,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check_results(slow_results, quick_results, refused, per_entry, commands);
     check_stores(&slow, &quick);
+    check_control(&slow);
     rig_close(&slow);
     rig_close(&quick);
     return 0;

@@ -3,8 +3,13 @@
  * gives back.
  *
  * The input is bodies, each behind a byte with its size. Each is sealed and read as every row type;
- * together they are a shard's hard state, snapshot mark and log, and a node row. */
+ * together they are a shard's hard state, snapshot mark and log, and a node row; then what the
+ * control group knows. */
 #include "mesh/base/check.h"
+#include "mesh/base/crypto.h"
+#include "mesh/base/limits.h"
+#include "nodes/router/machine.h"
+#include "storage/keyspace.h"
 #include "storage/mem_kv.h"
 #include "storage/node_row.h"
 #include "storage/raft_log_load.h"
@@ -117,11 +122,46 @@ static void put(struct kv_batch *batch, enum kv_family family, struct slice key,
     buf_unref(&row);
 }
 
+/* A control group opens on such rows, and reads its list, or says that they are corrupt. */
+static void check_control(struct slice rest)
+{
+    static const uint8_t cluster[16];
+    const struct keyspace space = {.shard = CONTROL_GROUP, .generation = 1};
+    struct kv *kv = mem_kv_new();
+    struct kv_batch *batch = kv->ops->batch_new(kv);
+    struct keyspace_key key;
+    struct machine *machine;
+    keyspace_table(&key, &space, KEYSPACE_APPLIED);
+    put(batch, KV_STATE, keyspace_slice(&key), next_body(&rest));
+    keyspace_table(&key, &space, KEYSPACE_CLUSTER);
+    put(batch, KV_STATE, keyspace_slice(&key), next_body(&rest));
+    for (char name = 'a'; rest.size > 0 && name <= 'd'; name++) {
+        keyspace_name(&key, &space, KEYSPACE_ROUTER, slice_of(&name, 1));
+        put(batch, KV_STATE, keyspace_slice(&key), next_body(&rest));
+    }
+    CHECK(kv->ops->write(kv, batch) == RC_OK);
+    enum rc rc = machine_open(kv, CONTROL_GROUP, 1, cluster, &machine);
+    CHECK(rc == RC_OK || rc == RC_CORRUPT);
+    if (rc == RC_OK) {
+        struct machine_cluster known;
+        struct buf *routers = buf_new(0);
+        bool is_founded = machine_cluster(machine, &known) == RC_OK;
+        rc = machine_routers(machine, routers);
+        CHECK(rc == RC_OK || (rc == RC_CORRUPT && !is_founded));
+        buf_unref(&routers);
+        machine_free(&machine);
+    }
+    kv->ops->batch_free(&batch);
+    kv->ops->close(&kv);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    crypto_start();
     check_rows(slice_of(data, size));
+    check_control(slice_of(data, size));
 
     struct slice rest = slice_of(data, size);
     struct kv *kv = mem_kv_new();

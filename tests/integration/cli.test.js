@@ -18,7 +18,19 @@ function assertMistake(result, pattern) {
     assert.match(result.stderr, pattern);
 }
 
-const COMMANDS = ['dev', 'router', 'gateway', 'status', 'token', 'keygen', 'config', 'version'];
+const COMMANDS = [
+    'dev',
+    'router',
+    'gateway',
+    'status',
+    'drain',
+    'undrain',
+    'remove',
+    'token',
+    'keygen',
+    'config',
+    'version',
+];
 
 for (const command of COMMANDS)
     test(`chatmesh ${command} --help explains itself and exits 0`, async () => {
@@ -37,7 +49,7 @@ test('chatmesh --help lists every command', async () => {
 
 test('an unknown command and an unknown option are one sentence and exit 2', async () => {
     assertMistake(await run(['frobnicate']), /frobnicate/);
-    for (const command of ['dev', 'router', 'gateway', 'status', 'token'])
+    for (const command of ['dev', 'router', 'gateway', 'status', 'drain', 'token'])
         assertMistake(await run([command, '--no-such-option']), /no-such-option/);
 });
 
@@ -150,7 +162,9 @@ test('a router checks all its options before it makes its data', async () => {
         [['--listen', 'tcp://10.0.0.1:7400'], /--listen: .+plain text/],
         [['--listen', 'tcp://127.0.0.1:7400', '--key', join(folder, 'no.key')], /no\.key/],
         [['--join', 'tcp://10.0.0.1:7400'], /--join/],
-        [['--join', 'tcp://127.0.0.1:7400'], /--join/],
+        [['--replicas', '2'], /--replicas is an odd number/],
+        [['--weight', '0'], /--weight/],
+        [['--grace', 'soon'], /--grace is a time/],
         [['--advertise', 'a b'], /--advertise/],
     ];
     for (const [args, pattern] of wrong) {
@@ -195,6 +209,47 @@ test('a router refuses data of another node', async () => {
     ]);
     rmSync(cluster.data, { recursive: true, force: true });
     assertMistake(result, /r1|another/);
+});
+
+test('a router with an empty folder and --join waits, ends at SIGTERM, and begins nothing', async () => {
+    const data = join(folder, 'joiner');
+    const port = await freePorts(6);
+    const args = ['router', '--id', 'r2', '--data', data, '--listen', `tcp://127.0.0.1:${port}`];
+    const joining = run([...args, '--join', `tcp://127.0.0.1:${port + 3}`], {
+        timeout: 6500, // Then it is sent SIGTERM.
+    });
+    const { code, stderr } = await joining;
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, / joining self=r2 seconds=5 waits_for=a router that can be reached/);
+    assert.doesNotMatch(stderr, /cluster_begun|router_started/);
+    // What waits for a cluster is still new: without --join one begins there.
+    const founder = await run(args, { timeout: 1500 });
+    assert.equal(founder.code, 0, founder.stderr);
+    assert.match(founder.stderr, / cluster_begun .*shards=64 replicas=3/);
+    // From now on --join is only a way to find the others.
+    const again = await run([...args, '--join', `tcp://127.0.0.1:${port + 3}`], { timeout: 1500 });
+    assert.equal(again.code, 0, again.stderr);
+    assert.match(again.stderr, / router_started /);
+    assert.doesNotMatch(again.stderr, / joining /);
+});
+
+test('drain, undrain and remove say what is wrong in one sentence', async () => {
+    const port = await freePorts(1);
+    assertMistake(await run(['drain']), /usage: chatmesh drain NODE/);
+    for (const command of ['drain', 'undrain', 'remove']) {
+        assertMistake(await run([command, 'r 2']), /r 2/);
+        assertMistake(await run([command, 'r2', '--data', join(folder, 'none')]), /none/);
+        const { code, stderr } = await run([
+            command,
+            'r2',
+            '--join',
+            `tcp://127.0.0.1:${port}`,
+            '--timeout-ms',
+            '500',
+        ]);
+        assert.equal(code, 1);
+        assert.match(stderr, /^chatmesh: no router answers at .+ within 500 ms$/m);
+    }
 });
 
 test('a folder that is not ours is refused, not overwritten', async () => {

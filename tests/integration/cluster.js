@@ -73,19 +73,21 @@ export function run(args, options = {}) {
 export class Cluster {
     /** Start it and wait for its `ready` line. `args` are further options of `chatmesh dev`. */
     static async start({
+        routers = 1,
         gateways = 2,
         args = ['--no-limits'],
         data = temporaryFolder(),
         port,
     } = {}) {
-        const cluster = new Cluster(data, port ?? (await freePorts(gateways)), gateways);
+        const cluster = new Cluster(data, port ?? (await freePorts(gateways)), gateways, routers);
         await cluster.#start(args);
         return cluster;
     }
 
-    constructor(data, port, gateways) {
+    constructor(data, port, gateways, routers = 1) {
         this.data = data;
         this.port = port;
+        this.routers = routers;
         this.gateways = gateways;
         this.output = '';
     }
@@ -96,7 +98,7 @@ export class Cluster {
             [
                 'dev',
                 '--routers',
-                '1',
+                this.routers,
                 '--gateways',
                 this.gateways,
                 '--port',

@@ -2,10 +2,7 @@
 
 #include "mesh/base/buf.h"
 #include "mesh/base/mem.h"
-#include "mesh/wire/key.h"
 #include "mesh/wire/messages.h"
-#include "storage/keyspace.h"
-#include "storage/rows.h"
 
 static struct slice conv_key(const void *thing)
 {
@@ -22,12 +19,19 @@ static struct slice member_key(const void *thing)
     return slice_string(((const struct book_member *)thing)->user);
 }
 
+static struct slice group_key(const void *thing)
+{
+    const struct book_group *group = thing;
+    return slice_of(&group->id, sizeof(group->id));
+}
+
 void book_init(struct book *b, struct world *world)
 {
     memset(b, 0, sizeof(*b));
     b->world = world;
     map_init(&b->convs, conv_key);
     map_init(&b->sends, send_key);
+    map_init(&b->groups, group_key);
 }
 
 static void conv_free(struct book_conv *c)
@@ -53,8 +57,14 @@ void book_fini(struct book *b)
         mem_free(s->key);
         mem_free(s);
     }
+    at = 0;
+    for (struct book_group *g; (g = map_next(&b->groups, &at)) != NULL;) {
+        mem_free(g->digests);
+        mem_free(g);
+    }
     map_fini(&b->convs);
     map_fini(&b->sends);
+    map_fini(&b->groups);
 }
 
 /* ---- What is so ---- */
@@ -215,19 +225,20 @@ static void make_room(struct book_conv *c, uint64_t seq)
     c->capacity = capacity;
 }
 
-void book_written(void *book, struct slice conv, uint64_t seq, uint64_t messages,
+void book_written(void *book, const char *node, struct slice conv, uint64_t seq, uint64_t messages,
                   struct slice record)
 {
     struct book *b = book;
     struct book_conv *c = get_conv(b, conv);
     uint64_t hash = map_hash(record) | 1;
-    if (seq <= c->head) { /* Applied again after a crash. */
+    if (seq <= c->head) { /* By another replica, or again after a crash. */
         if (c->entries[seq].bytes_hash != hash || c->entries[seq].messages != messages)
-            world_violation(b->world, "C3: %s %lu is applied again and differs", c->id, seq);
+            world_violation(b->world, "C3: %s %lu is applied again by %s and differs", c->id, seq,
+                            node);
         return;
     }
     if (seq != c->head + 1)
-        world_violation(b->world, "C4: %s jumps from %lu to %lu", c->id, c->head, seq);
+        world_violation(b->world, "C4: %s jumps from %lu to %lu on %s", c->id, c->head, seq, node);
     struct msg_entry entry;
     struct record_reader r = record_reader_of(record);
     if (record_decode(&r, &msg_entry_desc, &entry) != RC_OK || entry.seq != seq)
@@ -338,32 +349,6 @@ static void check_order(struct book *b, const struct book_conv *c, uint32_t devi
         last[send->device] = send->number;
     }
     mem_free(last);
-}
-
-static void check_log(struct book *b, const struct book_conv *c, struct kv *kv, uint32_t shard)
-{
-    const struct keyspace space = {.shard = shard};
-    struct buf *value = buf_new(256);
-    for (uint64_t seq = 1; seq <= c->head; seq++) {
-        struct keyspace_key key;
-        struct slice record = {0};
-        uint64_t messages;
-        keyspace_entry(&key, &space, slice_string(c->id), seq);
-        buf_clear(value);
-        if (kv->ops->get(kv, KV_STATE, keyspace_slice(&key), value) != RC_OK ||
-            rows_decode_entry(keyspace_slice(&key), buf_slice(value), &messages, &record) !=
-                RC_OK ||
-            c->entries[seq].bytes_hash != (map_hash(record) | 1))
-            world_violation(b->world, "C1: the store lost %s %lu of %lu", c->id, seq, c->head);
-    }
-    buf_unref(&value);
-}
-
-void book_check_store(struct book *b, struct kv *kv, const uint8_t cluster[16], uint32_t shards)
-{
-    size_t at = 0;
-    for (struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;)
-        check_log(b, c, kv, key_conv_shard(cluster, shards, slice_string(c->id)));
 }
 
 void book_close(struct book *b, uint32_t devices)

@@ -1,9 +1,10 @@
 /* book - the oracle: what every log holds, what anyone was shown, what was promised to whom.
  *
- * The tap (tap.h) tells each entry the moment it exists; clients report what they ask, what they
- * are told and what they are shown. Checks: C1 durability, C2 exactly once, C3 agreement,
- * C4 contiguity, C5 no phantom, C7 order in real time, C8 order of a device, C9 reads, C12
- * membership. Any contradiction ends the run at the event that shows it. */
+ * The taps (tap.h) tell each entry the moment it exists, which is when the first replica has
+ * applied it; clients report what they ask, what they are told and what they are shown. Checks: C1
+ * durability, C2 exactly once, C3 agreement, C4 contiguity, C5 no phantom, C7 order in real time,
+ * C8 order of a device, C9 reads, C10 replicas, C12 membership. Any contradiction ends the run at
+ * the event that shows it. */
 #ifndef TESTS_SIM_BOOK_H
 #define TESTS_SIM_BOOK_H
 
@@ -54,10 +55,18 @@ struct book_conv {
     uint64_t member_count, owner_count;
 };
 
+/* A shard, or the control group: the digests of its state that replicas told. */
+struct book_group {
+    uint32_t id;
+    uint64_t *digests; /* By applied index; 0: none told. */
+    uint64_t capacity;
+};
+
 struct book {
     struct world *world;
-    struct map convs; /* struct book_conv */
-    struct map sends; /* struct book_send */
+    struct map convs;  /* struct book_conv */
+    struct map sends;  /* struct book_send */
+    struct map groups; /* struct book_group */
     uint64_t acked, delivered, refused, changes;
 };
 
@@ -66,9 +75,11 @@ void book_fini(struct book *b);
 
 /* ---- What is so ---- */
 
-/* From the tap: the entry at seq is written. */
-void book_written(void *book, struct slice conv, uint64_t seq, uint64_t messages,
+/* From a tap: the entry at seq is written. */
+void book_written(void *book, const char *node, struct slice conv, uint64_t seq, uint64_t messages,
                   struct slice record);
+/* From a tap: the state of this replica of the group has this digest at this index. */
+void book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest);
 /* NULL: there is no such conversation. */
 struct book_conv *book_conv(struct book *b, struct slice conv);
 /* NULL: he was never in it. */
@@ -97,8 +108,15 @@ void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t 
 /* A cursor: sent with `seq`, and, where `is_sure`, known to be stored as at least `least`. */
 void book_read(struct book *b, struct slice conv, struct slice user, uint64_t seq, uint64_t least);
 
-/* The store holds every log, byte for byte as it was told when it was written. */
-void book_check_store(struct book *b, struct kv *kv, const uint8_t cluster[16], uint32_t shards);
+/* A replica of a shard, in `kv` under this generation: it holds every log of the shard, byte for
+ * byte as it was told when it was written, and nothing beyond. */
+struct book_replica {
+    const char *node;
+    struct kv *kv;
+    const uint8_t *cluster;
+    uint32_t shards, shard, generation;
+};
+void book_check_replica(struct book *b, const struct book_replica *replica);
 /* All is quiet: every acknowledged send is where it was promised, in the order sent. */
 void book_close(struct book *b, uint32_t devices);
 

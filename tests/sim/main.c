@@ -1,4 +1,4 @@
-/* chatmesh-sim - one router, some gateways and their clients through any night, by its number.
+/* chatmesh-sim - routers, gateways and their clients through any night, by its number.
  *
  *   chatmesh-sim --seeds 300 [--from 1]      run seeds, end at the first that fails
  *   chatmesh-sim --seed 17 --verbose         replay one, event by event
@@ -103,6 +103,19 @@ static void run_seed(uint64_t seed, const struct options *options, struct plan_t
     }
 }
 
+static void print_totals(const struct plan_totals *t)
+{
+    printf("clients   %lu sends acknowledged, %lu refused, %lu memberships changed, %lu entries "
+           "shown\n",
+           t->acked, t->refused, t->changes, t->delivered);
+    printf("faults    %lu crashes, %lu of the disk, %lu partitions, %lu packets lost, %lu wiped "
+           "directories, %lu gateways drained\n",
+           t->crashes, t->disk_failures, t->partitions, t->losses, t->wipes, t->drains);
+    printf("routers   %lu: %lu joined, %lu removed, %lu ended in order; %lu elections, %lu moves "
+           "done, %lu states transferred\n",
+           t->routers, t->joins, t->removals, t->hand_overs, t->elections, t->moves, t->transfers);
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
@@ -125,12 +138,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%lu of %lu seeds, %.1f a second\n", done + 1, options.count,
                 (double)(done + 1) / seconds);
     }
-    printf(
-        "%lu seeds from %lu clean, %.1f a second: %lu sends acknowledged, %lu refused, "
-        "%lu memberships changed, %lu entries shown, %lu crashes, %lu of the disk, %lu links cut, "
-        "%lu drains, %lu packets lost (last trace %016lx)\n",
-        options.count, options.from, (double)options.count / seconds_since(&begin), totals.acked,
-        totals.refused, totals.changes, totals.delivered, totals.crashes, totals.disk_failures,
-        totals.cuts, totals.drains, totals.losses, totals.trace);
+    printf("%lu seeds from %lu clean, %.1f a second (last trace %016lx)\n", options.count,
+           options.from, (double)options.count / seconds_since(&begin), totals.trace);
+    print_totals(&totals);
     return 0;
 }

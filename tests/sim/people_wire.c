@@ -212,7 +212,7 @@ static void try_connect(void *context, uint64_t argument)
         return;
     struct sim_node *gateway = cluster_gateway(
         people->cluster,
-        (uint32_t)world_between(people->world, 0, people->cluster->gateway_count - 1));
+        (uint32_t)world_between(people->world, 0, people->cluster->options.gateways - 1));
     if (!gateway->is_alive) {
         connect_soon(p, 100000, 1000000);
         return;

@@ -1,8 +1,9 @@
 /* plan - one night: what a seed draws, what goes wrong, and what must be so in the end.
  *
  * Safety: for 5 to 20 virtual seconds clients talk while whatever the seed chose goes wrong. Then
- * everything heals. Liveness: within 60 virtual seconds everyone is online and has everything; then
- * everyone's lists are held against the log. */
+ * everything heals. Liveness: within 60 virtual seconds everyone is online and has everything, and
+ * the replicas are where the ring puts them; everyone's lists and every replica are held against
+ * the log. */
 #ifndef TESTS_SIM_PLAN_H
 #define TESTS_SIM_PLAN_H
 
@@ -10,7 +11,9 @@
 #include <stdint.h>
 
 struct plan_totals {
-    uint64_t acked, refused, changes, delivered, crashes, losses, disk_failures, cuts, drains;
+    uint64_t acked, refused, changes, delivered;
+    uint64_t crashes, losses, disk_failures, partitions, drains;
+    uint64_t routers, joins, wipes, hand_overs, transfers, moves, removals, elections;
     uint64_t trace; /* Of the last seed. */
 };
 

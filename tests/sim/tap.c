@@ -2,20 +2,31 @@
 
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
+#include "storage/generation.h"
 #include "storage/keyspace.h"
 #include "storage/mem_kv.h"
 #include "storage/rows.h"
 
+#define GENERATION_KEY_SIZE 5u /* storage/generation.h */
+
 struct tap {
     struct kv kv;
     struct kv *inner;
+    const char *node;
     struct tap_listener listener;
+    uint32_t generations[CONTROL_GROUP + 1]; /* In use; 0: not heard of. */
+};
+
+/* A row put that is told of. */
+struct tap_row {
+    enum kv_family family;
+    uint32_t key_size, value_size;
 };
 
 struct tap_batch {
     struct kv_batch batch;
     struct kv_batch *inner;
-    struct buf *entries; /* Keys and values of entries put, each with its size before it. */
+    struct buf *rows; /* struct tap_row, key, value; one after another. */
 };
 
 static struct kv *inner_of(struct kv *kv)
@@ -46,7 +57,7 @@ static struct kv_batch *tap_batch_new(struct kv *kv)
     struct tap_batch *batch = mem_new(struct tap_batch);
     batch->batch.ops = kv->ops;
     batch->inner = inner_of(kv)->ops->batch_new(inner_of(kv));
-    batch->entries = buf_new(1024);
+    batch->rows = buf_new(1024);
     return &batch->batch;
 }
 
@@ -57,8 +68,18 @@ static void tap_batch_free(struct kv_batch **batch)
     if (taken == NULL)
         return;
     taken->inner->ops->batch_free(&taken->inner);
-    buf_unref(&taken->entries);
+    buf_unref(&taken->rows);
     mem_free(taken);
+}
+
+static bool is_told(enum kv_family family, struct slice key)
+{
+    if (family == KV_META)
+        return key.size == GENERATION_KEY_SIZE && key.base[0] == 'G';
+    if (family != KV_STATE || key.size < KEYSPACE_HEADER_SIZE)
+        return false;
+    char table = key.base[KEYSPACE_HEADER_SIZE - 1];
+    return table == KEYSPACE_ENTRY || table == KEYSPACE_APPLIED;
 }
 
 static void tap_put(struct kv_batch *batch, enum kv_family family, struct slice key,
@@ -66,13 +87,12 @@ static void tap_put(struct kv_batch *batch, enum kv_family family, struct slice 
 {
     struct tap_batch *b = (struct tap_batch *)batch;
     kv_put(b->inner, family, key, value);
-    if (family != KV_STATE || key.size < KEYSPACE_HEADER_SIZE ||
-        key.base[KEYSPACE_HEADER_SIZE - 1] != KEYSPACE_ENTRY)
+    if (!is_told(family, key))
         return;
-    uint32_t sizes[2] = {key.size, value.size};
-    buf_append(b->entries, sizes, sizeof(sizes));
-    buf_append_slice(b->entries, key);
-    buf_append_slice(b->entries, value);
+    const struct tap_row row = {family, key.size, value.size};
+    buf_append(b->rows, &row, sizeof(row));
+    buf_append_slice(b->rows, key);
+    buf_append_slice(b->rows, value);
 }
 
 static void tap_remove(struct kv_batch *batch, enum kv_family family, struct slice key)
@@ -91,7 +111,13 @@ static size_t tap_batch_count(const struct kv_batch *batch)
     return inner_batch(batch)->ops->batch_count(inner_batch(batch));
 }
 
-static void tell(const struct tap *tap, struct slice key, struct slice value)
+static uint32_t shard_of(const char *bytes)
+{
+    const uint8_t *at = (const uint8_t *)bytes;
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static void tell_entry(const struct tap *tap, struct slice key, struct slice value)
 {
     struct slice conv;
     struct slice record;
@@ -100,7 +126,27 @@ static void tell(const struct tap *tap, struct slice key, struct slice value)
     CHECK(keyspace_get_name(key, &conv) && keyspace_get_seq(key, &seq));
     enum rc rc = rows_decode_entry(key, value, &messages, &record);
     CHECK(rc == RC_OK);
-    tap->listener.on_entry(tap->listener.context, conv, seq, messages, record);
+    tap->listener.on_entry(tap->listener.context, tap->node, conv, seq, messages, record);
+}
+
+static void tell_applied(const struct tap *tap, struct slice key, struct slice value)
+{
+    struct row_applied row;
+    enum rc rc = rows_decode(key, value, &row_applied_desc, &row);
+    CHECK(rc == RC_OK);
+    tap->listener.on_applied(tap->listener.context, tap->node, shard_of(key.base), row.index,
+                             row.digest);
+}
+
+static void tell_generation(struct tap *tap, uint32_t shard)
+{
+    struct generation row;
+    enum rc rc = generation_load(tap->inner, shard, &row);
+    CHECK(rc == RC_OK && shard <= CONTROL_GROUP);
+    uint32_t before = tap->generations[shard];
+    tap->generations[shard] = row.current;
+    if (before != 0 && row.current != before)
+        tap->listener.on_transferred(tap->listener.context, tap->node, shard);
 }
 
 static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
@@ -108,16 +154,22 @@ static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
     struct tap *tap = (struct tap *)kv;
     struct tap_batch *b = (struct tap_batch *)batch;
     enum rc rc = tap->inner->ops->write(tap->inner, b->inner);
-    for (size_t at = 0; rc == RC_OK && at < b->entries->size;) {
-        uint32_t sizes[2];
-        memcpy(sizes, b->entries->bytes + at, sizeof(sizes));
-        at += sizeof(sizes);
-        struct slice key = slice_of(b->entries->bytes + at, sizes[0]);
-        tell(tap, key, slice_of(b->entries->bytes + at + sizes[0], sizes[1]));
-        at += sizes[0] + sizes[1];
+    for (size_t at = 0; rc == RC_OK && at < b->rows->size;) {
+        struct tap_row row;
+        memcpy(&row, b->rows->bytes + at, sizeof(row));
+        at += sizeof(row);
+        struct slice key = slice_of(b->rows->bytes + at, row.key_size);
+        struct slice value = slice_of(key.base + key.size, row.value_size);
+        if (row.family == KV_META)
+            tell_generation(tap, shard_of(key.base + 1));
+        else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ENTRY)
+            tell_entry(tap, key, value);
+        else
+            tell_applied(tap, key, value);
+        at += row.key_size + row.value_size;
     }
     if (rc == RC_OK)
-        buf_clear(b->entries);
+        buf_clear(b->rows);
     return rc;
 }
 
@@ -148,7 +200,7 @@ static struct kv_iterator *tap_iterate(struct kv *kv, enum kv_family family, str
     return inner_of(kv)->ops->iterate(inner_of(kv), family, from, to, backwards);
 }
 
-struct kv *tap_new(struct kv *inner, const struct tap_listener *listener)
+struct kv *tap_new(struct kv *inner, const char *node, const struct tap_listener *listener)
 {
     /* Iterators are the inner store's own, so their operations are as well. */
     static struct kv_ops ops = {.close = tap_close,
@@ -168,6 +220,7 @@ struct kv *tap_new(struct kv *inner, const struct tap_listener *listener)
     struct tap *tap = mem_new(struct tap);
     tap->kv.ops = &ops;
     tap->inner = inner;
+    tap->node = node;
     tap->listener = *listener;
     return &tap->kv;
 }

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mesh/base/log.h"
 #include "mesh/base/mem.h"
 
 static uint64_t seed_running; /* For the message of a violation. */
+static struct world *listening;
 
 void world_init(struct world *w, uint64_t seed, bool verbose)
 {
@@ -110,6 +112,19 @@ void world_run(struct world *w, uint64_t until_us)
             event.drop(event.context);
     }
     w->now_us = until_us;
+}
+
+static void on_log(enum log_level level, const char *event, const char *fields)
+{
+    (void)level;
+    world_note(listening, "    [%s] %s %s", listening->speaker != NULL ? listening->speaker : "-",
+               event, fields);
+}
+
+void world_hear_logs(struct world *w)
+{
+    listening = w;
+    log_set(w->verbose ? on_log : NULL, LOG_DEBUG);
 }
 
 void world_mix(struct world *w, uint64_t hash)

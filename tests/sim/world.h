@@ -27,6 +27,7 @@ struct world {
     size_t heap_count, heap_capacity;
     uint64_t trace; /* Hash of everything that ran: two runs of a seed must agree. */
     bool verbose;
+    const char *speaker; /* Whose code runs now, for what it logs; NULL: nobody's. */
 };
 
 void world_init(struct world *w, uint64_t seed, bool verbose);
@@ -45,6 +46,9 @@ void world_carry(struct world *w, uint64_t delay_us, void (*arrive)(void *, uint
                  void (*drop)(void *));
 /* Run events until `until_us`, then stand there. */
 void world_run(struct world *w, uint64_t until_us);
+
+/* What nodes log becomes part of the story, where it is told. */
+void world_hear_logs(struct world *w);
 
 /* Make `hash` part of the trace: what was said, not only when. */
 void world_mix(struct world *w, uint64_t hash);

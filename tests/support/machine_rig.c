@@ -53,14 +53,20 @@ static void on_user(void *context, const struct msg_event_user *event)
 
 static void open_machine(struct rig *rig)
 {
-    enum rc rc = machine_open(rig->kv, 7, cluster, &rig->machine);
+    enum rc rc = machine_open(rig->kv, rig->group, 1, cluster, &rig->machine);
     CHECK(rc == RC_OK);
     rig->index = machine_applied(rig->machine);
 }
 
 void rig_open(struct rig *rig)
 {
+    rig_open_group(rig, 7);
+}
+
+void rig_open_group(struct rig *rig, uint32_t group)
+{
     memset(rig, 0, sizeof(*rig));
+    rig->group = group;
     crypto_start();
     rig->kv = mem_kv_new();
     rig->batch = rig->kv->ops->batch_new(rig->kv);

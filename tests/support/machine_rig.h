@@ -18,6 +18,7 @@ struct rig_result {
 
 struct rig {
     struct kv *kv;
+    uint32_t group;
     struct machine *machine;
     struct kv_batch *batch;
     struct buf *commands; /* Of the entry being gathered. */
@@ -34,7 +35,8 @@ struct rig {
     bool user_gone;
 };
 
-void rig_open(struct rig *rig);
+void rig_open(struct rig *rig); /* Of an ordinary shard. */
+void rig_open_group(struct rig *rig, uint32_t group);
 void rig_close(struct rig *rig);
 /* The same as cmocka's fixtures: *state is a rig of the test's own. */
 int rig_setup(void **state);

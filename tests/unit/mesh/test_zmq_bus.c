@@ -274,6 +274,39 @@ static void nodes_find_each_other_within_a_second(void **state)
     assert_true(zmq_bus_due_us(f.r1->bus) <= clock_us(NULL) + LIMIT_GOSSIP_MS * 1000);
 }
 
+/* A router that holds nothing yet takes the cluster id of the first router that has one, not of
+ * another that joins as well, and is then heard like any other. */
+static void a_router_that_joins_takes_the_cluster_it_hears(void **state)
+{
+    struct world *w = *state;
+    struct zmq_bus_options options = options_of(w, "r1");
+    struct node *r1 = start(w, &options);
+    options = options_of(w, "r2");
+    options.cluster = NULL;
+    struct node *r2 = start(w, &options);
+    options.node = "r3";
+    options.joins[0] = gossip_of(r2);
+    options.join_count = 1;
+    struct node *r3 = start(w, &options);
+    assert_true(WITHIN(w, 2000, r2->ups == 1 && r3->ups == 1));
+    assert_null(zmq_bus_cluster(r2->bus));
+    assert_null(zmq_bus_cluster(r3->bus));
+    char first[ENDPOINT_SIZE_MAX + 1];
+    snprintf(first, sizeof(first), "%s", gossip_of(r1));
+    options.node = "r4";
+    options.joins[0] = first;
+    options.joins[1] = gossip_of(r2);
+    options.join_count = 2;
+    struct node *r4 = start(w, &options);
+    assert_true(WITHIN(w, 3000, r2->ups == 3 && r3->ups == 3 && r4->ups == 3));
+    assert_memory_equal(zmq_bus_cluster(r2->bus), cluster_id, 16);
+    assert_memory_equal(zmq_bus_cluster(r3->bus), cluster_id, 16);
+    assert_memory_equal(zmq_bus_cluster(r4->bus), cluster_id, 16);
+    assert_int_equal(send_hello(r4, "r1", 1), RC_OK);
+    assert_true(WITHIN(w, 1000, r4->requests == 1));
+    assert_string_equal(r4->from, "r1");
+}
+
 /* Gateway to router and back, router to router, and a node to itself. */
 static void requests_and_answers_reach_their_node(void **state)
 {
@@ -862,6 +895,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_command_line_may_ask_for_the_table), /* First: it forks. */
         TEST(nodes_find_each_other_within_a_second),
+        TEST(a_router_that_joins_takes_the_cluster_it_hears),
         TEST(requests_and_answers_reach_their_node),
         TEST(a_topic_reaches_its_gateway_alone),
         TEST(a_burst_of_thousands_arrives_whole),

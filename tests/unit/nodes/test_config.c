@@ -143,7 +143,10 @@ static void a_value_that_breaks_its_rule_is_refused_with_its_line(void **state)
 {
     struct fixture *f = *state;
     assert_refused(f, "node\n    id = much-too-long-a-name\n", 2, "node/id is 1 to 15 of");
-    assert_refused(f, "node\n    zone = \"a b\"\n", 2, "node/zone is up to 64 printable");
+    assert_refused(f, "node\n    zone = \"a b\"\n", 2, "node/zone is 1 to 15 of");
+    assert_refused(f, "cluster\n    replicas = 4\n", 2, "cluster/replicas is an odd number");
+    assert_refused(f, "cluster\n    replicas = 9\n", 2, "is a number from 1 to 7");
+    assert_refused(f, "cluster\n    grace = 1s\n", 2, "cluster/grace is a time");
     assert_refused(f, "http\n    bind = localhost\n", 2, "is a numeric IPv4 or IPv6 address");
     assert_refused(f, "mesh\n    listen = foo\n", 2, "is tcp://HOST:PORT");
     assert_refused(f, "mesh\n    listen = tcp://10.0.0.1:65534\n", 2, "the next two ports");

@@ -14,12 +14,12 @@ static enum rc check(const struct record_desc *desc, const void *command)
     struct buf *bytes = buf_new(0);
     enum message_number number;
     struct slice key;
-    bool key_is_user;
+    enum machine_key kind;
     record_encode(bytes, desc, command);
-    enum rc rc = machine_check_command(buf_slice(bytes), &number, &key, &key_is_user);
+    enum rc rc = machine_check_command(buf_slice(bytes), &number, &key, &kind);
     if (rc == RC_OK) {
         assert_int_equal(number, desc->number);
-        assert_int_equal(key_is_user, number == MSG_CMD_INDEX);
+        assert_int_equal(kind, number == MSG_CMD_INDEX ? MACHINE_KEY_USER : MACHINE_KEY_CONV);
     }
     buf_unref(&bytes);
     return rc;
@@ -125,7 +125,7 @@ static void a_damaged_row_is_corrupt(void **state)
     assert_int_equal(rig->kv->ops->write(rig->kv, rig->batch), RC_OK);
     struct machine *machine;
     uint8_t cluster[16] = {0};
-    assert_int_equal(machine_open(rig->kv, 7, cluster, &machine), RC_CORRUPT);
+    assert_int_equal(machine_open(rig->kv, 7, 1, cluster, &machine), RC_CORRUPT);
 
     machine_limit_cache(rig->machine, 0);
     uint64_t head;
@@ -165,26 +165,24 @@ static void a_good_command_passes_and_gives_its_key(void **state)
     struct buf *bytes = buf_new(0);
     enum message_number number;
     struct slice key;
-    bool key_is_user;
+    enum machine_key kind;
     struct msg_cmd_send c = good_send();
     record_encode(bytes, &msg_cmd_send_desc, &c);
-    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &key_is_user), RC_OK);
+    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind), RC_OK);
     assert_int_equal(number, MSG_CMD_SEND);
     assert_true(slice_equals(key, "c"));
-    assert_false(key_is_user);
+    assert_int_equal(kind, MACHINE_KEY_CONV);
     buf_append_byte(bytes, 0xc0); /* Anything behind it would be a command of its own. */
-    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &key_is_user),
-                     RC_BAD_REQUEST);
+    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind), RC_BAD_REQUEST);
     for (uint32_t size = 0; size + 1 < bytes->size; size++)
         assert_int_not_equal(
-            machine_check_command(slice_of(bytes->bytes, size), &number, &key, &key_is_user),
-            RC_OK);
+            machine_check_command(slice_of(bytes->bytes, size), &number, &key, &kind), RC_OK);
     buf_clear(bytes);
     struct msg_cmd_index index = {.user = slice_string("bob"), .conv = slice_string("c")};
     record_encode(bytes, &msg_cmd_index_desc, &index);
-    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &key_is_user), RC_OK);
+    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind), RC_OK);
     assert_true(slice_equals(key, "bob"));
-    assert_true(key_is_user);
+    assert_int_equal(kind, MACHINE_KEY_USER);
     buf_unref(&bytes);
 }
 

@@ -17,14 +17,25 @@
 
 #define SHARD       5u
 #define ENTRIES_MAX 256u
+#define SELF        71u /* Server id. */
+
+/* Whoever is alone has nobody to speak to. */
+static void send_nothing(void *context, struct slice to, struct slice record)
+{
+    (void)context;
+    (void)to;
+    (void)record;
+    fail();
+}
 
 static const struct raft_group_options options = {
     .shard = SHARD,
-    .self = 1,
     .address = "router-1",
     .election_ms = 500,
     .heartbeat_ms = 100,
+    .lease_ms = 400,
     .seed = 42,
+    .send = send_nothing,
 };
 
 static struct kv *kv;
@@ -98,7 +109,7 @@ static enum rc open_group(void)
 
 static void bootstrap(void)
 {
-    raft_group_bootstrap(&options, batch);
+    raft_group_bootstrap(&options, SELF, batch);
     write_batch();
     sync_now();
 }
@@ -567,7 +578,7 @@ static void a_group_reopens_on_rocksdb(void **state)
         batch = kv->ops->batch_new(kv);
         enum rc rc = open_group();
         if (rc == RC_NOT_FOUND && life == 0) {
-            raft_group_bootstrap(&options, batch);
+            raft_group_bootstrap(&options, SELF, batch);
             write_batch();
             wait_for_sync(wakes[0]);
             rc = open_group();

@@ -41,6 +41,21 @@ static void names_and_seqs_are_read_back(void **state)
     assert_int_equal(seq, 0x0102030405060708);
 }
 
+/* Rows of the control group are of the state family, and a router's key gives its name. */
+static void a_router_is_found_by_its_name(void **state)
+{
+    (void)state;
+    struct keyspace_key k;
+    struct slice name;
+    keyspace_name(&k, &space, KEYSPACE_ROUTER, slice_string("r1"));
+    assert_int_equal(keyspace_family(&k), KV_STATE);
+    assert_true(keyspace_get_name(keyspace_slice(&k), &name));
+    assert_true(slice_equals(name, "r1"));
+    keyspace_table(&k, &space, KEYSPACE_CLUSTER);
+    assert_int_equal(keyspace_family(&k), KV_STATE);
+    assert_int_equal(k.size, KEYSPACE_HEADER_SIZE);
+}
+
 /* A key that was cut off says nothing. */
 static void a_damaged_key_is_refused(void **state)
 {
@@ -125,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(begins_with_shard_generation_and_table),
         cmocka_unit_test(names_and_seqs_are_read_back),
+        cmocka_unit_test(a_router_is_found_by_its_name),
         cmocka_unit_test(a_damaged_key_is_refused),
         cmocka_unit_test(ranges_of_one_name_hold_no_other),
         cmocka_unit_test(the_end_of_a_range_carries),

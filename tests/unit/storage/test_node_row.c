@@ -89,15 +89,26 @@ static void a_missing_row_beside_other_data_is_refused(void **state)
     assert_int_equal(node_row_load(kv, &row), RC_CORRUPT);
 }
 
+/* What an older program wrote is read as such: nodes/ then says which format it is. */
+static void a_row_of_another_format_says_so(void **state)
+{
+    (void)state;
+    struct node_row row = born;
+    row.format = NODE_ROW_FORMAT - 1;
+    node_row_store(&row, batch);
+    assert_int_equal(kv->ops->write(kv, batch), RC_OK);
+    assert_int_equal(node_row_load(kv, &row), RC_OK);
+    assert_int_equal(row.format, NODE_ROW_FORMAT - 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_empty_store_has_no_row),
-        TEST(the_row_survives_the_round_trip),
-        TEST(a_damaged_row_is_refused),
-        TEST(a_missing_row_beside_other_data_is_refused),
+        TEST(an_empty_store_has_no_row),       TEST(the_row_survives_the_round_trip),
+        TEST(a_damaged_row_is_refused),        TEST(a_missing_row_beside_other_data_is_refused),
+        TEST(a_row_of_another_format_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,7 +40,7 @@ static int teardown(void **state)
 static void put_hard(struct fixture *f, uint64_t term)
 {
     uint8_t key[RAFT_LOG_META_KEY_SIZE];
-    const struct raft_log_hard hard = {.term = term, .vote = 3};
+    const struct raft_log_hard hard = {.term = term, .vote = 3, .self = 9};
     buf_clear(f->row);
     raft_log_hard_encode(f->row, SHARD, &hard);
     kv_put(f->batch, KV_META, raft_log_hard_key(key, SHARD), buf_slice(f->row));
@@ -157,7 +157,7 @@ static void a_row_in_the_wrong_place_is_refused(void **state)
 static void meta_rows_survive_the_round_trip(void **state)
 {
     struct fixture *f = *state;
-    const struct raft_log_hard hard = {.term = 77, .vote = 3};
+    const struct raft_log_hard hard = {.term = 77, .vote = 3, .self = 9};
     const struct raft_log_snapshot snapshot = {
         .index = 10, .term = 4, .conf_index = 1, .conf = slice_string("conf")};
     struct raft_log_hard hard_read;
@@ -166,6 +166,7 @@ static void meta_rows_survive_the_round_trip(void **state)
     assert_int_equal(raft_log_hard_decode(buf_slice(f->row), SHARD, &hard_read), RC_OK);
     assert_int_equal(hard_read.term, 77);
     assert_int_equal(hard_read.vote, 3);
+    assert_int_equal(hard_read.self, 9);
     assert_int_equal(raft_log_snapshot_decode(buf_slice(f->row), SHARD, &snapshot_read),
                      RC_CORRUPT);
     buf_clear(f->row);

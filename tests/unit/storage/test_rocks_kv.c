@@ -272,6 +272,27 @@ static void deduplication_rows_behave_like_others(void **state)
     assert_int_equal(count_dedup(), 500);
 }
 
+/* Many rows in the hashed memtable are flushed in the background until an iterator has few to sort,
+ * and all are there meanwhile and after; the other families never need it. */
+static void a_hashed_memtable_settles(void **state)
+{
+    (void)state;
+    struct keyspace_key key;
+    uint32_t turns = 0;
+    assert_true(kv_settle(kv, KV_DEDUP));
+    for (uint32_t n = 0; n < 20000; n++)
+        kv_put(batch, KV_DEDUP, dedup_key(0, n, &key), slice_of(&n, sizeof(n)));
+    assert_int_equal(kv->ops->write(kv, batch), RC_OK);
+    assert_true(kv_settle(kv, KV_STATE));
+    assert_false(kv_settle(kv, KV_DEDUP));
+    assert_int_equal(count_dedup(), 20000);
+    for (; !kv_settle(kv, KV_DEDUP); turns++) {
+        assert_true(turns < 10000);
+        usleep(1000);
+    }
+    assert_int_equal(count_dedup(), 20000);
+}
+
 /* A sync on the loop's own thread is reported at once. (The first of a store: how quick the disk
  * is, is not known yet.) */
 static void an_inline_sync_reports_at_once(void **state)
@@ -509,6 +530,7 @@ int main(void)
         TEST(an_iterator_keeps_to_its_range),
         TEST(an_iterator_is_a_snapshot),
         TEST(deduplication_rows_behave_like_others),
+        TEST(a_hashed_memtable_settles),
         TEST(an_inline_sync_reports_at_once),
         TEST(a_closed_store_opens_again),
         TEST(a_killed_process_loses_nothing),

@@ -1,0 +1,374 @@
+/* control - the committed list of routers, and what every router makes of it.
+ *
+ * The control group's leader keeps the list in its log: who joined, who drains, who was lost. It
+ * tells all routers, and each computes from it where the replicas of every group belong (ring.h);
+ * what discovery says of who exists places nothing. A router that is not on the list as it should
+ * be asks to be, again and again. */
+#include <stdio.h>
+
+#include "mesh/base/log.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
+#include "nodes/router/router_private.h"
+
+#define LOOK_MS  500u
+#define TABLE_MS 2000u /* The list is told this often though it did not change. */
+
+/* ---- The list, as heard ---- */
+
+static void table_fini(struct table *table)
+{
+    mem_free(table->routers);
+    mem_free(table->active);
+    mem_free(table->places);
+    memset(table, 0, sizeof(*table));
+}
+
+void control_fini(struct router *router)
+{
+    table_fini(&router->table);
+}
+
+static bool copy_name(char into[LIMIT_NODE_ID_SIZE_MAX + 1], struct slice name)
+{
+    if (name.size > LIMIT_NODE_ID_SIZE_MAX)
+        return false;
+    snprintf(into, LIMIT_NODE_ID_SIZE_MAX + 1, "%.*s", SLICE_ARGS(name));
+    return true;
+}
+
+static bool read_router(struct record_reader *r, struct table_router *ret_router)
+{
+    struct msg_cmd_router m;
+    if (record_decode(r, &msg_cmd_router_desc, &m) != RC_OK || !key_node_is_valid(m.node) ||
+        !copy_name(ret_router->node, m.node) || !copy_name(ret_router->zone, m.zone))
+        return false;
+    ret_router->weight = m.weight >= 1 && m.weight <= 1000 ? (uint32_t)m.weight : 100;
+    ret_router->state = (enum router_state)m.state;
+    return true;
+}
+
+static bool read_routers(struct slice list, struct table *table)
+{
+    struct record_reader r = record_reader_of(list);
+    uint32_t capacity = 0;
+    while (!record_reader_at_end(&r)) {
+        if (table->count == capacity) {
+            capacity = 2 * capacity + 8;
+            table->routers = mem_resize(table->routers, capacity * sizeof(*table->routers));
+        }
+        struct table_router *next = &table->routers[table->count];
+        if (!read_router(&r, next) || (table->count > 0 && strcmp(next[-1].node, next->node) >= 0))
+            return false;
+        table->count++;
+    }
+    return true;
+}
+
+static void place(const struct router *router, struct table *table)
+{
+    table->active = mem_zero((table->count + 1) * sizeof(*table->active));
+    for (uint32_t i = 0; i < table->count; i++) {
+        const struct table_router *from = &table->routers[i];
+        if (from->state != ROUTER_ACTIVE)
+            continue;
+        struct ring_router *to = &table->active[table->active_count++];
+        memcpy(to->node, from->node, sizeof(to->node));
+        memcpy(to->zone, from->zone, sizeof(to->zone));
+        to->weight = from->weight;
+    }
+    if (table->active_count == 0)
+        return; /* All of them drain: everything stays where it is. */
+    uint32_t groups = router->options.shards + 1;
+    table->places = mem_alloc((size_t)groups * table->replicas * sizeof(*table->places));
+    ring_place(table->active, table->active_count, groups, table->replicas, router->options.cluster,
+               table->places);
+}
+
+void control_on_table(struct router *router, const struct msg_table *message)
+{
+    struct table table = {.version = message->version, .replicas = (uint32_t)message->replicas};
+    if (message->version <= router->table.version)
+        return;
+    if (message->replicas == 0 || message->replicas > LIMIT_REPLICAS_MAX ||
+        !read_routers(message->routers, &table) || table.count > LIMIT_ROUTERS_MAX) {
+        metric_add(packets_bad_total, 1);
+        table_fini(&table);
+        return;
+    }
+    place(router, &table);
+    table_fini(&router->table);
+    router->table = table;
+    for (uint32_t i = 0; i < table.count; i++)
+        if (strcmp(table.routers[i].node, router->node) != 0)
+            router_peers_expect(router, slice_string(table.routers[i].node));
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        struct shard *shard = &router->shards[i];
+        shard->moves.next_ms = 0;
+        shard->moves.is_done = false;
+        shard_wake(router, shard);
+    }
+    log_info("table", "version=%lu routers=%u active=%u", (unsigned long)table.version, table.count,
+             table.active_count);
+}
+
+uint32_t control_targets(const struct router *router, const struct shard *shard,
+                         const char *ret_nodes[LIMIT_REPLICAS_MAX])
+{
+    const struct table *table = &router->table;
+    uint32_t count = 0;
+    if (table->places == NULL)
+        return 0;
+    const uint16_t *places = table->places + (size_t)router_place(router, shard) * table->replicas;
+    for (uint32_t i = 0; i < table->replicas; i++)
+        if (places[i] != UINT16_MAX)
+            ret_nodes[count++] = table->active[places[i]].node;
+    return count;
+}
+
+static const struct table_router *find_router(const struct router *router, struct slice node)
+{
+    for (uint32_t i = 0; i < router->table.count; i++)
+        if (slice_equals(node, router->table.routers[i].node))
+            return &router->table.routers[i];
+    return NULL;
+}
+
+/* ---- The list, as it is made: only where the control group is led ---- */
+
+static enum rc queue_router(struct router *router, struct slice node, struct slice zone,
+                            uint64_t weight, enum router_state state, const struct pending *pending)
+{
+    const struct msg_cmd_router command = {
+        .node = node,
+        .zone = zone.size > 0 ? zone : (struct slice){0}, /* Absent, not empty. */
+        .weight = weight,
+        .state = state,
+    };
+    buf_clear(router->command);
+    record_encode(router->command, &msg_cmd_router_desc, &command);
+    return shard_queue(router, router_control(router), buf_slice(router->command), pending);
+}
+
+static void queue_cluster(struct router *router)
+{
+    const struct pending nobody = {0};
+    const struct msg_cmd_cluster command = {
+        .shards = router->options.shards,
+        .replicas = router->options.replicas,
+        .epoch = slice_string(router->epoch),
+    };
+    buf_clear(router->command);
+    record_encode(router->command, &msg_cmd_cluster_desc, &command);
+    enum rc rc = shard_queue(router, router_control(router), buf_slice(router->command), &nobody);
+    if (rc == RC_OK)
+        rc = queue_router(router, slice_string(router->node), slice_string(router->zone),
+                          router->options.weight, ROUTER_ACTIVE, &nobody);
+    (void)rc; /* A queue that is full: at the next look. */
+}
+
+static void tell_table(struct router *router, const struct machine_cluster *cluster)
+{
+    struct shard *control = router_control(router);
+    uint64_t now_ms = router_now_ms(router);
+    if (cluster->version <= router->table.version && now_ms < router->table_due_ms)
+        return;
+    buf_clear(router->answer);
+    enum rc rc = machine_routers(control->machine, router->answer);
+    if (rc != RC_OK) {
+        router_shard_failed(router, control, rc);
+        return;
+    }
+    router->table_due_ms = now_ms + TABLE_MS;
+    const struct msg_table table = {
+        .term = raft_group_term(control->group),
+        .version = cluster->version,
+        .replicas = cluster->replicas,
+        .routers = buf_slice(router->answer),
+    };
+    router_peers_tell_all(router, &msg_table_desc, &table);
+    control_on_table(router, &table);
+}
+
+/* A router that is silent for too long: its replicas are to be held elsewhere. */
+static void look_for_lost(struct router *router)
+{
+    const struct pending nobody = {0};
+    uint64_t now_ms = router_now_ms(router);
+    const struct shard *control = router_control(router);
+    for (uint32_t i = 0; i < router->table.count; i++) {
+        const struct table_router *r = &router->table.routers[i];
+        const struct router_peer *peer = router_peers_get(router, slice_string(r->node));
+        if (r->state != ROUTER_ACTIVE || peer == NULL || peer->is_up)
+            continue;
+        uint64_t since_ms =
+            peer->down_ms > control->moves.ready_ms ? peer->down_ms : control->moves.ready_ms;
+        if (now_ms - since_ms < router->options.grace_ms)
+            continue;
+        log_warn("router_lost", "node=%s silent_ms=%lu", r->node,
+                 (unsigned long)(now_ms - peer->down_ms));
+        enum rc rc = queue_router(router, slice_string(r->node), slice_string(r->zone), r->weight,
+                                  ROUTER_LOST, &nobody);
+        (void)rc; /* At the next look. */
+    }
+}
+
+static void lead(struct router *router)
+{
+    struct machine_cluster cluster;
+    struct shard *control = router_control(router);
+    if (control->queued.count > 0 || control->flying.count > 0)
+        return; /* What is under way changes it. */
+    enum rc rc = machine_cluster(control->machine, &cluster);
+    if (rc == RC_NOT_FOUND) {
+        queue_cluster(router);
+        return;
+    }
+    if (rc != RC_OK) {
+        router_shard_failed(router, control, rc);
+        return;
+    }
+    tell_table(router, &cluster);
+    look_for_lost(router);
+}
+
+/* We are not on the list as we should be: ask who leads the control group. */
+static void ask_to_join(struct router *router)
+{
+    const struct table_router *us = find_router(router, slice_string(router->node));
+    if (router->table.version == 0)
+        return;
+    bool is_right = us != NULL && us->state != ROUTER_LOST &&
+                    us->weight == router->options.weight && strcmp(us->zone, router->zone) == 0;
+    if (is_right || (us != NULL && us->state == ROUTER_REMOVED))
+        return;
+    const struct msg_join join = {
+        .node = slice_string(router->node),
+        .zone = slice_string(router->zone),
+        .weight = router->options.weight,
+    };
+    if (shard_serves(router, router_control(router))) {
+        control_on_join(router, NULL, &join);
+        return;
+    }
+    struct router_peer *leader = router_peers_leader(router, router->options.shards);
+    if (leader != NULL)
+        router_peers_tell(router, leader, &msg_join_desc, &join);
+}
+
+void control_turn(struct router *router)
+{
+    uint64_t now_ms = router_now_ms(router);
+    if (now_ms < router->control_due_ms && !router->control_changed)
+        return;
+    bool is_due = now_ms >= router->control_due_ms;
+    router->control_changed = false;
+    if (shard_serves(router, router_control(router)))
+        lead(router);
+    if (!is_due)
+        return;
+    router->control_due_ms = now_ms + LOOK_MS;
+    ask_to_join(router);
+}
+
+/* ---- Those who ask ---- */
+
+void control_answer_join(struct router *router, const struct pending *pending, enum rc rc)
+{
+    if (pending->watcher == NULL)
+        return;
+    const struct msg_joined answer = {
+        .req = pending->req,
+        .rc = rc,
+        .shards = router->options.shards,
+        .epoch = slice_string(router->epoch),
+    };
+    watchers_answer(&router->watchers, pending->watcher, &msg_joined_desc, &answer);
+}
+
+/* Draining stays draining: only `undrain` ends it. */
+static enum router_state state_on_join(const struct table_router *known)
+{
+    return known != NULL && known->state == ROUTER_DRAINING ? ROUTER_DRAINING : ROUTER_ACTIVE;
+}
+
+void control_on_join(struct router *router, struct watcher *watcher, const struct msg_join *join)
+{
+    struct shard *control = router_control(router);
+    const struct pending pending = {
+        .watcher = watcher,
+        .incarnation = watcher != NULL ? watcher->incarnation : 0,
+        .req = join->req,
+        .is_join = true,
+    };
+    enum rc rc = RC_OK;
+    if (!shard_serves(router, control))
+        rc = RC_NOT_LEADER;
+    else if (router->table.version == 0)
+        rc = RC_UNAVAILABLE; /* The cluster is being founded. */
+    else if (!key_node_is_valid(join->node) || join->weight < 1 || join->weight > 1000 ||
+             (join->zone.size > 0 && !key_node_is_valid(join->zone)))
+        rc = RC_BAD_REQUEST;
+    if (rc == RC_OK)
+        rc = queue_router(router, join->node, join->zone, join->weight,
+                          state_on_join(find_router(router, join->node)), &pending);
+    if (rc != RC_OK)
+        control_answer_join(router, &pending, rc == RC_FULL ? RC_UNAVAILABLE : rc);
+}
+
+static enum rc check_operate(const struct router *router, const struct msg_operate *operate,
+                             const struct table_router *known, enum router_state *ret_state)
+{
+    if (known == NULL)
+        return RC_NOT_FOUND;
+    const struct router_peer *peer = router_peers_get(router, operate->node);
+    bool is_up = peer == NULL /* Ourselves. */ || peer->is_up;
+    switch (operate->action) {
+    case OPERATE_DRAIN:
+        *ret_state = ROUTER_DRAINING;
+        return known->state == ROUTER_REMOVED ? RC_CONFLICT : RC_OK;
+    case OPERATE_UNDRAIN:
+        *ret_state = ROUTER_ACTIVE;
+        return known->state == ROUTER_REMOVED ? RC_CONFLICT : RC_OK;
+    case OPERATE_REMOVE:
+        *ret_state = ROUTER_REMOVED;
+        if (is_up && (known->state == ROUTER_ACTIVE || (peer != NULL ? peer->held : 1) > 0))
+            return RC_CONFLICT; /* Drain it first. */
+        return RC_OK;
+    default:
+        return RC_BAD_REQUEST;
+    }
+}
+
+void control_on_operate(struct router *router, struct watcher *watcher,
+                        const struct msg_operate *operate)
+{
+    const struct pending pending = {
+        .watcher = watcher,
+        .incarnation = watcher->incarnation,
+        .req = operate->req,
+    };
+    const struct pending nobody = {0};
+    enum router_state state = ROUTER_ACTIVE;
+    const struct table_router *known = find_router(router, operate->node);
+    enum rc rc = shard_serves(router, router_control(router))
+                     ? check_operate(router, operate, known, &state)
+                     : RC_NOT_LEADER;
+    if (rc == RC_OK && state == ROUTER_REMOVED && known->state == ROUTER_ACTIVE)
+        rc = queue_router(router, operate->node, slice_string(known->zone), known->weight,
+                          ROUTER_LOST, &nobody);
+    if (rc == RC_OK)
+        rc = queue_router(router, operate->node, slice_string(known->zone), known->weight, state,
+                          &pending);
+    if (rc == RC_OK)
+        return;
+    const struct msg_result answer = {
+        .req = operate->req,
+        .rc = rc == RC_FULL ? RC_UNAVAILABLE : rc,
+        .detail = rc == RC_CONFLICT ? slice_string("it was removed for good, or holds replicas: "
+                                                   "drain it first")
+                                    : slice_of("", 0),
+    };
+    watchers_answer(&router->watchers, watcher, &msg_result_desc, &answer);
+}

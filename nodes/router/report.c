@@ -1,0 +1,87 @@
+/* report - what `chatmesh status --json` shows of a router. */
+#include "mesh/base/metrics.h"
+#include "nodes/router/router_private.h"
+
+static const char *state_name(enum router_state state)
+{
+    switch (state) {
+    case ROUTER_ACTIVE:
+        return "active";
+    case ROUTER_DRAINING:
+        return "draining";
+    case ROUTER_LOST:
+        return "lost";
+    case ROUTER_REMOVED:
+        return "removed";
+    }
+    return "unknown";
+}
+
+static void write_routers(const struct router *router, struct buf *into)
+{
+    const struct table *table = &router->table;
+    buf_append_format(into, ",\"table\":{\"version\":%lu,\"replicas\":%u},\"routers\":[",
+                      (unsigned long)table->version, table->replicas);
+    for (uint32_t i = 0; i < table->count; i++) {
+        const struct table_router *r = &table->routers[i];
+        buf_append_format(into, "%s{\"id\":\"%s\",\"zone\":\"%s\",\"weight\":%u,\"state\":\"%s\"}",
+                          i > 0 ? "," : "", r->node, r->zone, r->weight, state_name(r->state));
+    }
+    buf_append_string(into, "]");
+}
+
+/* Voters by their node's name, others with a mark: "r2~". */
+static void write_servers(const struct router *router, const struct shard *shard, struct buf *into)
+{
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    uint32_t count = raft_group_servers(shard->group, router_now_ms(router), servers);
+    for (uint32_t i = 0; i < count; i++)
+        buf_append_format(into, "%s\"%s%s\"", i > 0 ? "," : "", servers[i].node,
+                          servers[i].role == RAFT_GROUP_VOTER ? "" : "~");
+}
+
+static void write_group(const struct router *router, uint32_t place, struct buf *into)
+{
+    const struct shard *shard = &router->shards[place];
+    struct router_shard_status s;
+    router_shard_status(router, place, &s);
+    buf_append_format(into,
+                      "{\"shard\":%u,\"state\":\"%s\",\"term\":%lu,\"commit\":%lu,\"applied\":%lu,"
+                      "\"digest\":\"%016lx\",\"entries\":%lu,\"moving\":%s,\"leader\":\"%.*s\","
+                      "\"replicas\":[",
+                      s.shard, s.state, (unsigned long)s.term, (unsigned long)s.commit_index,
+                      (unsigned long)s.applied_index, (unsigned long)s.digest,
+                      (unsigned long)s.entries,
+                      shard->was_ready && !shard->moves.is_done ? "true" : "false",
+                      SLICE_ARGS(raft_group_leader_node(shard->group)));
+    write_servers(router, shard, into);
+    buf_append_string(into, "]}");
+}
+
+void report_write(struct router *router, struct buf *into)
+{
+    struct router_health health = router_health(router);
+    const struct shard *control = router_control(router);
+    buf_append_format(into,
+                      "{\"id\":\"%s\",\"zone\":\"%s\",\"shards\":{\"total\":%u,\"led\":%u},"
+                      "\"gateways\":%lu,\"conversations_watched\":%lu,\"replicas\":%u,"
+                      "\"draining\":%s,\"moves\":{\"pending\":%u,\"done\":%lu,\"bytes\":%lu},"
+                      "\"control\":%s",
+                      router->node, router->zone, health.shards_total, health.shards_led,
+                      (unsigned long)health.gateways, (unsigned long)health.conversations_watched,
+                      health.replicas, router->is_draining ? "true" : "false", health.moves_pending,
+                      (unsigned long)health.moves_done, (unsigned long)health.bytes_moved,
+                      control->was_ready ? "true" : "false");
+    write_routers(router, into);
+    buf_append_string(into, ",\"groups\":[");
+    bool is_first = true;
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        if (router->shards[i].group == NULL)
+            continue;
+        if (!is_first)
+            buf_append_string(into, ",");
+        is_first = false;
+        write_group(router, i, into);
+    }
+    buf_append_string(into, "]}");
+}

@@ -1,0 +1,172 @@
+// routers.test - several routers: how they come into a cluster, how one goes, and what an operator
+// sees and says meanwhile.
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { Cluster, freePorts, run, temporaryFolder, until } from './cluster.js';
+import { Peer } from './peer.js';
+
+const SHARDS = 16; // Few, so that moving them all takes seconds on any machine.
+const GROUPS = SHARDS + 1; // And the control group.
+const MOVE_MS = 60000;
+
+const args = ['--no-limits', '--shards', SHARDS];
+
+/** Run `body` with a cluster of its own. */
+async function withCluster(options, body) {
+    const cluster = await Cluster.start({ routers: 3, gateways: 1, args, ...options });
+    try {
+        await body(cluster);
+    } finally {
+        await cluster.stop();
+    }
+}
+
+async function status(cluster) {
+    const { code, stdout, stderr } = await run(['status', '--json', '--data', cluster.data]);
+    assert.equal(code, 0, stderr);
+    return JSON.parse(stdout);
+}
+
+const member = (told, id) => told.members.find((each) => each.id === id);
+
+/** Wait until every shard is led and each of these routers holds as many replicas as said. */
+function untilHeld(cluster, held) {
+    return until(
+        `replicas are ${JSON.stringify(held)}`,
+        async () => {
+            const told = await status(cluster);
+            const fits = Object.entries(held).every(([id, n]) => member(told, id)?.replicas === n);
+            return fits && told.shards.led === SHARDS && told.moves.pending === 0 && told;
+        },
+        MOVE_MS,
+    );
+}
+
+const ALL = { r1: GROUPS, r2: GROUPS, r3: GROUPS };
+
+test('three routers come together, hold three replicas of everything, and share the lead', () =>
+    withCluster({}, async (cluster) => {
+        const told = await untilHeld(cluster, ALL);
+        assert.deepEqual(
+            told.members.map(({ id, state, up, weight }) => ({ id, state, up, weight })),
+            ['r1', 'r2', 'r3'].map((id) => ({ id, state: 'active', up: true, weight: 100 })),
+        );
+        for (const { id, led } of told.members) assert.ok(led > 0, `${id} leads nothing`);
+        const plain = await run(['status', '--data', cluster.data]);
+        assert.equal(plain.code, 0);
+        assert.match(plain.stdout, /^r2 +active +- +\d+ +17 +0 +/m);
+        assert.match(plain.stdout, /^shards 16, led 16; routers 3, gateways 1; nothing moves$/m);
+    }));
+
+/** Send until it is acknowledged: `unavailable` means to try again with the same cid. */
+function say(peer, body) {
+    return until(`${body} is acknowledged`, async () => {
+        const reply = await peer.ask('send', { to: 'bob', cid: body, body });
+        return reply.type === 'sent' && reply;
+    });
+}
+
+test('what was acknowledged survives the death of any one router', () =>
+    withCluster({ args: [...args, '--respawn'] }, async (cluster) => {
+        await untilHeld(cluster, ALL);
+        const alice = await Peer.join(cluster, 'alice');
+        const bodies = [];
+        let conv;
+        for (const router of ['r1', 'r2', 'r3']) {
+            for (const word of ['before', 'without']) {
+                bodies.push(`${word} ${router}`);
+                ({ conv } = await say(alice, bodies.at(-1)));
+                if (word === 'before') await cluster.kill(router);
+            }
+            await until(`${router} is back`, () => cluster.pid(router) !== null);
+            await untilHeld(cluster, ALL);
+        }
+        const messages = (await alice.log(conv)).filter(({ type }) => type === 'message');
+        assert.deepEqual(messages.map(({ body }) => body), bodies);
+    }));
+
+test('SIGTERM hands over what a router leads, and clients hardly notice', () =>
+    withCluster({ args: [...args, '--respawn'] }, async (cluster) => {
+        await untilHeld(cluster, ALL);
+        const alice = await Peer.join(cluster, 'alice');
+        for (const router of ['r1', 'r2', 'r3']) {
+            const pid = cluster.pid(router);
+            cluster.signal(router, 'SIGTERM');
+            await say(alice, `while ${router} goes`);
+            await until(`${router} is back`, () => ![null, pid].includes(cluster.pid(router)));
+            const log = readFileSync(join(cluster.data, `${router}.log`), 'utf8');
+            assert.match(log, new RegExp(` handed_over self=${router} complete=1`));
+            await untilHeld(cluster, ALL);
+        }
+    }));
+
+test('a router is drained, removed, and its name does not come back', () =>
+    withCluster({ routers: 4 }, async (cluster) => {
+        const told = await until('four share', async () => {
+            const now = await status(cluster);
+            const all = now.members.reduce((sum, each) => sum + each.replicas, 0);
+            const fair = now.members.every(({ replicas }) => replicas > 0 && replicas < GROUPS);
+            return all === 3 * GROUPS && fair && now.moves.pending === 0 && now;
+        }, MOVE_MS);
+        assert.equal(told.members.length, 4);
+
+        const operate = (command, node, ...more) =>
+            run([command, node, '--data', cluster.data, ...more], { timeout: MOVE_MS });
+        const unknown = await operate('drain', 'r9');
+        assert.equal(unknown.code, 2, unknown.stderr);
+        assert.match(unknown.stderr, /r9/);
+        const early = await operate('remove', 'r2');
+        assert.equal(early.code, 2, early.stderr);
+        assert.equal(early.stderr.trim().split('\n').length, 1, early.stderr);
+
+        const drained = await operate('drain', 'r2');
+        assert.equal(drained.code, 0, drained.stderr);
+        assert.match(drained.stdout, /^r2 drains: /);
+        assert.match(drained.stdout, /^r2 holds no replicas: it may be stopped, and removed/m);
+        const after = await status(cluster);
+        assert.equal(member(after, 'r2').state, 'draining');
+        assert.equal(member(after, 'r2').replicas, 0);
+        assert.equal(after.shards.led, SHARDS);
+
+        assert.equal((await operate('undrain', 'r2')).code, 0);
+        await until('it takes part again', async () => {
+            return member(await status(cluster), 'r2').replicas > 0;
+        }, MOVE_MS);
+        assert.equal((await operate('drain', 'r2')).code, 0);
+
+        await cluster.kill('r2');
+        const removed = await operate('remove', 'r2');
+        assert.equal(removed.code, 0, removed.stderr);
+        const data = temporaryFolder();
+        const port = await freePorts(3);
+        const { join: joins } = JSON.parse(readFileSync(join(cluster.data, 'dev.json'), 'utf8'));
+        const back = await run([
+            'router',
+            ...['--id', 'r2', '--data', data, '--listen', `tcp://127.0.0.1:${port}`],
+            ...['--key', join(cluster.data, 'cluster.key'), '--join', joins[0]],
+        ]);
+        rmSync(data, { recursive: true, force: true });
+        assert.equal(back.code, 2, back.stderr);
+        assert.match(back.stderr, /^chatmesh: r2 was removed from this cluster; join under a new --id$/m);
+    }));
+
+test('the same folder continues the same cluster, whichever router was its first', async () => {
+    let cluster = await Cluster.start({ routers: 3, gateways: 1, args });
+    const before = await untilHeld(cluster, ALL);
+    await cluster.stop({ keep: true });
+    cluster = await Cluster.start({ routers: 3, gateways: 1, args, data: cluster.data });
+    try {
+        const after = await untilHeld(cluster, ALL);
+        assert.equal(after.cluster, before.cluster);
+        // The first router's disk is replaced: it joins the others, and founds nothing.
+        await cluster.stop({ keep: true });
+        rmSync(join(cluster.data, 'r1'), { recursive: true });
+        cluster = await Cluster.start({ routers: 3, gateways: 1, args, data: cluster.data });
+        assert.equal((await untilHeld(cluster, ALL)).cluster, before.cluster);
+    } finally {
+        await cluster.stop();
+    }
+});

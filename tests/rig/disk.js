@@ -1,0 +1,120 @@
+// disk - one router's disk: a tmpfs of its own, or a plain folder; and what can go wrong with it.
+//
+// Full: the tmpfs is shrunk to what it holds, so that the very next block is ENOSPC. Slow, broken:
+// disk_shim.c, which the node is started with, reads its orders from a file that both map.
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const SOURCE = fileURLToPath(new URL('disk_shim.c', import.meta.url));
+const SIZE = 1024 ** 3; // Of a tmpfs: a bound, not a reservation.
+const DELAY = 0; // Offsets of struct control.
+const FAIL = 4;
+const SYNCS = 8;
+const FAILED = 12;
+const CONTROL_SIZE = 16;
+
+function run(command, args) {
+    const done = spawnSync(command, args, { encoding: 'utf8' });
+    if (done.status !== 0)
+        throw new Error(`${command} ${args.join(' ')}: ${done.error ?? done.stderr}`);
+}
+
+/** Compile the shim. Returns its path, or null where there is no compiler. */
+export function compileShim(folder) {
+    const path = join(folder, 'disk_shim.so');
+    const compiler = process.env.CC ?? 'cc';
+    const flags = ['-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC'];
+    const done = spawnSync(compiler, [...flags, '-o', path, SOURCE, '-ldl'], { encoding: 'utf8' });
+    if (done.status === 0) return path;
+    console.log(`no slow or broken disks: ${done.error?.message ?? done.stderr}`);
+    return null;
+}
+
+export class Disk {
+    /** `isOwn`: a tmpfs of its own, else a folder on the disk that `folder` is on. */
+    constructor(folder, node, { isOwn, shim }) {
+        this.folder = join(folder, node);
+        this.isOwn = isOwn;
+        this.shim = shim;
+        mkdirSync(this.folder);
+        if (isOwn) run('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'none', this.folder]);
+        this.controlPath = join(folder, `${node}.disk`);
+        this.control = openSync(this.controlPath, 'w+');
+        writeSync(this.control, Buffer.alloc(CONTROL_SIZE), 0, CONTROL_SIZE, 0);
+    }
+
+    /** Where the node keeps its data. */
+    get data() {
+        return join(this.folder, 'data');
+    }
+
+    get environment() {
+        if (this.shim === null) return {};
+        const preload = { LD_PRELOAD: this.shim, RIG_DISK: this.controlPath };
+        // A sanitizer wants to come first, which it need not: the shim calls nothing it watches.
+        const asan = `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`;
+        return { ...preload, ASAN_OPTIONS: asan };
+    }
+
+    #read(offset) {
+        const word = Buffer.alloc(4);
+        readSync(this.control, word, 0, 4, offset);
+        return word.readUInt32LE();
+    }
+
+    #write(offset, value) {
+        const word = Buffer.alloc(4);
+        word.writeUInt32LE(value);
+        writeSync(this.control, word, 0, 4, offset);
+    }
+
+    get syncs() {
+        return this.#read(SYNCS);
+    }
+
+    get failed() {
+        return this.#read(FAILED);
+    }
+
+    /** From now on every sync takes so much longer. */
+    slow(ms) {
+        this.#write(DELAY, Math.round(ms * 1000));
+    }
+
+    failSyncs(count) {
+        this.#write(FAIL, count);
+    }
+
+    fill() {
+        const { blocks, bfree, bsize } = statfsSync(this.folder);
+        // The kernel refuses less than what is used by now: the next attempt is near enough.
+        for (let spare = 0; spare < 64; spare++) {
+            const size = Math.max((blocks - bfree + spare) * bsize, bsize);
+            const options = `remount,size=${size}`;
+            if (spawnSync('mount', ['-o', options, this.folder]).status === 0) return;
+        }
+        throw new Error(`${this.folder} cannot be filled`);
+    }
+
+    free() {
+        run('mount', ['-o', `remount,size=${SIZE}`, this.folder]);
+    }
+
+    /** The disk was replaced by an empty one. */
+    wipe() {
+        for (const name of readdirSync(this.folder))
+            rmSync(join(this.folder, name), { recursive: true, force: true });
+    }
+
+    /** A copy that outlives the sandbox. */
+    save(to) {
+        if (this.isOwn) cpSync(this.folder, to, { recursive: true });
+    }
+
+    close() {
+        closeSync(this.control);
+    }
+}

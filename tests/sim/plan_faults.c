@@ -1,0 +1,343 @@
+/* What goes wrong, one by one. */
+#include "mesh/base/mem.h"
+#include "tests/sim/groups.h"
+#include "tests/sim/plan_private.h"
+
+/* Each seed has some of these, and each so often. */
+enum fault {
+    FAULT_CRASH,
+    FAULT_CUT_CLIENT,
+    FAULT_CUT_LINK,
+    FAULT_DISK,
+    FAULT_SLOW_DISK,
+    FAULT_STORM,
+    FAULT_DRAIN,
+    FAULT_LEASE,
+    FAULT_STOP,
+    FAULT_COUNT_ALONE, /* The others are of several routers. */
+    FAULT_PARTITION = FAULT_COUNT_ALONE,
+    FAULT_CUT_LEADER,
+    FAULT_CRASH_MANY,
+    FAULT_LONG_CRASH,
+    FAULT_WIPE,
+    FAULT_HAND_OVER,
+    FAULT_ROLLING,
+    FAULT_TAKE_OUT,
+    FAULT_REST,
+    FAULT_COUNT,
+};
+
+void faults_restart(struct run *run, struct sim_node *node)
+{
+    if (!node->is_alive && node->is_expected && !node->is_removed)
+        cluster_start(&run->cluster, node);
+}
+
+static void restart(void *context, uint64_t index)
+{
+    struct run *run = context;
+    faults_restart(run, &run->cluster.nodes[index]);
+}
+
+void faults_restart_within(struct run *run, const struct sim_node *node, uint64_t most_us)
+{
+    world_after(&run->world, world_between(&run->world, 10000, most_us), restart, run, node->index);
+}
+
+struct sim_node *faults_router(struct run *run)
+{
+    uint32_t count = run->cluster.options.routers;
+    uint32_t first = (uint32_t)world_between(&run->world, 0, count - 1);
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_node *node = cluster_router(&run->cluster, (first + i) % count);
+        if (node->is_alive)
+            return node;
+    }
+    return NULL;
+}
+
+/* ---- Crashes ---- */
+
+static void crash(struct run *run)
+{
+    struct cluster *c = &run->cluster;
+    uint64_t index = world_between(&run->world, 0, c->node_count - 2); /* Not the operator. */
+    struct sim_node *node = &c->nodes[index];
+    if (!node->is_alive)
+        return;
+    bool is_quick = world_chance(&run->world, 0.2);
+    /* What the gateway asked arrives when the next process of its name is there already. */
+    if (is_quick && node->role == NODE_GATEWAY) {
+        uint64_t us = world_between(&run->world, 300000, 2000000);
+        for (uint32_t i = 0; i < c->options.routers; i++)
+            cluster_cut(c, node, cluster_router(c, i), CHANNEL_BOTH, us, true);
+    }
+    cluster_crash(c, node);
+    faults_restart_within(run, node, is_quick ? 300000 : 4000000);
+}
+
+/* Most of the routers at once, or all. */
+static void crash_many(struct run *run)
+{
+    struct world *world = &run->world;
+    double share = world_chance(world, 0.5) ? 1 : 0.6;
+    for (uint32_t i = 0; i < run->cluster.options.routers; i++) {
+        struct sim_node *router = cluster_router(&run->cluster, i);
+        if (!router->is_alive || !world_chance(world, share))
+            continue;
+        cluster_crash(&run->cluster, router);
+        faults_restart_within(run, router, 3000000);
+    }
+}
+
+static void crash_long(struct run *run)
+{
+    struct sim_node *router = faults_router(run);
+    if (router == NULL)
+        return;
+    cluster_crash(&run->cluster, router);
+    faults_restart_within(run, router, 20000000);
+}
+
+/* It comes back with nothing: only where every group can do without what it had. */
+static void wipe(struct run *run)
+{
+    struct sim_node *router = faults_router(run);
+    if (router == NULL || router->is_leaving || !groups_may_lose(&run->cluster, router))
+        return;
+    cluster_crash(&run->cluster, router);
+    cluster_wipe(&run->cluster, router);
+    faults_restart_within(run, router, 5000000);
+}
+
+/* A router again and again, each time just started. */
+static void storm_of(struct run *run, uint64_t more, uint32_t index);
+
+static void storm(void *context, uint64_t argument)
+{
+    storm_of(context, argument & 255, (uint32_t)(argument >> 8));
+}
+
+static void storm_of(struct run *run, uint64_t more, uint32_t index)
+{
+    struct sim_node *router = cluster_router(&run->cluster, index);
+    if (run->is_healing)
+        return;
+    faults_restart(run, router);
+    if (more == 0)
+        return;
+    world_after(&run->world, world_between(&run->world, 0, 50000), storm, run,
+                (more - 1) | (uint64_t)index << 8);
+    if (router->is_alive && world_chance(&run->world, 0.8))
+        cluster_crash(&run->cluster, router);
+}
+
+/* ---- Ends in order ---- */
+
+/* A process that is ending: for so long it may go on. */
+struct ending {
+    struct run *run;
+    struct sim_node *node;
+    uint64_t incarnation;
+    uint64_t until_us;
+    bool is_rolling; /* Then the next router. */
+};
+
+static void begin_ending(struct run *run, struct sim_node *node, uint64_t us, bool is_rolling,
+                         void (*next)(void *context, uint64_t argument), uint64_t next_us)
+{
+    struct ending *ending = mem_new(struct ending);
+    *ending = (struct ending){.run = run,
+                              .node = node,
+                              .incarnation = node->incarnation,
+                              .until_us = run->world.now_us + us,
+                              .is_rolling = is_rolling};
+    world_carry(&run->world, next_us, next, ending, mem_free);
+}
+
+static bool is_over(const struct ending *ending)
+{
+    return !ending->node->is_alive || ending->node->incarnation != ending->incarnation;
+}
+
+/* Its time is over: nobody may be left, and it goes as a process does that ended in order. */
+static void end_drain(void *context, uint64_t argument)
+{
+    (void)argument;
+    const struct ending *drain = context;
+    struct sim_node *gateway = drain->node;
+    if (is_over(drain))
+        return;
+    if (!gateway_is_drained(gateway->gateway))
+        world_violation(&drain->run->world, "C11: %s was to drain and has %lu connections left",
+                        gateway->id, gateway_health(gateway->gateway).connections);
+    cluster_crash(&drain->run->cluster, gateway);
+    faults_restart_within(drain->run, gateway, 2000000);
+}
+
+static void begin_drain(struct run *run)
+{
+    struct world *world = &run->world;
+    struct sim_node *gateway = cluster_gateway(
+        &run->cluster, (uint32_t)world_between(world, 0, run->cluster.options.gateways - 1));
+    if (!gateway->is_alive || gateway->is_draining)
+        return;
+    gateway->is_draining = true;
+    uint32_t drain_ms = (uint32_t)world_between(world, 0, 2000);
+    world_note(world, "%s drains for %u ms", gateway->id, drain_ms);
+    run->drains++;
+    gateway_drain(gateway->gateway, drain_ms);
+    cluster_wake(gateway);
+    begin_ending(run, gateway, 0, false, end_drain, (drain_ms + 100) * UINT64_C(1000));
+}
+
+static void hand_over(struct run *run, struct sim_node *router, bool is_rolling);
+
+static void roll_on(void *context, uint64_t index)
+{
+    struct run *run = context;
+    if (!run->is_healing && index < run->cluster.options.routers)
+        hand_over(run, cluster_router(&run->cluster, (uint32_t)index), true);
+}
+
+static void roll_soon(struct run *run, const struct sim_node *router)
+{
+    world_after(&run->world, world_between(&run->world, 500000, 3000000), roll_on, run,
+                router->index + 1);
+}
+
+static void end_hand_over(void *context, uint64_t argument)
+{
+    (void)argument;
+    const struct ending *ending = context;
+    struct run *run = ending->run;
+    if (!is_over(ending)) {
+        bool is_drained = router_is_drained(ending->node->router);
+        if (!is_drained && run->world.now_us < ending->until_us) {
+            begin_ending(run, ending->node, ending->until_us - run->world.now_us,
+                         ending->is_rolling, end_hand_over, 20000);
+            return;
+        }
+        run->hand_overs += is_drained;
+        cluster_crash(&run->cluster, ending->node);
+        faults_restart_within(run, ending->node, 1000000);
+    }
+    if (ending->is_rolling)
+        roll_soon(run, ending->node);
+}
+
+/* As SIGTERM: leadership goes to others, then the process ends. */
+static void hand_over(struct run *run, struct sim_node *router, bool is_rolling)
+{
+    if (!router->is_alive || router->router == NULL || router->is_draining) {
+        if (is_rolling)
+            roll_soon(run, router);
+        return;
+    }
+    world_note(&run->world, "%s hands over", router->id);
+    router->is_draining = true;
+    router_drain(router->router);
+    cluster_wake(router);
+    begin_ending(run, router, 3000000, is_rolling, end_hand_over, 20000);
+}
+
+/* ---- Any of them ---- */
+
+static void strike_router(struct run *run, enum fault fault)
+{
+    struct world *world = &run->world;
+    struct sim_node *router = faults_router(run);
+    if (router == NULL)
+        return;
+    switch (fault) {
+    case FAULT_DISK:
+        cluster_break_disk(&run->cluster, router, world_chance(world, 0.5),
+                           (uint32_t)world_between(world, 0, 30));
+        return;
+    case FAULT_SLOW_DISK:
+        cluster_slow_disk(&run->cluster, router, world_between(world, 500000, 3000000));
+        return;
+    case FAULT_STOP:
+        cluster_stop(&run->cluster, router, world_between(world, 50000, 3000000));
+        return;
+    case FAULT_STORM:
+        storm_of(run, world_between(world, 2, 6), router->index);
+        return;
+    case FAULT_HAND_OVER:
+        hand_over(run, router, false);
+        return;
+    case FAULT_TAKE_OUT:
+        steward_take_out(&run->steward, router);
+        return;
+    default:
+        steward_rest(&run->steward, router, world_between(world, 500000, 5000000));
+        return;
+    }
+}
+
+static void strike(struct run *run, enum fault fault)
+{
+    switch (fault) {
+    case FAULT_CRASH:
+        crash(run);
+        return;
+    case FAULT_CUT_CLIENT:
+        people_cut_one(run->people);
+        return;
+    case FAULT_CUT_LINK:
+        partition_link(run);
+        return;
+    case FAULT_DRAIN:
+        begin_drain(run);
+        return;
+    case FAULT_LEASE:
+        partition_lapse(run);
+        return;
+    case FAULT_PARTITION:
+        partition_cluster(run);
+        return;
+    case FAULT_CUT_LEADER:
+        partition_leader(run);
+        return;
+    case FAULT_CRASH_MANY:
+        crash_many(run);
+        return;
+    case FAULT_LONG_CRASH:
+        crash_long(run);
+        return;
+    case FAULT_WIPE:
+        wipe(run);
+        return;
+    case FAULT_ROLLING:
+        roll_on(run, 0);
+        return;
+    default:
+        strike_router(run, fault);
+        return;
+    }
+}
+
+static void next_fault(void *context, uint64_t argument)
+{
+    (void)argument;
+    struct run *run = context;
+    struct world *world = &run->world;
+    if (run->is_healing)
+        return;
+    uint32_t count = run->cluster.options.routers > 1 ? FAULT_COUNT : FAULT_COUNT_ALONE;
+    enum fault fault = (enum fault)world_between(world, 0, count - 1);
+    if ((run->faults >> fault & 1) != 0)
+        strike(run, fault);
+    world_after(world, world_between(world, 5000, run->pause_us_max), next_fault, run, 0);
+}
+
+void faults_begin(struct run *run)
+{
+    struct world *world = &run->world;
+    run->faults = (unsigned)world_random(world);
+    /* Elections take their time: several routers get some rest, or they would never do anything. */
+    run->pause_us_max = world_between(world, 100000, 1000000);
+    if (run->cluster.options.routers > 1)
+        run->pause_us_max *= world_between(world, 1, 3);
+    world_after(world, world_between(world, 200000, 2000000), next_fault, run, 0);
+}
