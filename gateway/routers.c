@@ -153,19 +153,36 @@ static void on_not_leader(struct gateway *gateway, const struct request *request
         shard->leader = NULL;
 }
 
-static void on_claim(struct gateway *gateway, struct peer *peer, uint32_t index, uint64_t term)
+/* What a leader was asked who has been followed by another is not answered any more: most often he
+ * is dead or cut off, which discovery tells only seconds later. */
+static void orphan_outdated(struct routers *routers)
+{
+    LIST_EACH(node, &routers->by_deadline)
+    {
+        const struct request *request = LIST_ENTRY(node, struct request, by_deadline);
+        const struct shard *shard = &routers->shards[request->shard];
+        if (shard->leader == NULL || shard->leader == request->peer || request->term >= shard->term)
+            continue;
+        list_remove(node);
+        list_append(&routers->orphans, node);
+    }
+}
+
+/* Does another lead from now on? */
+static bool on_claim(struct gateway *gateway, struct peer *peer, uint32_t index, uint64_t term)
 {
     struct shard *shard = &gateway->routers.shards[index];
     if (term == 0) {
         if (shard->leader == peer)
             shard->leader = NULL;
-        return;
+        return false;
     }
     if (term < shard->term || (term == shard->term && shard->leader == peer))
-        return;
+        return false;
     shard->term = term;
     shard->leader = peer;
     must_rewatch(gateway, shard);
+    return true;
 }
 
 static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg_beat *beat)
@@ -186,14 +203,17 @@ static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg
         users_on_shards(gateway);
     }
     struct record_reader r = record_reader_of(beat->terms);
+    bool changed = false;
     for (uint32_t i = 0; i < routers->shard_count; i++) {
         uint64_t term;
         if (record_get_u64(&r, &term) != RC_OK) {
             metric_add(packets_bad_total, 1);
-            return;
+            break;
         }
-        on_claim(gateway, peer, i, term);
+        changed |= on_claim(gateway, peer, i, term);
     }
+    if (changed)
+        orphan_outdated(routers);
 }
 
 /* ---- Requests ---- */
@@ -452,8 +472,10 @@ void routers_turn(struct gateway *gateway)
     struct routers *routers = &gateway->routers;
     uint64_t now_us = gateway_now_us(gateway);
     struct request *request;
-    while ((request = LIST_FIRST(&routers->orphans, struct request, by_deadline)) != NULL)
-        finish(gateway, request, RC_UNAVAILABLE, NULL);
+    while ((request = LIST_FIRST(&routers->orphans, struct request, by_deadline)) != NULL) {
+        bool is_led = routers->shards[request->shard].leader != NULL;
+        finish(gateway, request, is_led ? RC_NOT_LEADER : RC_UNAVAILABLE, NULL);
+    }
     while ((request = LIST_FIRST(&routers->by_deadline, struct request, by_deadline)) != NULL &&
            request->deadline_us <= now_us) {
         metric_add(request_timeouts_total, 1);

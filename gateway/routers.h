@@ -7,7 +7,8 @@
  * log. So publishing may drop what it likes and nothing is lost.
  *
  *   happy path     hello each second -> beats -> link up; requests leave in one packet a turn
- *   failure modes  no leader: RC_UNAVAILABLE at once; no answer: RC_TIMEOUT after request_ms
+ *   failure modes  no leader: RC_UNAVAILABLE at once; no answer: RC_TIMEOUT after request_ms;
+ *                  another leads before the answer came: RC_NOT_LEADER, its outcome unknown
  *   on stop        requests in flight are told RC_UNAVAILABLE
  *
  * Loop thread only. */
@@ -38,7 +39,7 @@ struct routers {
     struct map peers;        /* By node id. */
     struct map requests;     /* In flight, by correlation id. */
     struct list by_deadline; /* The same: all have one timeout, so the oldest is due first. */
-    struct list orphans;     /* Those whose router is gone: failed in the next turn. */
+    struct list orphans;     /* Those whose router is gone or followed: failed in the next turn. */
     struct shard *shards;    /* NULL until the first beat. */
     uint32_t shard_count;
     uint32_t rewatch_pending; /* Shards with must_rewatch. */
@@ -58,7 +59,8 @@ struct request {
     enum message_number answer_number; /* The only message that may answer. */
     struct peer *peer;
     /* `answer` is the decoded message (struct msg_x of answer_number), or NULL where none came: rc
-     * is then RC_TIMEOUT or RC_UNAVAILABLE. May send and close, must not free the request. */
+     * is then RC_TIMEOUT, RC_UNAVAILABLE or RC_NOT_LEADER. May send and close, must not free the
+     * request. */
     void (*on_done)(struct gateway *gateway, struct request *request, enum rc rc,
                     const void *answer);
 };

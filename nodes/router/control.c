@@ -317,28 +317,47 @@ void control_on_join(struct router *router, struct watcher *watcher, const struc
         control_answer_join(router, &pending, rc == RC_FULL ? RC_UNAVAILABLE : rc);
 }
 
-static enum rc check_operate(const struct router *router, const struct msg_operate *operate,
-                             const struct table_router *known, enum router_state *ret_state)
+/* May the router go? A group may need what it holds, alive or not: so only one that was drained and
+ * says that it holds nothing, or one that was silent for so long that it counts as lost. */
+static enum rc check_remove(const struct router *router, const struct table_router *known,
+                            const char **ret_detail)
 {
-    if (known == NULL)
-        return RC_NOT_FOUND;
-    const struct router_peer *peer = router_peers_get(router, operate->node);
-    bool is_up = peer == NULL /* Ourselves. */ || peer->is_up;
-    switch (operate->action) {
-    case OPERATE_DRAIN:
-        *ret_state = ROUTER_DRAINING;
-        return known->state == ROUTER_REMOVED ? RC_CONFLICT : RC_OK;
-    case OPERATE_UNDRAIN:
-        *ret_state = ROUTER_ACTIVE;
-        return known->state == ROUTER_REMOVED ? RC_CONFLICT : RC_OK;
-    case OPERATE_REMOVE:
-        *ret_state = ROUTER_REMOVED;
-        if (is_up && (known->state == ROUTER_ACTIVE || (peer != NULL ? peer->held : 1) > 0))
-            return RC_CONFLICT; /* Drain it first. */
+    const struct router_peer *peer = router_peers_get(router, slice_string(known->node));
+    bool is_us = strcmp(known->node, router->node) == 0;
+    if (known->state == ROUTER_REMOVED || known->state == ROUTER_LOST)
         return RC_OK;
-    default:
-        return RC_BAD_REQUEST;
+    if (!is_us && (peer == NULL || !peer->is_up || !peer->has_beat)) {
+        *ret_detail = "it may hold replicas and is not there to say so: start it and drain it, or "
+                      "wait until it counts as lost";
+        return RC_CONFLICT;
     }
+    if (known->state == ROUTER_DRAINING && !is_us && peer->held == 0)
+        return RC_OK;
+    *ret_detail = "it holds replicas: drain it first";
+    return RC_CONFLICT;
+}
+
+static enum rc check_operate(const struct router *router, uint64_t action,
+                             const struct table_router *known, enum router_state *ret_state,
+                             const char **ret_detail)
+{
+    if (!shard_serves(router, router_control(router)))
+        return RC_NOT_LEADER;
+    if (known == NULL) {
+        *ret_detail = "there is no such router";
+        return RC_NOT_FOUND;
+    }
+    if (action == OPERATE_REMOVE) {
+        *ret_state = ROUTER_REMOVED;
+        return check_remove(router, known, ret_detail);
+    }
+    if (action != OPERATE_DRAIN && action != OPERATE_UNDRAIN)
+        return RC_BAD_REQUEST;
+    *ret_state = action == OPERATE_DRAIN ? ROUTER_DRAINING : ROUTER_ACTIVE;
+    if (known->state != ROUTER_REMOVED)
+        return RC_OK;
+    *ret_detail = "it was removed for good";
+    return RC_CONFLICT;
 }
 
 void control_on_operate(struct router *router, struct watcher *watcher,
@@ -349,15 +368,10 @@ void control_on_operate(struct router *router, struct watcher *watcher,
         .incarnation = watcher->incarnation,
         .req = operate->req,
     };
-    const struct pending nobody = {0};
     enum router_state state = ROUTER_ACTIVE;
     const struct table_router *known = find_router(router, operate->node);
-    enum rc rc = shard_serves(router, router_control(router))
-                     ? check_operate(router, operate, known, &state)
-                     : RC_NOT_LEADER;
-    if (rc == RC_OK && state == ROUTER_REMOVED && known->state == ROUTER_ACTIVE)
-        rc = queue_router(router, operate->node, slice_string(known->zone), known->weight,
-                          ROUTER_LOST, &nobody);
+    const char *detail = "";
+    enum rc rc = check_operate(router, operate->action, known, &state, &detail);
     if (rc == RC_OK)
         rc = queue_router(router, operate->node, slice_string(known->zone), known->weight, state,
                           &pending);
@@ -366,9 +380,7 @@ void control_on_operate(struct router *router, struct watcher *watcher,
     const struct msg_result answer = {
         .req = operate->req,
         .rc = rc == RC_FULL ? RC_UNAVAILABLE : rc,
-        .detail = rc == RC_CONFLICT ? slice_string("it was removed for good, or holds replicas: "
-                                                   "drain it first")
-                                    : slice_of("", 0),
+        .detail = slice_string(detail),
     };
     watchers_answer(&router->watchers, watcher, &msg_result_desc, &answer);
 }

@@ -133,12 +133,13 @@ static enum rc load_entry(void *context, const struct raft_log_entry *entry)
     enum rc rc = entry->type == RAFT_LOG_CHANGE ? keep_conf(e, entry->data) : RC_OK;
     if (rc != RC_OK)
         return rc;
+    /* The log may begin right after what was applied; a state behind its mark is found later. */
+    if (window->applied < loading->log.snapshot.index)
+        window->applied = loading->log.snapshot.index;
     if (entry->index <= loading->applied) {
         window->applied = entry->index;
         return RC_OK;
     }
-    if (entry->index != raft_window_last(window) + 1)
-        return RC_CORRUPT; /* The state is behind the log's first entry: some were never applied. */
     /* Few: stored, but not applied when the process ended. Read now, so that no read fails later.
      */
     raft_window_push(window, entry);

@@ -41,6 +41,7 @@ static void watch_leadership(struct router *router, struct shard *shard)
         metric_add(shards_led, 1);
         log_debug("shard_led", "shard=%u term=%lu", shard->id, raft_group_term(shard->group));
     } else {
+        router->lost_any = true;
         metric_add(shards_led, -1);
         log_info("shard_lost", "shard=%u term=%lu", shard->id, raft_group_term(shard->group));
         shard_refuse_waiting(router, shard);
@@ -217,6 +218,12 @@ static void turn_shard(struct router *router, struct shard *shard)
     tick_by(router, shard_due_ms(router, shard));
 }
 
+static bool is_led(const void *context, uint32_t shard)
+{
+    const struct router *router = context;
+    return router->shards[shard].was_ready;
+}
+
 static void beat_all(struct router *router)
 {
     uint64_t now_us = env_now_us(router->env);
@@ -226,6 +233,9 @@ static void beat_all(struct router *router)
     router_peers_turn(router, router->beats_due);
     owed_expire(router);
     router->beats_due = false;
+    if (router->lost_any)
+        watchers_keep(&router->watchers, is_led, router);
+    router->lost_any = false;
     watchers_expire(&router->watchers, now_us);
     size_t at = 0;
     for (struct watcher *w; (w = map_next(&router->watchers.by_id, &at)) != NULL;)

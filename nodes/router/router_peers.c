@@ -53,6 +53,7 @@ void router_peers_on_node(struct router *router, const struct msg_node *node, bo
     if (peer->is_up && !up)
         peer->down_ms = env_now_ms(router->env);
     peer->is_up = up;
+    peer->has_beat = false;
     if (up && peer->incarnation != node->incarnation)
         peer->is_leaving = false;
     if (up)
@@ -126,6 +127,7 @@ void router_peers_on_beat(struct router *router, struct router_peer *peer,
             return;
         }
     peer->held = beat->held;
+    peer->has_beat = true;
     peer->is_leaving = beat->leaving != 0;
     struct record_reader digests = record_reader_of(beat->digests);
     while (!record_reader_at_end(&digests)) {

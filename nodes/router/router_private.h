@@ -54,6 +54,7 @@ struct router {
     uint64_t next_tick_ms, ticked_ms;
     uint64_t next_beat_us;
     bool beats_due;      /* Leadership changed: beat at once. */
+    bool lost_any;       /* Of a shard: who watched it here watches elsewhere. */
     struct buf *answer;  /* Sequences of the answer being made. */
     struct buf *command; /* The command being made. */
 

@@ -113,13 +113,17 @@ static void on_user(void *context, const struct msg_event_user *event)
 enum rc shard_apply(struct router *router, struct shard *shard)
 {
     struct applying applying = {.router = router, .shard = shard};
-    const struct machine_listener listener = {
+    /* Only who leads tells the gateways. The entries that a new leader applies before it is ready
+     * are in what they ask for when it claims. */
+    const struct machine_listener leads = {
         .context = &applying,
         .on_result = on_result,
         .on_entry = on_entry,
         .on_receipt = on_receipt,
         .on_user = on_user,
     };
+    const struct machine_listener follows = {.context = &applying, .on_result = on_result};
+    const struct machine_listener listener = shard->was_ready ? leads : follows;
     uint64_t now_ms = env_now_ms(router->env);
     uint64_t index;
     struct slice data;

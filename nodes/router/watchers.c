@@ -143,15 +143,26 @@ void watchers_unfollow(struct watchers *w, struct map *table, struct slice key,
         interest_free(table, interest);
 }
 
+/* Who is to go from a table. */
+struct leaving {
+    const struct watcher *watcher; /* This one's interest, where not NULL; */
+    bool (*keeps)(const void *context,
+                  uint32_t shard); /* all interest in other shards, where not. */
+    const void *context;
+};
+
 /* A walk over the whole table, with the empty ones collected first: a map may not change on the
- * way. Gateways die rarely, so no list per gateway is kept for it. */
-static void forget_in(struct map *table, const struct watcher *watcher)
+ * way. Gateways die and leaderships move rarely, so no list per gateway or shard is kept for it. */
+static void leave_table(struct map *table, const struct leaving *leaving)
 {
     struct interest **empty = mem_alloc(table->count * sizeof(*empty));
     size_t empty_count = 0;
     size_t at = 0;
     for (struct interest *i; (i = map_next(table, &at)) != NULL;) {
-        interest_drop(i, watcher);
+        if (leaving->watcher != NULL)
+            interest_drop(i, leaving->watcher);
+        if (leaving->keeps != NULL && !leaving->keeps(leaving->context, i->shard))
+            i->count = 0;
         if (i->count == 0)
             empty[empty_count++] = i;
     }
@@ -160,10 +171,19 @@ static void forget_in(struct map *table, const struct watcher *watcher)
     mem_free(empty);
 }
 
+void watchers_keep(struct watchers *w, bool (*keeps)(const void *context, uint32_t shard),
+                   const void *context)
+{
+    const struct leaving leaving = {.keeps = keeps, .context = context};
+    leave_table(&w->convs, &leaving);
+    leave_table(&w->users, &leaving);
+}
+
 void watchers_forget(struct watchers *w, struct watcher *watcher)
 {
-    forget_in(&w->convs, watcher);
-    forget_in(&w->users, watcher);
+    const struct leaving leaving = {.watcher = watcher};
+    leave_table(&w->convs, &leaving);
+    leave_table(&w->users, &leaving);
     watcher->is_leased = false;
     watcher->is_linked = false;
 }

@@ -69,6 +69,10 @@ void watchers_unfollow(struct watchers *w, struct map *table, struct slice key,
                        struct watcher *watcher);
 /* Drop all that `watcher` follows. */
 void watchers_forget(struct watchers *w, struct watcher *watcher);
+/* Drop all interest in shards that `keeps` says no to: they are led elsewhere now, and whoever
+ * watches them watches there. */
+void watchers_keep(struct watchers *w, bool (*keeps)(const void *context, uint32_t shard),
+                   const void *context);
 /* Drop those whose lease has run out. */
 void watchers_expire(struct watchers *w, uint64_t now_us);
 

@@ -1,5 +1,5 @@
 // measure - how long clients wait when nodes go: by SIGKILL one by one, or all in turn by SIGTERM.
-import { sleep } from '../integration/cluster.js';
+import { sleep, until } from '../integration/cluster.js';
 import { leaders } from './placement.js';
 import { percentile, printSpan } from './report.js';
 import { shardOf } from './siphash.js';
@@ -11,8 +11,10 @@ const PROBE_MS = 10; // Between two sends of a client that measures.
 /** Wait until every shard has a leader, and every router its copies again. */
 async function allWell({ cluster, book }) {
     const missing = await cluster.missing(READY_MS);
-    if (missing === null && (await cluster.isHealthy())) return cluster.status();
-    book.fault('C11', `not well within ${READY_MS} ms: ${missing}`);
+    const isHealthy = () => cluster.isHealthy();
+    const isWell = missing === null && (await until('health', isHealthy, READY_MS).catch(() => 0));
+    if (isWell) return cluster.status();
+    book.fault('C11', `not well within ${READY_MS} ms: ${missing ?? 'a gateway'}`);
     return null;
 }
 

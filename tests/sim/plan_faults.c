@@ -99,15 +99,26 @@ static void crash_long(struct run *run)
     faults_restart_within(run, router, 20000000);
 }
 
-/* It comes back with nothing: only where every group can do without what it had. */
+/* It comes back with nothing: only where every group can do without what it had. Judged when it has
+ * been down for a second: until then a leader may take it for alive and make it a voter. */
+static void wipe_dead(void *context, uint64_t index)
+{
+    struct run *run = context;
+    struct sim_node *router = cluster_router(&run->cluster, (uint32_t)index);
+    if (router->is_alive || run->is_healing)
+        return;
+    if (groups_may_lose(&run->cluster, router))
+        cluster_wipe(&run->cluster, router);
+    faults_restart_within(run, router, 5000000);
+}
+
 static void wipe(struct run *run)
 {
     struct sim_node *router = faults_router(run);
-    if (router == NULL || router->is_leaving || !groups_may_lose(&run->cluster, router))
+    if (router == NULL || router->is_leaving)
         return;
     cluster_crash(&run->cluster, router);
-    cluster_wipe(&run->cluster, router);
-    faults_restart_within(run, router, 5000000);
+    world_after(&run->world, 1000000, wipe_dead, run, router->index);
 }
 
 /* A router again and again, each time just started. */

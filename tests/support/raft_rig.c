@@ -464,8 +464,11 @@ static uint64_t next_event(const struct raft_rig *rig)
         if (node->is_syncing && !node->is_held && node->synced_ms < next)
             next = node->synced_ms;
         uint64_t due_ms = node->group != NULL ? raft_group_due_ms(node->group) : ENV_NEVER;
-        if (due_ms != ENV_NEVER && due_ms < next + node->ahead_ms)
-            next = due_ms > node->ahead_ms ? due_ms - node->ahead_ms : 0;
+        if (due_ms == ENV_NEVER)
+            continue;
+        due_ms = due_ms > node->ahead_ms ? due_ms - node->ahead_ms : 0;
+        if (due_ms < next)
+            next = due_ms;
     }
     return next;
 }

@@ -113,6 +113,34 @@ static void fails_requests_of_a_router_that_is_gone(void **state)
     world_free(&world);
 }
 
+/* What the leader before was asked is answered as soon as another claims to lead: a router that
+ * died is told of by discovery only seconds later. */
+static void fails_requests_that_a_new_leader_overtakes(void **state)
+{
+    (void)state;
+    struct world *world = world_new(NULL, 2);
+    world_start(world);
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    uint32_t shard = world_shard(world, conv);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    world->is_mute = true;
+    world_send(alice, "{\"type\":\"send\",\"id\":1,\"conv\":\"c1\",\"cid\":\"x\",\"body\":1}");
+    world_run(world, 5);
+    world->leaders[shard] = 1 - world->leaders[shard];
+    world->terms[shard]++;
+    world_beat(world, world->leaders[shard]);
+    world_turn(world);
+    assert_int_equal(world_count(alice, "\"code\":\"unavailable\""), 1);
+    assert_int_equal(world_count(alice, "\"retry_after_ms\":250"), 1);
+    world->is_mute = false;
+    world_send(alice, "{\"type\":\"send\",\"id\":2,\"conv\":\"c1\",\"cid\":\"x\",\"body\":1}");
+    world_run(world, 20);
+    assert_int_equal(world_count(alice, "\"type\":\"sent\""), 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* A session that comes before any router is welcomed, with the epoch, once one is heard. */
 static void waits_for_the_first_router(void **state)
 {
@@ -138,6 +166,7 @@ int main(void)
         cmocka_unit_test(watches_again_whenever_something_may_be_missed),
         cmocka_unit_test(refuses_foreign_and_broken_packets),
         cmocka_unit_test(fails_requests_of_a_router_that_is_gone),
+        cmocka_unit_test(fails_requests_that_a_new_leader_overtakes),
         cmocka_unit_test(waits_for_the_first_router),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

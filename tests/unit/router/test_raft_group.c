@@ -443,6 +443,23 @@ static void a_wholly_truncated_log_restarts(void **state)
     }
 }
 
+/* A log may be dropped up to what is applied while what comes next is stored, not applied. */
+static void a_log_that_begins_after_what_was_applied_restarts(void **state)
+{
+    (void)state;
+    uint64_t index;
+    start_ready();
+    submit_and_settle("a");
+    assert_int_equal(submit("b", &index), RC_OK);
+    assert_int_equal(raft_group_truncate(group, now_ms, index - 1, batch), RC_OK);
+    assert_true(collect_and_write());
+    sync_now();
+    restart(UINT64_MAX);
+    settle();
+    assert_string_equal(applied[index], "b");
+    assert_true(raft_group_is_ready(group));
+}
+
 /* A truncation that was not durable has not happened. */
 static void a_lost_truncation_is_undone(void **state)
 {
@@ -624,6 +641,7 @@ int main(void)
         TEST(no_crash_uncommits),
         TEST(a_truncated_log_restarts),
         TEST(a_wholly_truncated_log_restarts),
+        TEST(a_log_that_begins_after_what_was_applied_restarts),
         TEST(a_lost_truncation_is_undone),
         TEST(a_corrupt_row_is_refused),
         TEST(corrupt_hard_state_is_refused),
