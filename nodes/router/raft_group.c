@@ -157,12 +157,27 @@ enum rc raft_group_submit(struct raft_group *group, uint64_t now_ms, struct buf 
     return RC_OK;
 }
 
+/* The core makes an only voter leader at once and in the term it finds (G10). Where the leader of
+ * that term made it the only one and still leads, there would be two in one term. */
+static void raise_term_to_lead(struct raft_group *group)
+{
+    bool is_settled =
+        group->raft.last_stored == raft_group_last_index(group) && group->install.conf.base == NULL;
+    if (group->raft.state != RAFT_FOLLOWER || !is_settled || /* The core waits as well. */
+        !raft_group_is_only_voter(&group->raft.configuration, group->self))
+        return;
+    group->raft.current_term++;
+    group->raft.voted_for = group->self;
+    group->hard_changed = true;
+}
+
 enum rc raft_group_tick(struct raft_group *group, uint64_t now_ms)
 {
     if (group->failed != RC_OK)
         return group->failed;
     if (now_ms < raft_group_due_ms(group))
         return RC_OK;
+    raise_term_to_lead(group);
     struct raft_event event = {.type = RAFT_TIMEOUT};
     enum rc rc = raft_group_step_and_follow(group, now_ms, &event);
     raft_group_proceed_handing(group, now_ms);
@@ -274,6 +289,11 @@ uint64_t raft_group_mark(const struct raft_group *group)
 bool raft_group_is_installing(const struct raft_group *group)
 {
     return group->install.conf.base != NULL && group->install.mark == 0;
+}
+
+bool raft_group_is_busy_installing(const struct raft_group *group)
+{
+    return group->install.conf.base != NULL;
 }
 
 static enum rc end_install(struct raft_group *group, uint64_t now_ms)
@@ -388,6 +408,8 @@ enum rc raft_group_truncate(struct raft_group *group, uint64_t now_ms, uint64_t 
         return group->failed;
     if (index < group->kept_from || group->install.conf.base != NULL)
         return RC_OK; /* Gone already; the core must not hear of one snapshot twice. */
+    if (index == 1)
+        return RC_OK; /* The core would take the mark for the entry, and never send it the state. */
     struct raft_log_snapshot snapshot = {
         .index = index,
         .conf_index = group->raft.configuration_committed_index,
@@ -416,6 +438,11 @@ enum rc raft_group_truncate(struct raft_group *group, uint64_t now_ms, uint64_t 
 }
 
 /* ---- Questions ---- */
+
+bool raft_group_leads(const struct raft_group *group)
+{
+    return raft_group_is_leader(group);
+}
 
 bool raft_group_is_ready(const struct raft_group *group)
 {

@@ -116,6 +116,7 @@ MUST_CHECK enum rc raft_group_install(struct raft_group *group, uint64_t now_ms,
 /* Follower: the core took an InstallSnapshot in this turn: what raft_group_collect() will put is to
  * share a batch with the switch to the transferred state. */
 bool raft_group_is_installing(const struct raft_group *group);
+bool raft_group_is_busy_installing(const struct raft_group *group); /* Until it is durable. */
 
 /* ---- Members ---- */
 
@@ -149,6 +150,7 @@ MUST_CHECK enum rc raft_group_transfer(struct raft_group *group, uint64_t now_ms
 
 /* ---- Questions ---- */
 
+bool raft_group_leads(const struct raft_group *group); /* Ready or not. */
 bool raft_group_is_ready(
     const struct raft_group *group); /* Leads, its own barrier is applied, hands nothing over. */
 /* A majority answered what was sent within lease_ms (section 6.4.1; by the time of sending, so that

@@ -188,16 +188,9 @@ static bool is_only_voter(const struct loading *loading)
             conf = &newest;
             break;
         }
-    uint32_t voters = 0;
-    bool is_voter = false;
-    for (unsigned i = 0; i < conf->n; i++) {
-        if (conf->servers[i].role != RAFT_VOTER)
-            continue;
-        voters++;
-        is_voter |= conf->servers[i].id == loading->group->self;
-    }
+    bool is_only = raft_group_is_only_voter(conf, loading->group->self);
     raft_configuration_close(&newest);
-    return is_voter && voters == 1;
+    return is_only;
 }
 
 enum rc raft_group_confirm_conf(struct raft_group *group, uint64_t now_ms)

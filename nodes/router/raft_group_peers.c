@@ -6,6 +6,18 @@
 /* Silent for so many election timeouts, a replica no longer keeps the log from being dropped. */
 #define LIVE_TIMEOUTS 10u
 
+bool raft_group_is_only_voter(const struct raft_configuration *conf, uint64_t server)
+{
+    uint32_t voters = 0;
+    bool is_voter = false;
+    for (unsigned i = 0; i < conf->n; i++) {
+        bool votes = conf->servers[i].role == RAFT_VOTER;
+        voters += votes;
+        is_voter |= votes && conf->servers[i].id == server;
+    }
+    return is_voter && voters == 1;
+}
+
 /* ---- What the leader knows of the others ---- */
 
 /* Of a server of the newest configuration, in this term. NULL: no leader, or no such server. */
@@ -173,8 +185,10 @@ uint64_t raft_group_wants_state(const struct raft_group *group, uint64_t after)
         return 0;
     for (uint32_t i = 0; i < group->peer_count; i++) {
         const struct raft_group_peer *peer = &group->peers[i];
-        bool wants = group->peers_term == raft_current_term(&group->raft) &&
-                     peer->wants_index != 0 && match_of(group, peer->id) < peer->wants_index;
+        raft_index match; /* Fails for one that is no longer in the configuration. */
+        bool wants =
+            group->peers_term == raft_current_term(&group->raft) && peer->wants_index != 0 &&
+            raft_match_index(&group->raft, peer->id, &match) == 0 && match < peer->wants_index;
         if (wants && peer->id > after && (next == 0 || peer->id < next))
             next = peer->id;
     }

@@ -108,6 +108,7 @@ enum rc raft_group_send_install(struct raft_group *group, uint64_t now_ms,
                                 const struct raft_server *server);
 
 /* raft_group_peers.c */
+bool raft_group_is_only_voter(const struct raft_configuration *conf, uint64_t server);
 struct raft_group_peer *raft_group_peer(struct raft_group *group, uint64_t id);
 /* Handing over goes on as answers come and time passes. */
 void raft_group_proceed_handing(struct raft_group *group, uint64_t now_ms);

@@ -491,6 +491,27 @@ static void note_answer(struct raft_group *group, const struct msg_raft *m)
         peer->stamp_ms = m->stamp;
 }
 
+/* A refusal of what is known to be stored there is an old one that was overtaken. The core would
+ * go back before what matched and never come forward again: told to it as news of nothing. */
+static bool is_overtaken(const struct raft_group *group, const struct msg_raft *m)
+{
+    raft_index match = 0;
+    return m->a != 0 && raft_match_index(&group->raft, m->from, &match) == 0 && m->a <= match;
+}
+
+static void read_append_result(const struct raft_group *group, const struct msg_raft *m,
+                               struct raft_append_entries_result *ret_result)
+{
+    *ret_result = (struct raft_append_entries_result){
+        .version = APPEND_RESULT_VERSION,
+        .term = m->term,
+        .rejected = m->a,
+        .last_log_index = m->b,
+    };
+    if (is_overtaken(group, m))
+        ret_result->rejected = ret_result->last_log_index = 0;
+}
+
 enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct slice from,
                            const struct msg_raft *m)
 {
@@ -511,12 +532,7 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
         return receive_append(group, now_ms, &message, m);
     case RAFT_APPEND_ENTRIES_RESULT:
         note_answer(group, m);
-        message.append_entries_result = (struct raft_append_entries_result){
-            .version = APPEND_RESULT_VERSION,
-            .term = m->term,
-            .rejected = m->a,
-            .last_log_index = m->b,
-        };
+        read_append_result(group, m, &message.append_entries_result);
         break;
     case RAFT_REQUEST_VOTE:
         if (!may_vote(group, now_ms, m))

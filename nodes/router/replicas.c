@@ -162,6 +162,21 @@ static bool has_state_for(const struct shard *shard, const struct msg_raft *mess
     return transfer_in_is_complete(shard->in, &applied) && applied >= message->a;
 }
 
+/* It was given up here, or lost in a crash: the leader is to send it again. Not where an earlier
+ * message of this kind was taken. */
+static void miss_state(struct router *router, struct router_peer *peer, const struct shard *shard,
+                       const struct msg_raft *message)
+{
+    const struct msg_chunk_ack ack = {
+        .group = message->group,
+        .from = message->to,
+        .rc = RC_NOT_FOUND,
+    };
+    if (raft_group_commit_index(shard->group) < message->a &&
+        !raft_group_is_busy_installing(shard->group))
+        router_peers_tell(router, peer, &msg_chunk_ack_desc, &ack);
+}
+
 /* The sender is no longer in the configuration, and asks for votes: tell it to end. */
 static bool is_stranger(struct router *router, const struct shard *shard, struct slice from,
                         const struct msg_raft *message)
@@ -200,9 +215,10 @@ void replicas_on_raft(struct router *router, struct slice from, const struct msg
     }
     if (is_stranger(router, shard, from, message))
         return;
-    bool installs = raft_group_is_install(message);
-    if (installs && !has_state_for(shard, message))
-        return; /* Of a transfer that was given up here. */
+    if (raft_group_is_install(message) && !has_state_for(shard, message)) {
+        miss_state(router, peer, shard, message);
+        return;
+    }
     enum rc rc = raft_group_receive(shard->group, router_now_ms(router), from, message);
     shard_wake(router, shard);
     if (rc == RC_BAD_REQUEST)
@@ -310,7 +326,7 @@ static void turn_outs(struct router *router, struct shard *shard)
         if (*out == NULL)
             continue;
         bool is_complete = transfer_out_is_complete(*out);
-        if (!shard->was_ready || transfer_out_is_silent(*out, now_ms) ||
+        if (!raft_group_leads(shard->group) || transfer_out_is_silent(*out, now_ms) ||
             (is_complete && !wants_state(shard, transfer_out_to(*out))))
             transfer_out_free(out);
         else if (is_complete)
@@ -318,8 +334,7 @@ static void turn_outs(struct router *router, struct shard *shard)
         else
             send_chunks(router, shard, out);
     }
-    if (!shard->was_ready)
-        return;
+    /* Also of a leader that is not ready: it may need this very replica to become so. */
     for (uint64_t server = 0; (server = raft_group_wants_state(shard->group, server)) != 0;)
         if (find_out(shard, server) == NULL) {
             begin_out(router, shard, server);
@@ -335,7 +350,8 @@ void replicas_on_ack(struct router *router, const struct msg_chunk_ack *ack)
     struct transfer_out **out = shard != NULL ? find_out(shard, ack->from) : NULL;
     if (out == NULL || !shard_is_here(shard))
         return;
-    enum rc rc = transfer_out_on_ack(*out, ack, router_now_ms(router));
+    bool is_missed = ack->transfer == 0 && ack->rc != RC_OK && transfer_out_is_complete(*out);
+    enum rc rc = is_missed ? RC_NOT_FOUND : transfer_out_on_ack(*out, ack, router_now_ms(router));
     if (rc == RC_OK && transfer_out_is_complete(*out)) {
         shard->moves.install_ms = 0;
         metric_add(transfers_total, 1);

@@ -587,8 +587,12 @@ static enum rc change(struct raft_rig *rig, uint32_t leader, uint64_t server, co
                       enum raft_group_role role)
 {
     struct raft_rig_node *node = &rig->nodes[leader];
-    enum rc rc =
-        raft_group_change(node->group, clock_of(node), server, slice_string(address), role);
+    enum rc rc;
+    uint64_t end_ms = rig->now_ms + 3000;
+    while ((rc = raft_group_change(node->group, clock_of(node), server, slice_string(address),
+                                   role)) == RC_AGAIN &&
+           rig->now_ms < end_ms)
+        raft_rig_run(rig, 5);
     node->is_woken = true;
     if (rc == RC_OK && !raft_rig_run_until(rig, 3000, is_settled, leader))
         return RC_TIMEOUT;

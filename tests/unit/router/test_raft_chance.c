@@ -125,21 +125,22 @@ static void serve_transfer(struct raft_rig_node *leader, uint64_t server)
         raft_rig_transfer_state(&rig, (uint32_t)(leader - rig.nodes), to);
     }
     run.copied[to] = rig.now_ms + INSTALL_MS;
-    enum rc rc = raft_group_install(leader->group, raft_rig_clock(&rig, raft_rig_leader(&rig)),
-                                    server);
+    enum rc rc = raft_group_install(
+        leader->group, raft_rig_clock(&rig, (uint32_t)(leader - rig.nodes)), server);
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_NOT_LEADER);
     leader->is_woken = true;
     run.installs++;
 }
 
+/* By whoever leads, ready or not: its own barrier may wait for a voter that needs the state. */
 static void serve_transfers(void)
 {
-    uint32_t at = raft_rig_leader(&rig);
-    if (at == RAFT_RIG_NODES)
-        return;
-    struct raft_rig_node *leader = &rig.nodes[at];
-    for (uint64_t s = 0; (s = raft_group_wants_state(leader->group, s)) != 0;)
-        serve_transfer(leader, s);
+    for (uint32_t i = 0; i < RAFT_RIG_NODES; i++) {
+        struct raft_rig_node *leader = &rig.nodes[i];
+        for (uint64_t s = 0;
+             leader->group != NULL && (s = raft_group_wants_state(leader->group, s)) != 0;)
+            serve_transfer(leader, s);
+    }
 }
 
 /* ---- Members ---- */
@@ -213,12 +214,16 @@ static void change_some(struct members *m)
     const struct raft_group_server *s = &m->servers[raft_rig_random(&rig, m->count)];
     bool is_self = s->id == m->leader->server;
     bool is_voter = s->role == RAFT_GROUP_VOTER;
-    bool is_even = s->match + CAUGHT_UP >= raft_group_commit_index(m->leader->group);
+    /* A server that does not know that it is a member has no vote to give. */
+    bool is_even = s->match + CAUGHT_UP >= raft_group_commit_index(m->leader->group) &&
+                   s->match >= raft_group_conf_index(m->leader->group);
     uint32_t live_without = m->live - (is_voter && s->is_live);
+    if (is_self) /* Leadership is handed over first. */
+        return;
     if (is_voter) {
         bool is_enough = m->voters > 1 && live_without > (m->voters - 1) / 2;
         bool is_wanted = m->voters > VOTERS_WANTED || raft_rig_random(&rig, 4) == 0 || !s->is_live;
-        if (is_enough && is_wanted && (!is_self || raft_rig_random(&rig, 4) == 0))
+        if (is_enough && is_wanted)
             change(m, s->id, is_gone(s->id) ? "" : s->node, RAFT_GROUP_STANDBY);
         return;
     }
@@ -308,6 +313,30 @@ static void submit_some(uint32_t at)
     assert_true(rc == RC_OK || rc == RC_AGAIN);
 }
 
+/* What a replica knows, for who looks into a seed. */
+static void tell_node(uint32_t at)
+{
+    const struct raft_rig_node *node = &rig.nodes[at];
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    if (node->group == NULL) {
+        printf("node %u: %s\n", at, is_up(at) ? "no replica" : "down");
+        return;
+    }
+    uint32_t count = raft_group_servers(node->group, raft_rig_clock(&rig, at), servers);
+    printf("node %u: server %lu %s%s term %lu commit %lu applied %lu log %lu-%lu members", at,
+           (unsigned long)node->server, raft_group_state_name(node->group),
+           raft_rig_has_lease(&rig, at) ? " (lease)" : "",
+           (unsigned long)raft_group_term(node->group),
+           (unsigned long)raft_group_commit_index(node->group), (unsigned long)node->now.applied,
+           (unsigned long)raft_group_first_index(node->group),
+           (unsigned long)raft_group_last_index(node->group));
+    for (uint32_t i = 0; i < count; i++)
+        printf(" %lu%s%s at %lu", (unsigned long)servers[i].id,
+               servers[i].role == RAFT_GROUP_VOTER ? "" : " (no voter)",
+               servers[i].is_live ? "" : " (silent)", (unsigned long)servers[i].match);
+    printf("\n");
+}
+
 static void befall(void)
 {
     uint32_t at = some_node();
@@ -393,6 +422,8 @@ static void expect_life(void)
     while (rig.now_ms < end_ms && !is_whole())
         look_after();
     uint32_t at = raft_rig_leader(&rig);
+    for (uint32_t i = 0; i < RAFT_RIG_NODES && run.is_told; i++)
+        tell_node(i);
     if (!is_whole())
         fail_msg("seed %lu: healed, but not whole again", (unsigned long)run.seed);
     assert_int_equal(raft_rig_submit(&rig, at, "healed", &index), RC_OK);
