@@ -60,6 +60,7 @@ static void begin_install(struct raft_group *group, const struct raft_snapshot_m
     CHECK(error == 0);
     raft_window_fini(&group->window);
     raft_window_init(&group->window, group->shard, install->index);
+    group->applied_term = install->term;
     group->kept_from = install->index + 1;
     group->drop_from = 0;
     group->uncollected_from = 0;
@@ -375,6 +376,7 @@ void raft_group_applied(struct raft_group *group, uint64_t now_ms, uint64_t inde
     CHECK(index <= raft_commit_index(&group->raft));
     if (entry->type == RAFT_LOG_CHANGE && group->failed == RC_OK)
         apply_conf(group, now_ms, entry);
+    group->applied_term = entry->term;
     raft_window_pop(&group->window);
 }
 

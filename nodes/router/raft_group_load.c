@@ -118,6 +118,13 @@ static enum rc keep_conf(struct raft_entry *e, struct slice data)
     return RC_OK;
 }
 
+/* The log may begin right after what was applied; a state behind its mark is found later. */
+static void begin_window(struct loading *loading)
+{
+    loading->group->window.applied = loading->log.snapshot.index;
+    loading->group->applied_term = loading->log.snapshot.term;
+}
+
 static enum rc load_entry(void *context, const struct raft_log_entry *entry)
 {
     struct loading *loading = context;
@@ -133,11 +140,11 @@ static enum rc load_entry(void *context, const struct raft_log_entry *entry)
     enum rc rc = entry->type == RAFT_LOG_CHANGE ? keep_conf(e, entry->data) : RC_OK;
     if (rc != RC_OK)
         return rc;
-    /* The log may begin right after what was applied; a state behind its mark is found later. */
-    if (window->applied < loading->log.snapshot.index)
-        window->applied = loading->log.snapshot.index;
+    if (loading->count == 1)
+        begin_window(loading);
     if (entry->index <= loading->applied) {
         window->applied = entry->index;
+        loading->group->applied_term = entry->term;
         return RC_OK;
     }
     /* Few: stored, but not applied when the process ended. Read now, so that no read fails later.
@@ -158,8 +165,8 @@ static enum rc load(struct loading *loading)
     if (loading->applied < log->snapshot.index ||
         (loading->applied > log->last_index && !log->has_snapshot))
         return RC_CORRUPT;
-    if (group->window.applied < log->snapshot.index)
-        group->window.applied = log->snapshot.index;
+    if (loading->count == 0)
+        begin_window(loading);
     group->kept_from = log->first_index;
     group->self = log->hard.self;
     raft_window_mark(&group->window, group->window.applied + 1, 1); /* It came from the store. */

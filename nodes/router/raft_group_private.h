@@ -42,6 +42,7 @@ struct raft_group {
     bool has_core;             /* `raft` was begun. */
     enum rc failed;            /* The core gave up: final. */
     struct raft_window window; /* Entries that are not applied yet. */
+    uint64_t applied_term;     /* Of the last entry that left the window; 0: none did. */
     uint64_t kept_from;        /* Index of the first entry the log keeps. */
     uint64_t barrier;          /* Index of this term's own barrier; 0: not leader. */
     uint64_t mark;             /* Counts the batches that something was collected into. */

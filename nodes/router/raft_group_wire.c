@@ -357,20 +357,39 @@ static enum rc read_entries(const struct msg_raft *m, struct raft_entry **ret_en
     return is_good ? RC_OK : RC_BAD_REQUEST;
 }
 
+/* The last entry that is known to be committed. After a restart the core knows less than what was
+ * applied. */
+static uint64_t known_committed(const struct raft_group *group, uint64_t *ret_term)
+{
+    uint64_t commit = raft_commit_index(&group->raft);
+    const struct raft_window_entry *held = raft_window_at(&group->window, commit);
+    *ret_term = held != NULL ? held->term : group->applied_term;
+    return held != NULL ? commit : group->window.applied;
+}
+
 /* G9: entries that come again after they were dropped from the log would run into a hole in the
- * core's memory of terms, and it dies. What is committed here is the same as what comes. */
-static void skip_committed(struct raft_group *group, struct raft_append_entries *append,
+ * core's memory of terms, and it dies; and it would refuse what follows them, for ever. What is
+ * committed here every leader has, so the message is taken as if it began after that. False: it
+ * says otherwise than what is committed, of which the core would die too. */
+static bool skip_committed(struct raft_group *group, struct raft_append_entries *append,
                            unsigned *ret_skipped)
 {
     unsigned skip = 0;
-    uint64_t commit = raft_commit_index(&group->raft);
-    while (skip < append->n_entries && append->prev_log_index < commit) {
+    uint64_t term, known = known_committed(group, &term);
+    while (skip < append->n_entries && append->prev_log_index < known) {
         append->prev_log_index++;
         append->prev_log_term = append->entries[skip++].term;
     }
     *ret_skipped = skip;
     append->entries += skip;
     append->n_entries -= skip;
+    if (append->prev_log_index == known)
+        return append->prev_log_term == term;
+    if (append->prev_log_index < known) {
+        append->prev_log_index = known;
+        append->prev_log_term = term;
+    }
+    return true;
 }
 
 /* A leader proposes a configuration only when the one before is committed, and the core remembers
@@ -409,9 +428,13 @@ static enum rc receive_append(struct raft_group *group, uint64_t now_ms,
         .entries = entries,
         .n_entries = count,
     };
-    skip_committed(group, append, &skipped);
-    if (skipped > 0 && append->n_entries == 0)
+    bool is_fitting = skip_committed(group, append, &skipped);
+    if (count > 0 && (append->n_entries == 0 || !is_fitting))
         raft_free(entries[0].batch); /* None is left to bear it to the core. */
+    if (!is_fitting) {
+        mem_free(entries);
+        return RC_BAD_REQUEST;
+    }
     note_leader(group, now_ms, m);
     if (m->term >= raft_current_term(&group->raft))
         group->leader_hands_over = (m->flags & FLAG_HANDS_OVER) != 0;
@@ -512,6 +535,23 @@ static void read_append_result(const struct raft_group *group, const struct msg_
         ret_result->rejected = ret_result->last_log_index = 0;
 }
 
+/* Who led an earlier term hears of ours. The core would answer in our term with a last index that it
+ * never set, and where nothing preceded the entries, as if it had taken them: he who restarted and
+ * leads again would believe it, and commit what nobody has. */
+static void refuse_former_leader(struct raft_group *group, struct slice from,
+                                 const struct msg_raft *m)
+{
+    const struct msg_raft out = {
+        .group = group->shard,
+        .to = m->from,
+        .from = group->self,
+        .type = RAFT_APPEND_ENTRIES_RESULT,
+        .term = raft_current_term(&group->raft),
+        .a = UINT64_MAX, /* Refused, and nothing that he could have sent in this term. */
+    };
+    emit(group, from, &out);
+}
+
 enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct slice from,
                            const struct msg_raft *m)
 {
@@ -519,6 +559,11 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
         return group->failed;
     if (m->to != group->self || m->from == 0 || m->from == group->self || m->term == 0)
         return RC_BAD_REQUEST;
+    bool is_leaders = m->type == RAFT_APPEND_ENTRIES || m->type == RAFT_INSTALL_SNAPSHOT;
+    if (is_leaders && m->term < raft_current_term(&group->raft)) {
+        refuse_former_leader(group, from, m);
+        return RC_OK;
+    }
     char address[RAFT_GROUP_ADDRESS_SIZE];
     raft_group_address(address, from, m->from);
     struct raft_message message = {

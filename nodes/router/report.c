@@ -58,6 +58,22 @@ static void write_group(const struct router *router, uint32_t place, struct buf 
     buf_append_string(into, "]}");
 }
 
+/* What this process did since it started: what bounds it shows in their ratios. */
+static void write_counters(struct buf *into)
+{
+    buf_append_format(
+        into,
+        ",\"counters\":{\"messages\":%lu,\"commands\":%lu,\"entries\":%lu,\"turns\":%lu,"
+        "\"keys\":%lu,\"syncs\":%lu,\"sync_us\":%lu,\"packets_in\":%lu,"
+        "\"packets_out\":%lu,\"elections\":%lu,\"divergences\":%lu}",
+        (unsigned long)metric_get(messages_total), (unsigned long)metric_get(commands_total),
+        (unsigned long)metric_get(entries_total), (unsigned long)metric_get(turns_total),
+        (unsigned long)metric_get(keys_written_total), (unsigned long)metric_get(syncs_total),
+        (unsigned long)metric_get(sync_us_total), (unsigned long)metric_get(packets_in_total),
+        (unsigned long)metric_get(packets_out_total), (unsigned long)metric_get(elections_total),
+        (unsigned long)metric_get(divergences_total));
+}
+
 void report_write(struct router *router, struct buf *into)
 {
     struct router_health health = router_health(router);
@@ -73,6 +89,7 @@ void report_write(struct router *router, struct buf *into)
                       (unsigned long)health.moves_done, (unsigned long)health.bytes_moved,
                       control->was_ready ? "true" : "false");
     write_routers(router, into);
+    write_counters(into);
     buf_append_string(into, ",\"groups\":[");
     bool is_first = true;
     for (uint32_t i = 0; i <= router->options.shards; i++) {

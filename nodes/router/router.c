@@ -152,10 +152,11 @@ static uint64_t shard_due_ms(const struct router *router, const struct shard *sh
     return due_ms;
 }
 
-/* No finer than the heartbeat's tenth, or staggered timers would wake us group by group. */
+/* No finer than the heartbeat's quarter, or staggered timers would wake us group by group, and each
+ * send packets of its own. */
 static void tick_by(struct router *router, uint64_t due_ms)
 {
-    uint64_t least_ms = router->ticked_ms + LIMIT_HEARTBEAT_MS / 10;
+    uint64_t least_ms = router->ticked_ms + LIMIT_HEARTBEAT_MS / 4;
     if (due_ms < least_ms)
         due_ms = least_ms;
     if (due_ms < router->next_tick_ms)

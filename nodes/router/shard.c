@@ -96,6 +96,16 @@ static void on_entry(void *context, struct slice conv, const struct msg_entry *f
                      &event);
 }
 
+static void on_followed_entry(void *context, struct slice conv, const struct msg_entry *fields,
+                              struct slice entry)
+{
+    (void)context;
+    (void)conv;
+    (void)entry;
+    if (fields->type == ENTRY_MESSAGE)
+        metric_add(messages_total, 1);
+}
+
 static void on_receipt(void *context, const struct msg_event_receipt *receipt)
 {
     struct router *router = ((const struct applying *)context)->router;
@@ -122,7 +132,11 @@ enum rc shard_apply(struct router *router, struct shard *shard)
         .on_receipt = on_receipt,
         .on_user = on_user,
     };
-    const struct machine_listener follows = {.context = &applying, .on_result = on_result};
+    const struct machine_listener follows = {
+        .context = &applying,
+        .on_result = on_result,
+        .on_entry = on_followed_entry,
+    };
     const struct machine_listener listener = shard->was_ready ? leads : follows;
     uint64_t now_ms = env_now_ms(router->env);
     uint64_t index;

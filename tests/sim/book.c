@@ -202,6 +202,9 @@ static void note_message(struct book *b, struct book_conv *conv, const struct ms
     if (entry->seq <= send->floor)
         world_violation(b->world, "C7: %s was sent after %lu was acknowledged and stands at %lu",
                         send->key, send->floor, entry->seq);
+    b->orders += send->floor > 0;
+    b->orders_across +=
+        send->floor > 0 && conv->entries[send->floor].by != conv->entries[entry->seq].by;
     if (!book_is_member(b, slice_string(conv->id), entry->from))
         world_violation(b->world, "C12: %s at %lu, whose sender is no member", send->key,
                         entry->seq);
@@ -245,7 +248,7 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
         world_violation(b->world, "C4: what stands at %s %lu is not it", c->id, seq);
     make_room(c, seq);
     c->head = seq;
-    c->entries[seq] = (struct book_entry){.bytes_hash = hash, .messages = messages};
+    c->entries[seq] = (struct book_entry){.bytes_hash = hash, .messages = messages, .by = node};
     uint64_t before = seq > 1 ? c->entries[seq - 1].messages : 0;
     if (messages != before + (entry.type == ENTRY_MESSAGE))
         world_violation(b->world, "%s counts %lu messages up to %lu", c->id, messages, seq);

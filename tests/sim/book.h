@@ -30,6 +30,7 @@ struct book_entry {
     uint64_t bytes_hash; /* Of the record; 0: not there. */
     uint64_t shown_hash; /* Of the JSON; 0: nobody saw it yet. */
     uint64_t messages;   /* Up to and including it. */
+    const char *by;      /* The router that applied it first: most likely its leader. */
     struct book_send *send;
 };
 
@@ -68,6 +69,8 @@ struct book {
     struct map sends;  /* struct book_send */
     struct map groups; /* struct book_group */
     uint64_t acked, delivered, refused, changes;
+    uint64_t reads, reads_bound;    /* Histories; of members, for whom C9 sets a bound. */
+    uint64_t orders, orders_across; /* Sends that C7 bound; by one before on another router. */
 };
 
 void book_init(struct book *b, struct world *world);

@@ -180,6 +180,8 @@ void cluster_init(struct cluster *c, struct world *world, const struct cluster_o
     for (uint32_t i = 0; i < options->gateways; i++)
         add(c, NODE_GATEWAY, "g", i + 1);
     c->nodes[0].is_founder = true;
+    for (uint32_t place = 0; place <= options->shards; place++)
+        c->homes[place] = 1; /* What it begins with. */
     add(c, NODE_OPERATOR, "op", 1)->is_alive = true;
 }
 

@@ -114,8 +114,10 @@ struct cluster {
     struct cluster_limits limits;
     uint64_t stalls; /* Ways whose packets were held. */
     uint64_t crashes, losses, disk_failures, wipes, joins;
-    uint64_t moves;               /* Steps of placement, of routers that ended since. */
-    struct tap_listener listener; /* Hears of what each router stores. */
+    uint64_t moves;                         /* Steps of placement, of routers that ended since. */
+    uint64_t confs;                         /* Configurations stored, by any replica. */
+    uint32_t homes[CLUSTER_SHARDS_MAX + 1]; /* Routers, by bit, that a list gave this group to. */
+    struct tap_listener listener;           /* Hears of what each router stores. */
     void (*on_gateway_down)(void *context, struct sim_node *gateway);
     void *context;
     void (*on_disk_failed)(void *disk_context, struct sim_node *router); /* It crashed of it. */

@@ -233,7 +233,9 @@ static void say(struct cluster *c, struct sim_node *to, struct sim_node *about, 
 
 static uint64_t news_delay_us(struct cluster *c, bool up)
 {
-    return up ? world_between(c->world, 1000, 600000) : world_between(c->world, 2500000, 3000000);
+    if (!up)
+        return world_between(c->world, 2500000, 3000000);
+    return world_between(c->world, 1000, world_chance(c->world, 0.5) ? 20000 : 600000);
 }
 
 /* Gateways have nothing to say to each other, and the operator comes and goes. */

@@ -18,7 +18,7 @@ static void sync_done(void *context, uint64_t incarnation)
     struct sim_node *node = context;
     if (!node->is_alive || node->incarnation != incarnation)
         return;
-    mem_kv_complete_sync(node->disk);
+    tap_complete_sync(node->kv);
     cluster_wake(node);
 }
 
@@ -41,7 +41,7 @@ void cluster_break_disk(struct cluster *c, struct sim_node *router, bool at_writ
     if (at_write)
         mem_kv_fail_write(router->disk, countdown, RC_IO);
     else
-        mem_kv_fail_sync(router->disk, countdown, RC_IO);
+        tap_lose_syncs(router->kv, countdown);
 }
 
 void cluster_slow_disk(struct cluster *c, struct sim_node *router, uint64_t us)
@@ -162,7 +162,7 @@ void cluster_kill_router(struct cluster *c, struct sim_node *node)
         c->moves += router_health(node->router).moves_done;
     join_free(&node->join);
     router_free(&node->router);
-    mem_kv_crash(node->disk, world_between(c->world, 0, mem_kv_unsynced(node->disk)));
+    tap_crash(node->kv, world_between(c->world, 0, mem_kv_unsynced(node->disk)));
     node->disk_fails = false;
     node->is_draining = false;
 }
@@ -198,7 +198,7 @@ bool cluster_turn_router(struct sim_node *node)
         turn_join(node);
         return true;
     }
-    bool was_syncing = mem_kv_sync_is_pending(node->disk);
+    bool was_syncing = tap_sync_is_pending(node->kv);
     router_turn(node->router);
     if (router_is_failed(node->router)) {
         if (!node->disk_fails)
@@ -209,7 +209,7 @@ bool cluster_turn_router(struct sim_node *node)
         c->on_disk_failed(c->disk_context, node);
         return false;
     }
-    if (!was_syncing && mem_kv_sync_is_pending(node->disk))
+    if (!was_syncing && tap_sync_is_pending(node->kv))
         plan_sync(node);
     return true;
 }

@@ -17,6 +17,7 @@
 
 struct server {
     uint64_t id;
+    struct slice node; /* Into what was parsed. */
     bool is_voter;
 };
 
@@ -63,8 +64,11 @@ static void parse_conf(struct slice bytes, struct conf *ret_conf)
     for (uint32_t i = 0; i < ret_conf->count; i++) {
         uint64_t id;
         memcpy(&id, at, sizeof(id));
-        at += sizeof(id) + strlen(at + sizeof(id)) + 1;
-        ret_conf->servers[i] = (struct server){le64toh(id), *at == CONF_VOTER};
+        const char *address = at + sizeof(id); /* Node id, '/', server id. */
+        at = address + strlen(address) + 1;
+        ret_conf->servers[i] = (struct server){.id = le64toh(id),
+                                               .node = slice_of(address, strcspn(address, "/")),
+                                               .is_voter = *at == CONF_VOTER};
         at++;
     }
     CHECK(at <= bytes.base + bytes.size);
@@ -187,6 +191,39 @@ static void place_all(struct cluster *c, struct placed *placed)
     placed->stride = c->options.replicas;
     ring_place(routers, placed->count, c->options.shards + 1, placed->stride, c->cluster_id,
                placed->places);
+}
+
+void groups_on_list(struct cluster *c, const char *name)
+{
+    struct sim_node *node = cluster_find(c, slice_string(name));
+    struct generation generation;
+    struct placed placed = {0};
+    enum rc rc = generation_load(node->disk, CONTROL_GROUP, &generation);
+    CHECK(rc == RC_OK);
+    read_list(c, node, generation.current, &placed);
+    if (placed.count == 0)
+        return; /* All of them drain: everything stays where it is. */
+    place_all(c, &placed);
+    for (uint32_t place = 0; place <= c->options.shards; place++)
+        for (uint32_t i = 0; i < placed.stride; i++) {
+            uint16_t at = placed.places[place * placed.stride + i];
+            if (at != UINT16_MAX)
+                c->homes[place] |= 1u << placed.active[at]->index;
+        }
+}
+
+void groups_on_conf(struct cluster *c, const char *node, uint32_t group, struct slice encoded)
+{
+    struct conf conf;
+    uint32_t place = group == CONTROL_GROUP ? c->options.shards : group;
+    parse_conf(encoded, &conf);
+    c->confs++;
+    for (uint32_t i = 0; i < conf.count; i++) {
+        const struct sim_node *home = cluster_find(c, conf.servers[i].node);
+        if (home == NULL || (c->homes[place] >> home->index & 1) == 0)
+            world_violation(c->world, "C13: %s has group %u on %.*s, where no list put it", node,
+                            group, SLICE_ARGS(conf.servers[i].node));
+    }
 }
 
 /* ---- Are they? ---- */

@@ -111,9 +111,12 @@ static void print_totals(const struct plan_totals *t)
     printf("faults    %lu crashes, %lu of the disk, %lu partitions, %lu packets lost, %lu wiped "
            "directories, %lu gateways drained\n",
            t->crashes, t->disk_failures, t->partitions, t->losses, t->wipes, t->drains);
-    printf("routers   %lu: %lu joined, %lu removed, %lu ended in order; %lu elections, %lu moves "
-           "done, %lu states transferred\n",
+    printf("routers   %lu: %lu joined, %lu removed, %lu ended in order; %lu leaderships won under "
+           "load, %lu steps of placement, %lu states transferred\n",
            t->routers, t->joins, t->removals, t->hand_overs, t->elections, t->moves, t->transfers);
+    printf("judged    %lu reads, %lu with a bound (C9); %lu sends behind an acknowledged one, %lu "
+           "across routers (C7); %lu configurations stored (C13)\n",
+           t->reads, t->reads_bound, t->orders, t->orders_across, t->confs);
 }
 
 int main(int argc, char **argv)

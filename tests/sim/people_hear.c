@@ -169,6 +169,8 @@ static void on_newest(struct person *p, const struct event *e)
     probe->is_asked = false;
     if (book_member(p->people->book, e->conv, slice_string(p->user)) == NULL)
         world_violation(world, "C12: %s was never in %s and got its history", p->user, probe->conv);
+    p->people->book->reads++;
+    p->people->book->reads_bound += probe->was_member && probe->floor > 0;
     if (probe->was_member && e->head < probe->floor)
         world_violation(world, "C9: %lu of %s was promised, then history ended at %lu",
                         probe->floor, probe->conv, e->head);

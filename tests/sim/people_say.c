@@ -175,7 +175,7 @@ static void ask_newest(void *context, uint64_t argument)
     struct people *people = p->people;
     if (people->is_quiet)
         return;
-    world_after(people->world, world_between(people->world, 20000, 2000000), ask_newest, p, 0);
+    world_after(people->world, world_between(people->world, 20000, 800000), ask_newest, p, 0);
     if (p->wire == NULL || !p->welcomed || p->probe.is_asked || people->options.groups == 0)
         return;
     struct probe *probe = &p->probe;
@@ -184,8 +184,12 @@ static void ask_newest(void *context, uint64_t argument)
     struct slice conv = slice_string(probe->conv);
     probe->is_asked = true;
     probe->floor = book_acked_seq(people->book, conv);
-    probe->was_member = book_is_member(people->book, conv, slice_string(p->user));
-    probe->was_visible = book_visible(people->book, conv, slice_string(p->user)) > 0;
+    /* What is in the log, but not promised yet, may be read or not. */
+    const struct book_member *member = book_member(people->book, conv, slice_string(p->user));
+    bool has_joined = member != NULL && member->joined <= probe->floor;
+    probe->was_member = has_joined && member->is_member;
+    probe->was_visible =
+        has_joined || (member != NULL && member->left != 0 && member->left <= probe->floor);
     struct buf *text = buf_new(128);
     buf_append_format(text, "{\"type\":\"history\",\"id\":\"n\",\"conv\":\"%s\",\"limit\":%lu}",
                       probe->conv, world_between(people->world, 1, 30));

@@ -37,6 +37,18 @@ static void on_applied(void *context, const char *node, uint32_t group, uint64_t
     book_applied(&run->book, node, group, index, digest);
 }
 
+static void on_conf(void *context, const char *node, uint32_t group, struct slice encoded)
+{
+    struct run *run = context;
+    groups_on_conf(&run->cluster, node, group, encoded);
+}
+
+static void on_list(void *context, const char *node)
+{
+    struct run *run = context;
+    groups_on_list(&run->cluster, node);
+}
+
 static void on_transferred(void *context, const char *node, uint32_t group)
 {
     struct run *run = context;
@@ -55,6 +67,8 @@ static void draw_cluster(struct run *run)
         .replicas = replicas[world_between(world, 0, 5)],
         .zones = world_chance(world, 0.3) ? (uint32_t)world_between(world, 2, 3) : 0,
     };
+    if (options.routers > 1 && options.gateways == 1)
+        options.gateways = 2; /* One may be with a leader that is none any more. */
     options.shards = shards[world_between(world, 0, options.routers == 1 ? 3 : 2)];
     cluster_init(&run->cluster, world, &options);
     run->cluster.faults = (struct cluster_faults){
@@ -83,6 +97,9 @@ static void draw_people(struct run *run)
         options.users = 12;
         options.devices = 1;
     }
+    if (run->cluster.options.routers > 1 && options.groups == 0)
+        options.groups = 1; /* Histories are asked for in groups. */
+    run->twins = options.twins;
     book_init(&run->book, world);
     run->people = people_new(world, &run->cluster, &run->book, &options);
     run->cluster.on_gateway_down = people_gateway_down;
@@ -92,6 +109,8 @@ static void draw_people(struct run *run)
     run->cluster.listener = (struct tap_listener){.context = run,
                                                   .on_entry = on_entry,
                                                   .on_applied = on_applied,
+                                                  .on_conf = on_conf,
+                                                  .on_list = on_list,
                                                   .on_transferred = on_transferred,
                                                   .disk_context = run,
                                                   .is_quick = is_quick};
@@ -125,6 +144,7 @@ static void start(struct run *run, uint64_t safety_us)
 static void heal(struct run *run)
 {
     world_note(&run->world, "everything heals");
+    run->elections = metric_get(elections_total) - run->elections_before;
     run->is_healing = true;
     cluster_heal(&run->cluster);
     people_quiet(run->people);
@@ -193,7 +213,12 @@ static void add_up(struct run *run, struct plan_totals *totals)
     totals->transfers += run->transfers;
     totals->moves += groups_moves(&run->cluster);
     totals->removals += run->steward.removals;
-    totals->elections = (uint64_t)metric_get(elections_total);
+    totals->elections += (uint64_t)(run->elections);
+    totals->confs += run->cluster.confs;
+    totals->reads += run->book.reads;
+    totals->reads_bound += run->book.reads_bound;
+    totals->orders += run->book.orders;
+    totals->orders_across += run->book.orders_across;
     totals->trace = run->world.trace;
 }
 
@@ -204,6 +229,7 @@ void plan_run(uint64_t seed, bool verbose, struct plan_totals *totals)
     memcpy(key, &seed, sizeof(seed));
     map_seed(key);
     world_init(&run->world, seed, verbose);
+    run->elections_before = metric_get(elections_total);
     world_hear_logs(&run->world);
     draw_cluster(run);
     draw_people(run);
@@ -212,9 +238,11 @@ void plan_run(uint64_t seed, bool verbose, struct plan_totals *totals)
     faults_begin(run);
     world_run(&run->world, run->world.now_us + safety_us);
     heal(run);
-    world_run(&run->world, run->world.now_us + 10000000);
+    /* What was held on its way is there by then. */
+    world_run(&run->world, run->world.now_us + (run->cluster.stalls > 0 ? 10000000 : 3000000));
     await(run, are_led); /* Until then nobody can tell which of two connections is the newer. */
-    duel(run);
+    if (run->twins > 0)
+        duel(run);
     await(run, are_content);
     people_audit(run->people);
     await(run, are_audited);

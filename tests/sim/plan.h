@@ -14,7 +14,8 @@ struct plan_totals {
     uint64_t acked, refused, changes, delivered;
     uint64_t crashes, losses, disk_failures, partitions, drains;
     uint64_t routers, joins, wipes, hand_overs, transfers, moves, removals, elections;
-    uint64_t trace; /* Of the last seed. */
+    uint64_t reads, reads_bound, orders, orders_across, confs; /* What checks had to judge. */
+    uint64_t trace;                                            /* Of the last seed. */
 };
 
 /* Ends the process with exit code 1 where anything is wrong. */

@@ -17,6 +17,7 @@ enum fault {
     FAULT_COUNT_ALONE, /* The others are of several routers. */
     FAULT_PARTITION = FAULT_COUNT_ALONE,
     FAULT_CUT_LEADER,
+    FAULT_STALE,
     FAULT_CRASH_MANY,
     FAULT_LONG_CRASH,
     FAULT_WIPE,
@@ -42,6 +43,21 @@ static void restart(void *context, uint64_t index)
 void faults_restart_within(struct run *run, const struct sim_node *node, uint64_t most_us)
 {
     world_after(&run->world, world_between(&run->world, 10000, most_us), restart, run, node->index);
+}
+
+static void bounce(void *context, uint64_t index)
+{
+    struct run *run = context;
+    struct sim_node *node = &run->cluster.nodes[index];
+    if (!node->is_alive || run->is_healing)
+        return;
+    cluster_crash(&run->cluster, node);
+    faults_restart_within(run, node, 30000);
+}
+
+void faults_bounce_after(struct run *run, const struct sim_node *node, uint64_t us)
+{
+    world_after(&run->world, us, bounce, run, node->index);
 }
 
 struct sim_node *faults_router(struct run *run)
@@ -105,8 +121,8 @@ static void wipe_dead(void *context, uint64_t index)
 {
     struct run *run = context;
     struct sim_node *router = cluster_router(&run->cluster, (uint32_t)index);
-    if (router->is_alive || run->is_healing)
-        return;
+    if (router->is_alive || router->kv == NULL || run->is_healing)
+        return; /* Started or removed meanwhile. */
     if (groups_may_lose(&run->cluster, router))
         cluster_wipe(&run->cluster, router);
     faults_restart_within(run, router, 5000000);
@@ -310,6 +326,9 @@ static void strike(struct run *run, enum fault fault)
     case FAULT_CUT_LEADER:
         partition_leader(run);
         return;
+    case FAULT_STALE:
+        partition_stale(run);
+        return;
     case FAULT_CRASH_MANY:
         crash_many(run);
         return;
@@ -336,16 +355,20 @@ static void next_fault(void *context, uint64_t argument)
     if (run->is_healing)
         return;
     uint32_t count = run->cluster.options.routers > 1 ? FAULT_COUNT : FAULT_COUNT_ALONE;
-    enum fault fault = (enum fault)world_between(world, 0, count - 1);
-    if ((run->faults >> fault & 1) != 0)
-        strike(run, fault);
+    uint32_t fault = (uint32_t)world_between(world, 0, count - 1);
+    for (uint32_t i = 0; i < count && (run->faults >> fault & 1) == 0; i++)
+        fault = (fault + 1) % count;
+    strike(run, (enum fault)fault);
     world_after(world, world_between(world, 5000, run->pause_us_max), next_fault, run, 0);
 }
 
 void faults_begin(struct run *run)
 {
     struct world *world = &run->world;
-    run->faults = (unsigned)world_random(world);
+    run->faults =
+        (unsigned)world_random(world) | 1u << world_between(world, 0, FAULT_COUNT_ALONE - 1);
+    if (run->cluster.options.routers > 1 && world_chance(world, 0.3))
+        run->faults |= 1u << FAULT_STALE;
     /* Elections take their time: several routers get some rest, or they would never do anything. */
     run->pause_us_max = world_between(world, 100000, 1000000);
     if (run->cluster.options.routers > 1)

@@ -111,6 +111,58 @@ void partition_leader(struct run *run)
     }
 }
 
+/* What keeps a leader from hearing that it is none any more. */
+enum stale {
+    STALE_APART,      /* The other routers are out of reach. */
+    STALE_LATE,       /* Answers of some come long after what they answer. */
+    STALE_RESTARTING, /* It reaches one of them, which forgets again and again. */
+    STALE_STOPPED,    /* It is asleep. */
+    STALE_COUNT,
+};
+
+static void keep_apart(struct run *run, enum stale stale, const struct cut *cut,
+                       struct sim_node *leader, struct sim_node *other)
+{
+    struct cut back = *cut;
+    if (stale == STALE_LATE && world_chance(&run->world, 0.5)) {
+        back.holds = true;
+        back.us = world_between(&run->world, 600000, cut->us - 100000);
+    }
+    cut_way(run, cut, leader, other);
+    cut_way(run, &back, other, leader);
+}
+
+/* A leader loses touch with the others, and one gateway hears of nobody else: whoever is asked
+ * through it must not be told what was so before another leader came. */
+void partition_stale(struct run *run)
+{
+    struct world *world = &run->world;
+    struct cluster *c = &run->cluster;
+    struct sim_node *leader =
+        groups_leader(c, (uint32_t)world_between(world, 0, c->options.shards));
+    if (leader == NULL)
+        return;
+    const struct cut cut = {.us = world_between(world, 1500000, 4000000)};
+    enum stale stale = (enum stale)world_between(world, 0, STALE_COUNT - 1);
+    struct sim_node *gateway = draw_gateway(run);
+    struct sim_node *helper =
+        cluster_router(c, (uint32_t)world_between(world, 0, c->options.routers - 1));
+    run->partitions++;
+    for (uint32_t i = 0; i < c->options.routers; i++) {
+        struct sim_node *other = cluster_router(c, i);
+        if (other == leader)
+            continue;
+        cut_way(run, &cut, gateway, other);
+        cut_way(run, &cut, other, gateway);
+        if (stale != STALE_STOPPED && (stale != STALE_RESTARTING || other != helper))
+            keep_apart(run, stale, &cut, leader, other);
+    }
+    if (stale == STALE_STOPPED)
+        cluster_stop(c, leader, world_between(world, 600000, 2500000));
+    for (uint32_t i = 0; i < 3 && stale == STALE_RESTARTING && helper != leader; i++)
+        faults_bounce_after(run, helper, world_between(world, 500000, 1500000));
+}
+
 /* How the cluster comes apart. Each node is on one side or the other. */
 enum split {
     SPLIT_ALL,     /* Routers and gateways. */

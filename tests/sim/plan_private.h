@@ -16,7 +16,9 @@ struct run {
     struct steward steward;
     unsigned faults; /* Bits by enum fault (plan_faults.c). */
     uint64_t pause_us_max;
+    uint32_t twins;
     uint64_t drains, hand_overs, partitions, transfers;
+    int64_t elections_before, elections; /* The metric at its beginning; until all healed. */
     bool is_healing;
 };
 
@@ -25,6 +27,8 @@ void faults_begin(struct run *run);
 /* Start the node again, where it is dead and not gone for good. */
 void faults_restart(struct run *run, struct sim_node *node);
 void faults_restart_within(struct run *run, const struct sim_node *node, uint64_t most_us);
+/* Then it is killed, and back at once. */
+void faults_bounce_after(struct run *run, const struct sim_node *node, uint64_t us);
 /* A random live router, or NULL. */
 struct sim_node *faults_router(struct run *run);
 
@@ -32,6 +36,7 @@ struct sim_node *faults_router(struct run *run);
 void partition_link(struct run *run);    /* A gateway and a router, or all of them. */
 void partition_lapse(struct run *run);   /* Until a gateway's leases are just over. */
 void partition_leader(struct run *run);  /* A leader hears nothing of the other routers. */
+void partition_stale(struct run *run);   /* A leader and a gateway are by themselves. */
 void partition_cluster(struct run *run); /* In two, in one of several ways. */
 
 #endif

@@ -5,6 +5,7 @@
 #include "storage/generation.h"
 #include "storage/keyspace.h"
 #include "storage/mem_kv.h"
+#include "storage/raft_log.h"
 #include "storage/rows.h"
 
 #define GENERATION_KEY_SIZE 5u /* storage/generation.h */
@@ -14,7 +15,13 @@ struct tap {
     struct kv *inner;
     const char *node;
     struct tap_listener listener;
-    uint32_t generations[CONTROL_GROUP + 1]; /* In use; 0: not heard of. */
+    uint32_t generations[CONTROL_GROUP + 1];      /* In use; 0: not heard of. */
+    void (*on_synced)(void *context, enum rc rc); /* NULL: no sync is pending. */
+    void *context;
+    bool may_lose; /* After so many more syncs. */
+    uint32_t countdown;
+    bool is_lost;   /* A sync failed: nothing becomes durable any more. */
+    enum rc synced; /* What the inner one said of the last. */
 };
 
 /* A row put that is told of. */
@@ -76,10 +83,12 @@ static bool is_told(enum kv_family family, struct slice key)
 {
     if (family == KV_META)
         return key.size == GENERATION_KEY_SIZE && key.base[0] == 'G';
+    if (family == KV_LOG)
+        return true;
     if (family != KV_STATE || key.size < KEYSPACE_HEADER_SIZE)
         return false;
     char table = key.base[KEYSPACE_HEADER_SIZE - 1];
-    return table == KEYSPACE_ENTRY || table == KEYSPACE_APPLIED;
+    return table == KEYSPACE_ENTRY || table == KEYSPACE_APPLIED || table == KEYSPACE_ROUTER;
 }
 
 static void tap_put(struct kv_batch *batch, enum kv_family family, struct slice key,
@@ -138,6 +147,16 @@ static void tell_applied(const struct tap *tap, struct slice key, struct slice v
                              row.digest);
 }
 
+static void tell_log(const struct tap *tap, struct slice key, struct slice value)
+{
+    struct raft_log_entry entry;
+    uint32_t group = shard_of(key.base);
+    enum rc rc = raft_log_entry_decode(key, value, group, &entry);
+    CHECK(rc == RC_OK);
+    if (entry.type == RAFT_LOG_CHANGE)
+        tap->listener.on_conf(tap->listener.context, tap->node, group, entry.data);
+}
+
 static void tell_generation(struct tap *tap, uint32_t shard)
 {
     struct generation row;
@@ -147,6 +166,20 @@ static void tell_generation(struct tap *tap, uint32_t shard)
     tap->generations[shard] = row.current;
     if (before != 0 && row.current != before)
         tap->listener.on_transferred(tap->listener.context, tap->node, shard);
+}
+
+static void tell_row(struct tap *tap, enum kv_family family, struct slice key, struct slice value)
+{
+    if (family == KV_META)
+        tell_generation(tap, shard_of(key.base + 1));
+    else if (family == KV_LOG)
+        tell_log(tap, key, value);
+    else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ENTRY)
+        tell_entry(tap, key, value);
+    else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ROUTER)
+        tap->listener.on_list(tap->listener.context, tap->node);
+    else
+        tell_applied(tap, key, value);
 }
 
 static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
@@ -160,12 +193,7 @@ static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
         at += sizeof(row);
         struct slice key = slice_of(b->rows->bytes + at, row.key_size);
         struct slice value = slice_of(key.base + key.size, row.value_size);
-        if (row.family == KV_META)
-            tell_generation(tap, shard_of(key.base + 1));
-        else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ENTRY)
-            tell_entry(tap, key, value);
-        else
-            tell_applied(tap, key, value);
+        tell_row(tap, row.family, key, value);
         at += row.key_size + row.value_size;
     }
     if (rc == RC_OK)
@@ -173,25 +201,68 @@ static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
     return rc;
 }
 
-static void tap_sync(struct kv *kv, void (*on_synced)(void *context, enum rc rc), void *context)
-{
-    inner_of(kv)->ops->sync(inner_of(kv), on_synced, context);
-}
-
 static void note_rc(void *context, enum rc rc)
 {
     *(enum rc *)context = rc;
 }
 
-static bool tap_sync_inline(struct kv *kv, enum rc *ret_rc)
+static void tap_sync(struct kv *kv, void (*on_synced)(void *context, enum rc rc), void *context)
 {
     struct tap *tap = (struct tap *)kv;
+    CHECK(tap->on_synced == NULL);
+    tap->on_synced = on_synced;
+    tap->context = context;
+    if (!tap->is_lost)
+        tap->inner->ops->sync(tap->inner, note_rc, &tap->synced);
+}
+
+bool tap_sync_is_pending(const struct kv *kv)
+{
+    return ((const struct tap *)kv)->on_synced != NULL;
+}
+
+void tap_complete_sync(struct kv *kv)
+{
+    struct tap *tap = (struct tap *)kv;
+    void (*on_synced)(void *context, enum rc rc) = tap->on_synced;
+    enum rc rc = RC_OK;
+    if (on_synced == NULL)
+        return;
+    tap->on_synced = NULL; /* The callback may ask for the next. */
+    if (!tap->is_lost && tap->may_lose && tap->countdown-- == 0) {
+        tap->is_lost = true; /* What the inner one waits for never comes. */
+        rc = RC_IO;
+    } else if (!tap->is_lost) {
+        mem_kv_complete_sync(tap->inner);
+        rc = tap->synced;
+    }
+    on_synced(tap->context, rc);
+}
+
+static bool tap_sync_inline(struct kv *kv, enum rc *ret_rc)
+{
+    const struct tap *tap = (struct tap *)kv;
     if (!tap->listener.is_quick(tap->listener.disk_context))
         return false;
-    tap->inner->ops->sync(tap->inner, note_rc, ret_rc);
-    bool was_pending = mem_kv_complete_sync(tap->inner);
-    CHECK(was_pending);
+    tap_sync(kv, note_rc, ret_rc);
+    tap_complete_sync(kv);
     return true;
+}
+
+void tap_lose_syncs(struct kv *kv, uint32_t countdown)
+{
+    struct tap *tap = (struct tap *)kv;
+    tap->may_lose = true;
+    tap->countdown = countdown;
+}
+
+void tap_crash(struct kv *kv, uint64_t lose_count)
+{
+    struct tap *tap = (struct tap *)kv;
+    mem_kv_crash(tap->inner, lose_count);
+    tap->on_synced = NULL;
+    tap->may_lose = false;
+    tap->is_lost = false;
 }
 
 static struct kv_iterator *tap_iterate(struct kv *kv, enum kv_family family, struct slice from,

@@ -29,6 +29,7 @@ static struct raft_rig rig;
 static struct {
     uint64_t seed;
     bool is_told;
+    uint32_t calm;                        /* So many more commands than drawn. */
     uint32_t said;                        /* Commands submitted. */
     uint32_t changes, handovers, crashes; /* That were begun. */
     uint32_t installs;
@@ -120,7 +121,9 @@ static void serve_transfer(struct raft_rig_node *leader, uint64_t server)
         run.copied[to] = rig.now_ms + 1 + raft_rig_random(&rig, 500);
     if (rig.now_ms < run.copied[to])
         return;
-    if (!rig.nodes[to].has_transferred && !raft_group_is_installing(rig.nodes[to].group)) {
+    bool is_old = !rig.nodes[to].has_transferred ||
+                  rig.nodes[to].transferred.applied + 1 < raft_group_first_index(leader->group);
+    if (is_old && !raft_group_is_installing(rig.nodes[to].group)) {
         tell("state is copied to", to, leader->now.applied);
         raft_rig_transfer_state(&rig, (uint32_t)(leader - rig.nodes), to);
     }
@@ -340,7 +343,7 @@ static void tell_node(uint32_t at)
 static void befall(void)
 {
     uint32_t at = some_node();
-    switch (raft_rig_random(&rig, 24)) {
+    switch (raft_rig_random(&rig, 20 + run.calm)) {
     case 0:
         if (is_up(at) && rig.nodes[at].group != NULL)
             crash(at);
@@ -393,6 +396,7 @@ static void draw_options(void)
 {
     static const uint32_t delays[] = {1, 5, 20, 100, 400};
     raft_rig_start(&rig, 1 + 2 * (uint32_t)raft_rig_random(&rig, 2));
+    run.calm = 8 * (uint32_t)raft_rig_random(&rig, 8);
     rig.loss_percent = (uint32_t)raft_rig_random(&rig, 20);
     rig.double_percent = (uint32_t)raft_rig_random(&rig, 10);
     rig.delay_more_ms = delays[raft_rig_random(&rig, 5)];
