@@ -31,6 +31,7 @@ enum node_role {
 
 /* A router on the committed list. */
 enum router_state {
+    ROUTER_JOINS = 0,    /* Only in a command: DRAINING stays, all else becomes ACTIVE. */
     ROUTER_ACTIVE = 1,   /* Holds shards. */
     ROUTER_DRAINING = 2, /* Alive, but its shards go elsewhere. */
     ROUTER_LOST = 3,     /* Silent for too long: its shards are held elsewhere, until it is back. */

@@ -287,12 +287,6 @@ void control_answer_join(struct router *router, const struct pending *pending, e
     watchers_answer(&router->watchers, pending->watcher, &msg_joined_desc, &answer);
 }
 
-/* Draining stays draining: only `undrain` ends it. */
-static enum router_state state_on_join(const struct table_router *known)
-{
-    return known != NULL && known->state == ROUTER_DRAINING ? ROUTER_DRAINING : ROUTER_ACTIVE;
-}
-
 void control_on_join(struct router *router, struct watcher *watcher, const struct msg_join *join)
 {
     struct shard *control = router_control(router);
@@ -311,8 +305,7 @@ void control_on_join(struct router *router, struct watcher *watcher, const struc
              (join->zone.size > 0 && !key_node_is_valid(join->zone)))
         rc = RC_BAD_REQUEST;
     if (rc == RC_OK)
-        rc = queue_router(router, join->node, join->zone, join->weight,
-                          state_on_join(find_router(router, join->node)), &pending);
+        rc = queue_router(router, join->node, join->zone, join->weight, ROUTER_JOINS, &pending);
     if (rc != RC_OK)
         control_answer_join(router, &pending, rc == RC_FULL ? RC_UNAVAILABLE : rc);
 }

@@ -196,7 +196,7 @@ static enum rc check_router(const struct msg_cmd_router *c, const char **ret_det
         *ret_detail = "the weight is not valid";
         return RC_BAD_REQUEST;
     }
-    if (c->state < ROUTER_ACTIVE || c->state > ROUTER_REMOVED) {
+    if (c->state > ROUTER_REMOVED) {
         *ret_detail = "the state is not known";
         return RC_BAD_REQUEST;
     }

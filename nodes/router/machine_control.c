@@ -187,9 +187,11 @@ enum rc machine_set_router(struct machine *m, const struct msg_cmd_router *c,
     struct machine_control *control = &m->control;
     if (control->cluster.shards == 0)
         return machine_refuse(result, RC_NOT_FOUND, "the cluster was not founded yet");
-    const struct row_router row = {.zone = c->zone, .weight = c->weight, .state = c->state};
     struct machine_router *router = map_get(&control->routers, c->node);
     const struct row_router *old = router != NULL ? &router->row : NULL;
+    struct row_router row = {.zone = c->zone, .weight = c->weight, .state = c->state};
+    if (c->state == ROUTER_JOINS)
+        row.state = old != NULL && old->state == ROUTER_DRAINING ? ROUTER_DRAINING : ROUTER_ACTIVE;
     if (old != NULL && old->weight == row.weight && old->state == row.state &&
         slice_equal(old->zone, row.zone))
         return RC_OK;

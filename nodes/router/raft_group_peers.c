@@ -285,6 +285,7 @@ enum rc raft_group_transfer(struct raft_group *group, uint64_t now_ms, uint64_t 
         return RC_NOT_FOUND;
     group->handing_to = server;
     group->handing_ms = now_ms;
+    group->handing_index = raft_group_last_index(group) + 1;
     group->is_asked = false;
     /* A barrier carries the word to all of them at once. */
     static const char zeros[8];

@@ -64,12 +64,13 @@ struct raft_group {
     uint64_t leader_term;
     uint64_t leader_heard_ms; /* When any of it came. */
     int64_t leader_offset;    /* Least of our clock minus its stamp: the delay beyond is known. */
-    bool leader_hands_over;   /* It said so: another may campaign though it is alive. */
+    bool leader_hands_over;   /* Its newest word: another may campaign though it is alive. */
     struct raft_group_peer peers[LIMIT_SERVERS_MAX]; /* Leader: of this term. */
     uint32_t peer_count;
     uint64_t peers_term;
     uint64_t handing_to;    /* Leader: server id that is to lead; 0: none. */
     uint64_t handing_ms;    /* Since when it is announced. */
+    uint64_t handing_index; /* Of the barrier that announces it. */
     bool is_asked;          /* It was told to campaign. */
     uint64_t lease_from_ms; /* Answers to what was sent before do not count. */
 };

@@ -11,6 +11,9 @@
 
 #define HELD_MAX 1024u /* Messages; those beyond are dropped, as a network may. */
 
+/* No group gets there by elections; beyond, a term could not rise any more. */
+#define TERM_MAX (UINT64_MAX >> 1)
+
 /* How soon after the usual delay a TimeoutNow must come to count: an older one was given up. */
 #define TIMEOUT_NOW_MS 200
 
@@ -161,6 +164,17 @@ static enum rc add_entry(struct raft_group *group, uint64_t index, struct buf *i
     return rc;
 }
 
+/* That it hands over is said with the barrier that announces it, or after: who lacks that one could
+ * vote for a candidate of an earlier attempt, for whom the leader has not given its lease up. `end`
+ * is the index after the last entry. */
+static void emit_append(struct raft_group *group, struct slice to, struct msg_raft *message,
+                        uint64_t end)
+{
+    bool is_word = group->handing_to != 0 && end > group->handing_index;
+    message->flags = is_word ? FLAG_HANDS_OVER : 0;
+    emit(group, to, message);
+}
+
 /* The core says only how many entries; we send them in messages of a bounded size. A configuration
  * is the first of its message: the core takes the index of the first new entry for its own
  * (FACTS: still so upstream). */
@@ -181,7 +195,7 @@ static void send_append(struct raft_group *group, struct slice to, struct msg_ra
         if (size == 0 || !is_too_much)
             continue;
         message->entries = slice_of(group->entries->bytes, size);
-        emit(group, to, message);
+        emit_append(group, to, message, index);
         memmove(group->entries->bytes, group->entries->bytes + size, group->entries->size - size);
         group->entries->size -= size;
         message->a = index - 1;
@@ -194,7 +208,7 @@ static void send_append(struct raft_group *group, struct slice to, struct msg_ra
         return;
     }
     message->entries = buf_slice(group->entries);
-    emit(group, to, message);
+    emit_append(group, to, message, end);
 }
 
 static void send_one(struct raft_group *group, uint64_t now_ms, const struct raft_message *m)
@@ -215,7 +229,6 @@ static void send_one(struct raft_group *group, uint64_t now_ms, const struct raf
         out.a = m->append_entries.prev_log_index;
         out.b = m->append_entries.prev_log_term;
         out.c = m->append_entries.leader_commit;
-        out.flags = group->handing_to != 0 ? FLAG_HANDS_OVER : 0;
         send_append(group, to, &out, m->append_entries.n_entries);
         return;
     case RAFT_APPEND_ENTRIES_RESULT:
@@ -330,7 +343,8 @@ static enum rc read_entries(const struct msg_raft *m, struct raft_entry **ret_en
         is_good = record_decode(&r, &msg_raft_entry_desc, &e) == RC_OK && e.term >= term &&
                   e.term > 0 && e.term <= m->term && e.type >= RAFT_LOG_COMMAND &&
                   e.type <= RAFT_LOG_CHANGE && e.data.size > 0 &&
-                  (e.type != RAFT_LOG_CHANGE || (raft_group_conf_is_valid(e.data) && count == 0));
+                  (e.type != RAFT_LOG_CHANGE || (raft_group_conf_is_valid(e.data) && count == 0)) &&
+                  (e.type == RAFT_LOG_CHANGE || count > 0 || m->a > 0); /* The first of all. */
         if (!is_good)
             break;
         if (count == capacity) {
@@ -409,13 +423,24 @@ static enum rc confirm_before_next(struct raft_group *group, uint64_t now_ms,
     return raft_group_confirm_conf(group, now_ms);
 }
 
+/* Whether the leader hands over: its newest word counts, not one that was overtaken, and only where
+ * all that came before it is in our log too. */
+static void note_handing(struct raft_group *group, const struct msg_raft *m, uint64_t last)
+{
+    if (group->raft.state != RAFT_FOLLOWER || m->term != raft_current_term(&group->raft) ||
+        m->stamp < group->leader_stamp)
+        return;
+    group->leader_hands_over =
+        (m->flags & FLAG_HANDS_OVER) != 0 && group->raft.follower_state.match >= last;
+}
+
 static enum rc receive_append(struct raft_group *group, uint64_t now_ms,
                               struct raft_message *message, const struct msg_raft *m)
 {
     struct raft_append_entries *append = &message->append_entries;
     struct raft_entry *entries;
     unsigned count, skipped;
-    if ((m->a == 0) != (m->b == 0))
+    if ((m->a == 0) != (m->b == 0) || m->b > m->term)
         return RC_BAD_REQUEST;
     enum rc rc = read_entries(m, &entries, &count);
     if (rc != RC_OK)
@@ -436,13 +461,13 @@ static enum rc receive_append(struct raft_group *group, uint64_t now_ms,
         return RC_BAD_REQUEST;
     }
     note_leader(group, now_ms, m);
-    if (m->term >= raft_current_term(&group->raft))
-        group->leader_hands_over = (m->flags & FLAG_HANDS_OVER) != 0;
+    uint64_t last = append->prev_log_index + append->n_entries;
     rc = confirm_before_next(group, now_ms, append);
     struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = message};
     if (rc == RC_OK)
         rc = raft_group_step_and_follow(group, now_ms, &event);
     mem_free(entries);
+    note_handing(group, m, last);
     return rc;
 }
 
@@ -494,11 +519,20 @@ static bool is_too_late(const struct raft_group *group, uint64_t now_ms, const s
            (int64_t)(now_ms - m->stamp) > group->leader_offset + TIMEOUT_NOW_MS;
 }
 
-static enum rc receive_install(struct raft_message *message, const struct msg_raft *m)
+/* What is committed here is the beginning of every leader's state. */
+static bool is_contradicted(struct raft_group *group, const struct msg_raft *m)
+{
+    uint64_t term;
+    return m->a >= group->kept_from && m->a <= known_committed(group, &term) &&
+           (raft_group_term_of(group, m->a, &term) != RC_OK || term != m->b);
+}
+
+static enum rc receive_install(struct raft_group *group, struct raft_message *message,
+                               const struct msg_raft *m)
 {
     struct raft_install_snapshot *install = &message->install_snapshot;
     if (m->a == 0 || m->b == 0 || m->b > m->term || m->c == 0 || m->c > m->a ||
-        !raft_group_conf_is_valid(m->conf))
+        !raft_group_conf_is_valid(m->conf) || is_contradicted(group, m))
         return RC_BAD_REQUEST;
     *install = (struct raft_install_snapshot){
         .term = m->term, .last_index = m->a, .last_term = m->b, .conf_index = m->c};
@@ -507,10 +541,11 @@ static enum rc receive_install(struct raft_message *message, const struct msg_ra
     return RC_OK;
 }
 
-static void note_answer(struct raft_group *group, const struct msg_raft *m)
+static void note_answer(struct raft_group *group, uint64_t now_ms, const struct msg_raft *m)
 {
     struct raft_group_peer *peer = raft_group_peer(group, m->from);
-    if (peer != NULL && m->term == raft_current_term(&group->raft) && m->stamp > peer->stamp_ms)
+    if (peer != NULL && m->term == raft_current_term(&group->raft) && m->stamp > peer->stamp_ms &&
+        m->stamp <= now_ms) /* Not an answer to what is not sent yet. */
         peer->stamp_ms = m->stamp;
 }
 
@@ -535,9 +570,9 @@ static void read_append_result(const struct raft_group *group, const struct msg_
         ret_result->rejected = ret_result->last_log_index = 0;
 }
 
-/* Who led an earlier term hears of ours. The core would answer in our term with a last index that it
- * never set, and where nothing preceded the entries, as if it had taken them: he who restarted and
- * leads again would believe it, and commit what nobody has. */
+/* Who led an earlier term hears of ours. The core would answer in our term with a last index that
+ * it never set, and where nothing preceded the entries, as if it had taken them: he who restarted
+ * and leads again would believe it, and commit what nobody has. */
 static void refuse_former_leader(struct raft_group *group, struct slice from,
                                  const struct msg_raft *m)
 {
@@ -557,13 +592,17 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
 {
     if (group->failed != RC_OK)
         return group->failed;
-    if (m->to != group->self || m->from == 0 || m->from == group->self || m->term == 0)
+    if (m->to != group->self || m->from == 0 || m->from == group->self || m->term == 0 ||
+        m->term > TERM_MAX)
         return RC_BAD_REQUEST;
     bool is_leaders = m->type == RAFT_APPEND_ENTRIES || m->type == RAFT_INSTALL_SNAPSHOT;
     if (is_leaders && m->term < raft_current_term(&group->raft)) {
         refuse_former_leader(group, from, m);
         return RC_OK;
     }
+    /* There is one leader a term; the core relies on it. */
+    if (is_leaders && m->term == raft_current_term(&group->raft) && raft_group_is_leader(group))
+        return RC_BAD_REQUEST;
     char address[RAFT_GROUP_ADDRESS_SIZE];
     raft_group_address(address, from, m->from);
     struct raft_message message = {
@@ -576,7 +615,7 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
     case RAFT_APPEND_ENTRIES:
         return receive_append(group, now_ms, &message, m);
     case RAFT_APPEND_ENTRIES_RESULT:
-        note_answer(group, m);
+        note_answer(group, now_ms, m);
         read_append_result(group, m, &message.append_entries_result);
         break;
     case RAFT_REQUEST_VOTE:
@@ -601,8 +640,11 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
         };
         break;
     case RAFT_INSTALL_SNAPSHOT:
-        note_leader(group, now_ms, m);
-        rc = receive_install(&message, m);
+        if (group->install.conf.base != NULL)
+            return RC_OK; /* One is under way; the core would lose the configuration. */
+        rc = receive_install(group, &message, m);
+        if (rc == RC_OK)
+            note_leader(group, now_ms, m);
         break;
     case RAFT_TIMEOUT_NOW:
         if (is_too_late(group, now_ms, m))

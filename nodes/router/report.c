@@ -13,6 +13,8 @@ static const char *state_name(enum router_state state)
         return "lost";
     case ROUTER_REMOVED:
         return "removed";
+    case ROUTER_JOINS: /* Never stored. */
+        break;
     }
     return "unknown";
 }

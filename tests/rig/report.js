@@ -12,12 +12,14 @@ function row(label, cells) {
     return `  ${label.padEnd(28)}${cells.map((cell) => String(cell).padStart(9)).join('')}`;
 }
 
-/** The fault to which a wait belongs: the first that began during it, else the last before. */
+/** The fault to which a wait belongs: one that lasted when it began, else the first that began
+ *  during it, else the last before. */
 function faultOf(faults, { inventedAt, at }) {
     let found = null;
     for (const fault of faults) {
         if (fault.begunAt > at) break;
-        if (found !== null && found.begunAt > inventedAt) break;
+        const isTaken = found !== null && found.endedAt > inventedAt;
+        if (isTaken || (found !== null && found.begunAt > inventedAt)) break;
         found = fault;
     }
     return found;
@@ -40,9 +42,10 @@ function pauses(book) {
         kind.count++;
         kind.waits.push(...longest.get(fault).values());
         const isLater = (ack) => ack.at >= fault.endedAt;
-        const nexts = book.lanes.map((lane) => lane.acks.find(isLater)?.at);
-        if (fault.endedAt !== null && nexts.every((at) => at !== undefined))
-            kind.back.push(Math.max(...nexts) - fault.endedAt);
+        const back = Math.max(...book.lanes.map((lane) => lane.acks.find(isLater)?.at ?? Infinity));
+        const isLast = !book.faults.some(({ begunAt }) => begunAt > fault.begunAt && begunAt < back);
+        if (fault.endedAt !== null && back < Infinity && isLast)
+            kind.back.push(back - fault.endedAt);
     }
     return kinds;
 }
