@@ -158,7 +158,8 @@ bool raft_group_is_ready(
 bool raft_group_has_lease(const struct raft_group *group, uint64_t now_ms);
 uint64_t raft_group_self(const struct raft_group *group);
 struct slice raft_group_leader_node(const struct raft_group *group); /* Empty: unknown. */
-uint64_t raft_group_heard_ms(const struct raft_group *group); /* When it last heard a leader. */
+uint64_t raft_group_heard_ms(const struct raft_group *group);   /* When it last heard a leader. */
+uint64_t raft_group_heard_term(const struct raft_group *group); /* Of that leader. */
 const char *raft_group_state_name(const struct raft_group *group);
 uint64_t raft_group_term(const struct raft_group *group);
 uint64_t raft_group_commit_index(const struct raft_group *group);

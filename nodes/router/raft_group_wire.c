@@ -669,6 +669,11 @@ uint64_t raft_group_heard_ms(const struct raft_group *group)
     return raft_group_is_leader(group) ? group->raft.now : group->leader_heard_ms;
 }
 
+uint64_t raft_group_heard_term(const struct raft_group *group)
+{
+    return raft_group_is_leader(group) ? raft_current_term(&group->raft) : group->leader_term;
+}
+
 bool raft_group_is_install(const struct msg_raft *message)
 {
     return message->type == RAFT_INSTALL_SNAPSHOT;

@@ -115,12 +115,15 @@ void replicas_end(struct router *router, struct shard *shard)
     shard_wake(router, shard);
 }
 
+/* By the term of the last leader heard, not by ours: one that was taken out while it campaigned
+ * goes on to, and its term rises beyond any leader's. A word that comes late, of a leader before
+ * the one that added us since, is refused. */
 void replicas_on_drop(struct router *router, const struct msg_replica_drop *message)
 {
     struct shard *shard = router_shard(router, message->group);
     if (shard == NULL || !shard_is_here(shard) ||
         raft_group_self(shard->group) != message->server ||
-        raft_group_term(shard->group) > message->term)
+        raft_group_heard_term(shard->group) > message->term)
         return;
     log_info("replica_dropped", "shard=%u server=%016lx", shard->id,
              (unsigned long)message->server);

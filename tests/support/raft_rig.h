@@ -86,6 +86,11 @@ struct raft_rig {
     bool (*filter)(void *context, const struct raft_rig_packet *packet);
     void *context;
 
+    /* Kept back by raft_rig_keep(); record NULL: none yet. */
+    struct raft_rig_packet kept;
+    uint64_t keep_type;
+    uint32_t keep_to;
+
     struct raft_rig_packet *packets;
     uint32_t packet_count, packet_capacity;
     struct raft_rig_entry entries[RAFT_RIG_ENTRIES_MAX];
@@ -114,6 +119,8 @@ void raft_rig_start(struct raft_rig *rig, uint32_t count);
 /* One change by the leader, driven until it is committed and stored by all voters. */
 enum rc raft_rig_change(struct raft_rig *rig, uint32_t leader, uint32_t node,
                         enum raft_group_role role);
+/* Standby, caught up, voter. */
+enum rc raft_rig_join(struct raft_rig *rig, uint32_t leader, uint32_t node);
 enum rc raft_rig_remove(struct raft_rig *rig, uint32_t leader, uint64_t server);
 
 /* The process dies; the newest `lose_count` batches that are not synced are lost. */
@@ -135,6 +142,11 @@ uint64_t raft_rig_random(struct raft_rig *rig, uint64_t below);
 /* Give a message to where it belongs, now. */
 enum rc raft_rig_deliver(struct raft_rig *rig, uint32_t from, uint32_t to,
                          const struct msg_raft *message);
+/* The next message of this type to this node is not sent but kept, in place of any kept before. */
+void raft_rig_keep(struct raft_rig *rig, uint64_t type, uint32_t to);
+enum rc raft_rig_give_kept(struct raft_rig *rig); /* Deliver it, as often as wanted. */
+/* A message as `from` might say it to `to`, in the term of the latter. */
+struct msg_raft raft_rig_message(struct raft_rig *rig, uint64_t type, uint32_t from, uint32_t to);
 void raft_rig_cut_off(struct raft_rig *rig, uint32_t node, bool is_cut);
 void raft_rig_drop_all(struct raft_rig *rig); /* What is under way is lost. */
 

@@ -128,8 +128,8 @@ static void serve_transfer(struct raft_rig_node *leader, uint64_t server)
         raft_rig_transfer_state(&rig, (uint32_t)(leader - rig.nodes), to);
     }
     run.copied[to] = rig.now_ms + INSTALL_MS;
-    enum rc rc = raft_group_install(
-        leader->group, raft_rig_clock(&rig, (uint32_t)(leader - rig.nodes)), server);
+    enum rc rc = raft_group_install(leader->group,
+                                    raft_rig_clock(&rig, (uint32_t)(leader - rig.nodes)), server);
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_NOT_LEADER);
     leader->is_woken = true;
     run.installs++;
@@ -186,8 +186,7 @@ static bool look(uint32_t at, struct members *m)
 static void change(struct members *m, uint64_t server, const char *node, enum raft_group_role role)
 {
     tell("change: role", (uint32_t)role, server);
-    enum rc rc =
-        raft_group_change(m->leader->group, m->now_ms, server, slice_string(node), role);
+    enum rc rc = raft_group_change(m->leader->group, m->now_ms, server, slice_string(node), role);
     m->leader->is_woken = true;
     run.changes += rc == RC_OK;
     if (rc != RC_OK && rc != RC_AGAIN && rc != RC_UNAVAILABLE && rc != RC_NOT_LEADER)
@@ -230,8 +229,7 @@ static void change_some(struct members *m)
             change(m, s->id, is_gone(s->id) ? "" : s->node, RAFT_GROUP_STANDBY);
         return;
     }
-    if (s->is_live && is_even && m->voters < VOTERS_WANTED + 2 &&
-        m->live + 1 > (m->voters + 1) / 2)
+    if (s->is_live && is_even && m->voters < VOTERS_WANTED + 2 && m->live + 1 > (m->voters + 1) / 2)
         change(m, s->id, s->node, RAFT_GROUP_VOTER);
     else if (is_gone(s->id) || raft_rig_random(&rig, 3) == 0)
         change(m, s->id, "", RAFT_GROUP_SPARE);
