@@ -306,7 +306,8 @@ static void on_refused(struct pair *pair, enum rc rc)
         pair_drop(pair);
         return;
     }
-    session_delay_retry(pair->session);
+    if (rc != RC_NOT_LEADER) /* Then the next one is asked as soon as it is known. */
+        session_delay_retry(pair->session);
     pair_move(pair, pair->state == PAIR_WATCHING ? PAIR_TO_WATCH : PAIR_TO_FETCH);
 }
 
@@ -357,7 +358,7 @@ static bool send_watch(struct pair *pair)
         return false;
     struct watch_call *call = mem_new(struct watch_call);
     call->pair = pair;
-    call->request.id = routers_next_id(gateway);
+    call->request.id = calls_next_id(gateway);
     call->request.shard = watch->shard;
     call->request.answer_number = MSG_WATCHED;
     call->request.on_done = on_watched;
@@ -368,7 +369,7 @@ static bool send_watch(struct pair *pair)
                                 .device = slice_string(session->device),
                                 .from_known = pair->is_cursor_known,
                                 .from = pair->cursor};
-    if (routers_call(gateway, &call->request, &msg_watch_desc, &message) != RC_OK) {
+    if (calls_send(gateway, &call->request, &msg_watch_desc, &message) != RC_OK) {
         mem_free(call);
         return false;
     }
@@ -455,7 +456,7 @@ static bool send_fetch(struct pair *pair)
     call->user_size = (uint8_t)user.size;
     memcpy(call->names, watch->conv, watch->conv_size);
     memcpy(call->names + watch->conv_size, user.base, user.size);
-    call->request.id = routers_next_id(gateway);
+    call->request.id = calls_next_id(gateway);
     call->request.shard = watch->shard;
     call->request.answer_number = MSG_FETCHED;
     call->request.on_done = on_fetched;
@@ -465,7 +466,7 @@ static bool send_fetch(struct pair *pair)
                                 .user = user,
                                 .after = pair->cursor,
                                 .limit = LIMIT_RESUME_COUNT};
-    if (routers_call(gateway, &call->request, &msg_fetch_desc, &message) != RC_OK) {
+    if (calls_send(gateway, &call->request, &msg_fetch_desc, &message) != RC_OK) {
         mem_free(call);
         return false;
     }

@@ -1,7 +1,9 @@
 /* core - what the parts of the gateway share; nothing outside gateway/ includes it.
  *
  *   gateway.c    the turn, health, drain
- *   routers.c    links to routers: who leads which shard, packets, requests in flight
+ *   peers.c      links to routers, and the packets on the way to them
+ *   routers.c    who leads which shard, and what routers say
+ *   calls.c      requests to them, in flight or waiting for the next leader
  *   users.c      which sessions a user has here, and his list of conversations
  *   watch.c      one conversation watched by this gateway: its live stream
  *   catchup.c    one session's way from where it stands into that stream
@@ -25,6 +27,7 @@ struct gateway {
     struct bus *bus;
     struct client_decoder decoder;
     struct routers routers;
+    struct calls calls;
     struct map users;
     struct map watches;
     struct wheel wheel;      /* Timers of sessions. */
@@ -32,6 +35,7 @@ struct gateway {
     struct list dirty;       /* Those with something to write this turn. */
     struct list ready;       /* Those with conversations to catch up, to be looked at this turn. */
     struct list waiting;     /* Those whose conversations found no leader or no room: at a retry. */
+    struct list fenced;      /* Those of which a send was refused since the last turn. */
     struct list dead;        /* Those to be freed at the end of the turn. */
     struct list suspects;    /* Watches whose live stream is behind what is known, oldest first. */
     struct list empty;       /* Watches without a session: given up at the end of the turn. */

@@ -7,6 +7,7 @@ struct fence {
     struct list node;
     uint64_t conv; /* Hashes: two that collide only make a client wait. */
     uint64_t cid;
+    uint64_t id;
     uint64_t until_us;
     enum rc rc;
 };
@@ -17,7 +18,7 @@ static void take_down(struct fence *fence)
     mem_free(fence);
 }
 
-static struct fence *find(struct list *fences, uint64_t conv)
+static struct fence *find(const struct list *fences, uint64_t conv)
 {
     LIST_EACH(node, fences)
     {
@@ -28,12 +29,15 @@ static struct fence *find(struct list *fences, uint64_t conv)
     return NULL;
 }
 
-void fence_put_up(struct list *fences, struct slice conv, struct slice cid, enum rc rc,
+void fence_put_up(struct list *fences, struct slice conv, struct slice cid, uint64_t id, enum rc rc,
                   uint64_t retry_ms, uint64_t now_us)
 {
     uint64_t hash = map_hash(conv);
-    if (find(fences, hash) != NULL)
+    struct fence *before = find(fences, hash);
+    if (before != NULL && before->id <= id)
         return; /* This send was refused behind another, which has to come first. */
+    if (before != NULL)
+        take_down(before);
     uint32_t count = 0;
     LIST_EACH(node, fences)
     count++;
@@ -43,6 +47,7 @@ void fence_put_up(struct list *fences, struct slice conv, struct slice cid, enum
     *fence = (struct fence){
         .conv = hash,
         .cid = map_hash(cid),
+        .id = id,
         .until_us = now_us + retry_ms * 1000 + FENCE_US,
         .rc = rc,
     };
@@ -62,6 +67,12 @@ enum rc fence_check(struct list *fences, struct slice conv, struct slice cid, ui
         return rc;
     take_down(fence);
     return RC_OK;
+}
+
+enum rc fence_look(const struct list *fences, struct slice conv, uint64_t id)
+{
+    const struct fence *fence = find(fences, map_hash(conv));
+    return fence != NULL && fence->id < id ? fence->rc : RC_OK;
 }
 
 void fence_fini(struct list *fences)

@@ -43,8 +43,8 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     gateway->env = env;
     gateway->bus = bus;
     client_decoder_init(&gateway->decoder);
-    struct list *lists[] = {&gateway->sessions, &gateway->dirty, &gateway->ready, &gateway->waiting,
-                            &gateway->dead};
+    struct list *lists[] = {&gateway->sessions, &gateway->dirty,  &gateway->ready,
+                            &gateway->waiting,  &gateway->fenced, &gateway->dead};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_init(&gateway->wheel, env_now_us(env));
@@ -148,18 +148,32 @@ static void pump_and_write(struct gateway *gateway)
     } while (!list_is_empty(&gateway->ready));
 }
 
+/* Before the shards are known too, no request could be sent: so nobody is invited to send any. */
 static void tell_cluster(struct gateway *gateway)
 {
-    if (gateway->has_told_cluster || !gateway->routers.has_cluster)
+    if (gateway->has_told_cluster || !routers_are_known(gateway))
         return;
     gateway->has_told_cluster = true;
     LIST_EACH(node, &gateway->sessions)
     session_on_cluster(LIST_ENTRY(node, struct session, node));
 }
 
+/* What waits behind a send that was refused is refused with it, before it could overtake. */
+static void refuse_fenced(struct gateway *gateway)
+{
+    struct session *session;
+    while ((session = LIST_FIRST(&gateway->fenced, struct session, in_fenced)) != NULL) {
+        list_remove(&session->in_fenced);
+        session_refuse_fenced(session);
+    }
+}
+
 void gateway_turn(struct gateway *gateway)
 {
     routers_turn(gateway);
+    calls_turn(gateway);
+    refuse_fenced(gateway);
+    calls_drain(gateway);
     users_turn(gateway);
     tell_cluster(gateway);
     on_timers(gateway);

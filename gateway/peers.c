@@ -9,6 +9,10 @@
 /* A turn that carried this many messages for one router has company enough: its packet leaves. */
 #define PEERS_FLUSH_COUNT 8u
 
+/* Packets live until their requests are answered, and so are freed out of the order in which they
+ * were made: a load that the allocator feels. Larger ones than this are not kept for it. */
+#define PEERS_SPARE_SIZE (2 * LIMIT_PACKET_FLUSH_SIZE)
+
 #define PEERS_GAP_US_MAX 100000u /* A longer pause between messages counts as this one. */
 
 static struct slice key_of(const void *thing)
@@ -30,6 +34,8 @@ void peers_fini(struct gateway *gateway)
         mem_free(peer);
     }
     map_fini(&gateway->routers.peers);
+    while (gateway->routers.spare_count > 0)
+        buf_unref(&gateway->routers.spares[--gateway->routers.spare_count]);
 }
 
 struct peer *peers_get(struct gateway *gateway, struct slice node)
@@ -55,6 +61,59 @@ static void send_hello(struct gateway *gateway, struct peer *peer)
     peer->must_send = true;
 }
 
+/* The packet is finished: it belongs to the caller, and to those who hold on to it. */
+static struct buf *take_packet(struct peer *peer)
+{
+    struct buf *packet = peer->packet;
+    for (; peer->packet_holds > 0; peer->packet_holds--)
+        buf_ref(packet);
+    peer->packet = NULL;
+    peer->must_send = false;
+    return packet;
+}
+
+void peers_hold_on(struct peer *peer)
+{
+    CHECK(peer->packet != NULL);
+    peer->packet_holds++;
+}
+
+bool peers_let_go(struct peer *peer, const struct buf *packet)
+{
+    if (peer->packet != packet)
+        return false;
+    CHECK(peer->packet_holds > 0);
+    peer->packet_holds--;
+    return true;
+}
+
+void peers_drop_packet(struct gateway *gateway, struct buf **packet)
+{
+    struct routers *routers = &gateway->routers;
+    struct buf *taken = *packet;
+    if (taken->refs > 1 || taken->capacity > PEERS_SPARE_SIZE ||
+        routers->spare_count == ROUTERS_SPARES_MAX) {
+        buf_unref(packet);
+        return;
+    }
+    buf_clear(taken);
+    routers->spares[routers->spare_count++] = taken;
+    *packet = NULL;
+}
+
+static void on_down(struct gateway *gateway, struct peer *peer)
+{
+    peer->is_here = false;
+    peer->is_up = false;
+    if (peer->packet != NULL) {
+        struct buf *packet = take_packet(peer);
+        calls_on_unsent(gateway, peer, packet);
+        peers_drop_packet(gateway, &packet);
+    }
+    routers_on_leader_gone(gateway, peer);
+    log_info("router_down", "node=%s", peer->node);
+}
+
 /* A peer stays in the map when it goes down: what is in flight may still point at it. There are as
  * many as there were routers, at most LIMIT_MEMBERS_MAX. */
 void peers_on_peer(struct gateway *gateway, const struct msg_node *node, bool up)
@@ -63,13 +122,9 @@ void peers_on_peer(struct gateway *gateway, const struct msg_node *node, bool up
         return;
     struct peer *peer = peers_get(gateway, node->id);
     if (!up) {
-        if (peer == NULL || !peer->is_here)
-            return;
-        peer->is_here = false;
-        peer->is_up = false;
-        buf_unref(&peer->packet);
-        routers_on_leader_gone(gateway, peer);
-        log_info("router_down", "node=%s", peer->node);
+        /* News of the process before this one come late. */
+        if (peer != NULL && peer->is_here && node->incarnation >= peer->incarnation)
+            on_down(gateway, peer);
         return;
     }
     if (node->cluster.size == sizeof(gateway->routers.cluster) &&
@@ -83,7 +138,7 @@ void peers_on_peer(struct gateway *gateway, const struct msg_node *node, bool up
         peer->node_size = (uint8_t)node->id.size;
         map_put(&gateway->routers.peers, peer);
     }
-    if (node->incarnation != peer->incarnation) {
+    if (node->incarnation > peer->incarnation) {
         peer->incarnation = node->incarnation;
         peer->is_up = false;
         routers_on_leader_gone(gateway, peer);
@@ -117,32 +172,61 @@ bool peers_on_published(struct gateway *gateway, struct peer *peer, const struct
 
 static void send_packet(struct gateway *gateway, struct peer *peer)
 {
-    if (bus_send(gateway->bus, peer_name(peer), peer->packet) == RC_OK)
+    struct buf *packet = take_packet(peer);
+    if (bus_send(gateway->bus, peer_name(peer), packet) == RC_OK) {
         metric_add(packets_out_total, 1);
-    else /* The deadlines of the requests in it notice. */
+    } else {
         metric_add(packets_dropped_total, 1);
-    buf_unref(&peer->packet);
-    peer->must_send = false;
+        calls_on_unsent(gateway, peer, packet); /* Of those it cannot know their deadlines do. */
+    }
+    peers_drop_packet(gateway, &packet);
 }
 
-void peers_add(struct gateway *gateway, struct peer *peer, const struct record_desc *desc,
-               const void *message)
+static void open_packet(struct gateway *gateway, struct peer *peer)
 {
-    if (peer->packet == NULL) {
-        struct packet_sender sender = {.node = slice_string(gateway->node),
-                                       .incarnation = gateway->options.incarnation};
-        memcpy(sender.cluster, gateway->routers.cluster, sizeof(sender.cluster));
-        peer->packet = buf_new(1024);
-        packet_begin(peer->packet, &sender, 0);
-        peer->packet_us = gateway_now_us(gateway);
-        peer->packet_count = 0;
-    }
-    record_encode(peer->packet, desc, message);
+    struct packet_sender sender = {.node = slice_string(gateway->node),
+                                   .incarnation = gateway->options.incarnation};
+    memcpy(sender.cluster, gateway->routers.cluster, sizeof(sender.cluster));
+    struct routers *routers = &gateway->routers;
+    peer->packet =
+        routers->spare_count > 0 ? routers->spares[--routers->spare_count] : buf_new(1024);
+    packet_begin(peer->packet, &sender, 0);
+    peer->packet_us = gateway_now_us(gateway);
+    peer->packet_count = 0;
+}
+
+static void note_added(struct gateway *gateway, struct peer *peer)
+{
     peer->packet_count++;
     uint64_t now_us = gateway_now_us(gateway);
     uint64_t gap_us = now_us - peer->added_us;
     peer->gap_us = (peer->gap_us * 7 + (gap_us < PEERS_GAP_US_MAX ? gap_us : PEERS_GAP_US_MAX)) / 8;
     peer->added_us = now_us;
+}
+
+uint32_t peers_add(struct gateway *gateway, struct peer *peer, const struct record_desc *desc,
+                   const void *message)
+{
+    if (peer->packet == NULL)
+        open_packet(gateway, peer);
+    uint32_t at = (uint32_t)peer->packet->size;
+    record_encode(peer->packet, desc, message);
+    note_added(gateway, peer);
+    return at;
+}
+
+uint32_t peers_add_bytes(struct gateway *gateway, struct peer *peer, struct slice message)
+{
+    if (peer->packet == NULL)
+        open_packet(gateway, peer);
+    uint32_t at = (uint32_t)peer->packet->size;
+    buf_append_slice(peer->packet, message);
+    note_added(gateway, peer);
+    return at;
+}
+
+void peers_send_full(struct gateway *gateway, struct peer *peer)
+{
     if (peer->packet->size >= LIMIT_PACKET_FLUSH_SIZE)
         send_packet(gateway, peer);
 }

@@ -17,8 +17,10 @@ struct peer {
     struct buf *packet;    /* Gathered; NULL: nothing. */
     uint64_t packet_us;    /* When its first message was added. */
     uint32_t packet_count; /* Messages in it. */
-    uint64_t added_us;     /* When the last message was added. */
-    uint64_t gap_us;       /* Between messages, as a moving average. */
+    uint32_t
+        packet_holds;  /* Requests whose message is kept there: a reference each, once it leaves. */
+    uint64_t added_us; /* When the last message was added. */
+    uint64_t gap_us;   /* Between messages, as a moving average. */
 };
 
 static inline struct slice peer_name(const struct peer *peer)
@@ -31,9 +33,19 @@ void peers_fini(struct gateway *gateway);
 struct peer *peers_get(struct gateway *gateway, struct slice node); /* NULL: unknown. */
 void peers_on_peer(struct gateway *gateway, const struct msg_node *node, bool up);
 
-/* Add a message to the peer's packet; a full one leaves at once. */
-void peers_add(struct gateway *gateway, struct peer *peer, const struct record_desc *desc,
-               const void *message);
+/* Add a message to the peer's packet, encoded or as it was before. Returns where in the packet it
+ * begins. */
+uint32_t peers_add(struct gateway *gateway, struct peer *peer, const struct record_desc *desc,
+                   const void *message);
+uint32_t peers_add_bytes(struct gateway *gateway, struct peer *peer, struct slice message);
+/* A packet that is full leaves at once: to be called after each message added. */
+void peers_send_full(struct gateway *gateway, struct peer *peer);
+/* Once it leaves, the packet is to live on for the message added last. */
+void peers_hold_on(struct peer *peer);
+/* False: the packet has left, there is a reference to be dropped. */
+bool peers_let_go(struct peer *peer, const struct buf *packet);
+/* Drop it. Takes and nulls. */
+void peers_drop_packet(struct gateway *gateway, struct buf **packet);
 void peers_flush(struct gateway *gateway);
 uint64_t peers_due_us(const struct gateway *gateway);
 
@@ -48,8 +60,10 @@ bool peers_on_published(struct gateway *gateway, struct peer *peer, const struct
 /* The first packet of a cluster tells its id; those of another one are refused. */
 bool peers_is_our_cluster(struct gateway *gateway, struct slice cluster);
 
-/* In routers.c: all shards that `peer` leads must be watched again; he leads no longer. */
+/* In routers.c: all shards that `peer` leads must be watched again; he leads no longer, says he
+ * himself in answer to a request, or is gone. */
 void routers_on_missed(struct gateway *gateway, const struct peer *peer);
+void routers_on_not_leader(struct gateway *gateway, const struct request *request);
 void routers_on_leader_gone(struct gateway *gateway, const struct peer *peer);
 
 #endif

@@ -2,19 +2,25 @@
  *
  * Clients ack every message; the log needs only the last word. The first cursor of a conversation
  * leaves at once, the following ones are merged and leave a second after it. A cursor that finds no
- * leader waits for the next second. What a router loses the next cursor repeats, for they only
- * grow. */
+ * leader waits for the next second. Nobody answers it: where the leader changes soon after it left
+ * it leaves again, for cursors only grow. */
 #include "gateway/session.h"
 
 #include "mesh/base/mem.h"
 
 #define RECEIPTS_MAX 256u /* Conversations of one session within their second. */
 
+/* By then the loss of the leader that a cursor was sent to is known. */
+#define RECEIPT_SETTLED_US 3000000u
+
 struct receipt {
     struct list node;
+    uint64_t looked_us; /* When it was sent, or found to be sent: the list's order. */
     uint64_t sent_us;
-    uint64_t delivered; /* Waiting; 0: nothing. */
+    uint64_t term; /* Of the shard then. */
+    uint64_t delivered;
     uint64_t read;
+    bool is_pending;
     uint8_t conv_size;
     char conv[];
 };
@@ -22,11 +28,6 @@ struct receipt {
 static struct slice conv_of(const struct receipt *receipt)
 {
     return slice_of(receipt->conv, receipt->conv_size);
-}
-
-static bool is_pending(const struct receipt *receipt)
-{
-    return receipt->delivered != 0 || receipt->read != 0;
 }
 
 static void send_pending(struct session *session, struct receipt *receipt)
@@ -45,8 +46,18 @@ static void send_pending(struct session *session, struct receipt *receipt)
     record_encode(gateway->record, &msg_cmd_cursor_desc, &command);
     struct msg_submit message = {.shard = shard, .command = buf_slice(gateway->record)};
     routers_tell(gateway, shard, &msg_submit_desc, &message);
-    receipt->delivered = 0;
-    receipt->read = 0;
+    receipt->is_pending = false;
+    receipt->sent_us = gateway_now_us(gateway);
+    receipt->term = gateway->routers.shards[shard].term;
+}
+
+/* Is the leader that it was sent to still the one? */
+static bool is_led_as_before(const struct session *session, const struct receipt *receipt)
+{
+    const struct gateway *gateway = session->gateway;
+    uint32_t shard;
+    return routers_conv_shard(gateway, conv_of(receipt), &shard) == RC_OK &&
+           routers_is_live(gateway, shard) && gateway->routers.shards[shard].term == receipt->term;
 }
 
 static void remove_receipt(struct session *session, struct receipt *receipt)
@@ -67,35 +78,52 @@ static struct receipt *find(struct session *session, struct slice conv)
     return NULL;
 }
 
+/* A place for one more; the oldest gives way. */
+static struct receipt *add_receipt(struct session *session, struct slice conv)
+{
+    if (session->receipt_count >= RECEIPTS_MAX) {
+        struct receipt *oldest = LIST_FIRST(&session->receipts, struct receipt, node);
+        if (oldest->is_pending)
+            send_pending(session, oldest);
+        remove_receipt(session, oldest);
+    }
+    struct receipt *receipt = mem_zero(sizeof(*receipt) + conv.size);
+    list_init(&receipt->node);
+    receipt->conv_size = (uint8_t)conv.size;
+    memcpy(receipt->conv, conv.base, conv.size);
+    session->receipt_count++;
+    return receipt;
+}
+
+static void look_later(struct session *session, struct receipt *receipt)
+{
+    receipt->looked_us = gateway_now_us(session->gateway);
+    list_remove(&receipt->node);
+    list_append(&session->receipts, &receipt->node);
+}
+
 void receipts_note(struct session *session, struct slice conv, uint64_t delivered, uint64_t read)
 {
     struct receipt *receipt = find(session, conv);
-    bool is_first = receipt == NULL;
-    if (is_first) {
-        if (session->receipt_count >= RECEIPTS_MAX) {
-            struct receipt *oldest = LIST_FIRST(&session->receipts, struct receipt, node);
-            if (is_pending(oldest))
-                send_pending(session, oldest);
-            remove_receipt(session, oldest);
-        }
-        receipt = mem_zero(sizeof(*receipt) + conv.size);
-        receipt->conv_size = (uint8_t)conv.size;
-        memcpy(receipt->conv, conv.base, conv.size);
-        receipt->sent_us = gateway_now_us(session->gateway);
-        list_append(&session->receipts, &receipt->node);
-        session->receipt_count++;
-        session_wake_by(session, receipts_due_us(session));
-    }
+    uint64_t second_us = LIMIT_RECEIPT_MS * 1000u;
+    bool leaves = receipt == NULL || (!receipt->is_pending && gateway_now_us(session->gateway) >=
+                                                                  receipt->sent_us + second_us);
+    if (receipt == NULL)
+        receipt = add_receipt(session, conv);
     receipt->delivered = delivered > receipt->delivered ? delivered : receipt->delivered;
     receipt->read = read > receipt->read ? read : receipt->read;
-    if (is_first)
-        send_pending(session, receipt);
+    receipt->is_pending = true;
+    if (!leaves)
+        return;
+    send_pending(session, receipt);
+    look_later(session, receipt);
+    session_wake_by(session, receipts_due_us(session));
 }
 
 uint64_t receipts_due_us(const struct session *session)
 {
     const struct receipt *oldest = LIST_FIRST(&session->receipts, struct receipt, node);
-    return oldest != NULL ? oldest->sent_us + LIMIT_RECEIPT_MS * 1000u : ENV_NEVER;
+    return oldest != NULL ? oldest->looked_us + LIMIT_RECEIPT_MS * 1000u : ENV_NEVER;
 }
 
 void receipts_flush(struct session *session, uint64_t now_us)
@@ -103,14 +131,15 @@ void receipts_flush(struct session *session, uint64_t now_us)
     struct receipt *receipt;
     while (receipts_due_us(session) <= now_us) {
         receipt = LIST_FIRST(&session->receipts, struct receipt, node);
-        if (!is_pending(receipt)) {
+        if (!is_led_as_before(session, receipt))
+            receipt->is_pending = true;
+        if (!receipt->is_pending && now_us >= receipt->sent_us + RECEIPT_SETTLED_US) {
             remove_receipt(session, receipt);
             continue;
         }
-        send_pending(session, receipt);
-        receipt->sent_us = now_us;
-        list_remove(&receipt->node);
-        list_append(&session->receipts, &receipt->node);
+        if (receipt->is_pending)
+            send_pending(session, receipt);
+        look_later(session, receipt);
     }
 }
 
@@ -118,7 +147,7 @@ void receipts_fini(struct session *session)
 {
     struct receipt *receipt;
     while ((receipt = LIST_FIRST(&session->receipts, struct receipt, node)) != NULL) {
-        if (is_pending(receipt))
+        if (receipt->is_pending)
             send_pending(session, receipt);
         remove_receipt(session, receipt);
     }

@@ -12,44 +12,10 @@
  * packet. */
 #define REWATCH_BYTES 16384u
 
-/* Any message that answers a request. Each begins with req and rc. */
-union answer {
-    struct msg_user_convs user_convs;
-    struct msg_watched watched;
-    struct msg_fetched fetched;
-    struct msg_rewatched rewatched;
-    struct msg_result result;
-    struct msg_members_page members_page;
-    struct msg_summaries summaries;
-    struct {
-        uint64_t req;
-        uint64_t rc;
-    } head;
-};
-
-static struct slice request_key(const void *thing)
-{
-    return slice_of(&((const struct request *)thing)->id, sizeof(uint64_t));
-}
-
 void routers_init(struct gateway *gateway)
 {
-    struct routers *routers = &gateway->routers;
     peers_init(gateway);
-    map_init(&routers->requests, request_key);
-    list_init(&routers->by_deadline);
-    list_init(&routers->orphans);
-    /* A router may still answer what the process before this one asked, and its answers go to the
-     * node's name: none of its ids may be one of ours. */
-    routers->request_id = env_random(gateway->env) >> 1;
-}
-
-static void finish(struct gateway *gateway, struct request *request, enum rc rc, const void *answer)
-{
-    list_remove(&request->by_deadline);
-    map_remove(&gateway->routers.requests, request_key(request));
-    request->on_done(gateway, request, rc, answer);
-    mem_free(request);
+    calls_init(gateway);
 }
 
 void routers_fini(struct gateway *gateway)
@@ -58,11 +24,7 @@ void routers_fini(struct gateway *gateway)
     /* Callbacks must not begin anew: without leaders nothing can be sent. */
     for (uint32_t i = 0; i < routers->shard_count; i++)
         routers->shards[i].leader = NULL;
-    LIST_EACH(node, &routers->orphans)
-    finish(gateway, LIST_ENTRY(node, struct request, by_deadline), RC_UNAVAILABLE, NULL);
-    LIST_EACH(oldest, &routers->by_deadline)
-    finish(gateway, LIST_ENTRY(oldest, struct request, by_deadline), RC_UNAVAILABLE, NULL);
-    map_fini(&routers->requests);
+    calls_fini(gateway);
     mem_free(routers->shards);
     peers_fini(gateway);
 }
@@ -91,6 +53,20 @@ bool routers_is_live(const struct gateway *gateway, uint32_t shard)
     return leader != NULL && leader->is_up;
 }
 
+bool routers_are_known(const struct gateway *gateway)
+{
+    return gateway->routers.has_cluster && gateway->routers.shards != NULL;
+}
+
+uint64_t routers_retry_ms(const struct gateway *gateway, uint32_t shard)
+{
+    if (gateway->routers.shards == NULL)
+        return LIMIT_RETRY_AFTER_MS;
+    uint64_t led_us = gateway->routers.shards[shard].led_us;
+    bool was_led = led_us != 0 && gateway_now_us(gateway) < led_us + ROUTERS_LED_US;
+    return was_led ? ROUTERS_RETRY_MS : LIMIT_RETRY_AFTER_MS;
+}
+
 uint32_t routers_shards_led(const struct gateway *gateway)
 {
     uint32_t led = 0;
@@ -111,28 +87,12 @@ static void must_rewatch(struct gateway *gateway, struct shard *shard)
     gateway->retry_now = true;
 }
 
-/* Fail what `peer` was asked: all of it, or what waits for one kind of answer. */
-static void orphan(struct routers *routers, const struct peer *peer, bool all,
-                   enum message_number answer_number)
-{
-    LIST_EACH(node, &routers->by_deadline)
-    {
-        const struct request *request = LIST_ENTRY(node, struct request, by_deadline);
-        if (request->peer != peer || (!all && request->answer_number != answer_number))
-            continue;
-        list_remove(node);
-        list_append(&routers->orphans, node);
-    }
-}
-
 void routers_on_missed(struct gateway *gateway, const struct peer *peer)
 {
     for (uint32_t i = 0; i < gateway->routers.shard_count; i++)
         if (gateway->routers.shards[i].leader == peer)
             must_rewatch(gateway, &gateway->routers.shards[i]);
-    /* Results come with the events, so some may have been missed too. Their outcome is unknown: the
-     * clients send again with the same cid, sooner than the deadline would have told them. */
-    orphan(&gateway->routers, peer, false, MSG_RESULT);
+    calls_on_missed(gateway, peer); /* Results come with the events. */
 }
 
 void routers_on_leader_gone(struct gateway *gateway, const struct peer *peer)
@@ -141,48 +101,36 @@ void routers_on_leader_gone(struct gateway *gateway, const struct peer *peer)
     for (uint32_t i = 0; i < routers->shard_count; i++)
         if (routers->shards[i].leader == peer)
             routers->shards[i].leader = NULL;
-    orphan(routers, peer, true, 0);
+    calls_on_gone(gateway, peer);
 }
 
 /* The router that `request` went to says that it does not lead. Believe it until somebody, perhaps
  * the same, claims to. A claim that came after the request was sent is newer and stays. */
-static void on_not_leader(struct gateway *gateway, const struct request *request)
+void routers_on_not_leader(struct gateway *gateway, const struct request *request)
 {
     struct shard *shard = &gateway->routers.shards[request->shard];
     if (shard->leader == request->peer && shard->term == request->term)
         shard->leader = NULL;
 }
 
-/* What a leader was asked who has been followed by another is not answered any more: most often he
- * is dead or cut off, which discovery tells only seconds later. */
-static void orphan_outdated(struct routers *routers)
-{
-    LIST_EACH(node, &routers->by_deadline)
-    {
-        const struct request *request = LIST_ENTRY(node, struct request, by_deadline);
-        const struct shard *shard = &routers->shards[request->shard];
-        if (shard->leader == NULL || shard->leader == request->peer || request->term >= shard->term)
-            continue;
-        list_remove(node);
-        list_append(&routers->orphans, node);
-    }
-}
-
-/* Does another lead from now on? */
-static bool on_claim(struct gateway *gateway, struct peer *peer, uint32_t index, uint64_t term)
+/* The higher term wins, in whichever order claims arrive. A term has one leader at most. */
+static void on_claim(struct gateway *gateway, struct peer *peer, uint32_t index, uint64_t term)
 {
     struct shard *shard = &gateway->routers.shards[index];
     if (term == 0) {
         if (shard->leader == peer)
             shard->leader = NULL;
-        return false;
+        return;
     }
-    if (term < shard->term || (term == shard->term && shard->leader == peer))
-        return false;
+    if (term < shard->term)
+        return;
+    shard->led_us = gateway_now_us(gateway);
+    if (term == shard->term && shard->leader == peer)
+        return;
     shard->term = term;
     shard->leader = peer;
+    calls_on_leader(gateway, index);
     must_rewatch(gateway, shard);
-    return true;
 }
 
 static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg_beat *beat)
@@ -199,54 +147,32 @@ static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg
         for (uint32_t i = 0; i < routers->shard_count; i++) {
             list_init(&routers->shards[i].watches);
             list_init(&routers->shards[i].users);
+            calls_init_shard(&routers->shards[i].calls);
         }
         users_on_shards(gateway);
     }
     struct record_reader r = record_reader_of(beat->terms);
-    bool changed = false;
     for (uint32_t i = 0; i < routers->shard_count; i++) {
         uint64_t term;
         if (record_get_u64(&r, &term) != RC_OK) {
             metric_add(packets_bad_total, 1);
-            break;
+            return;
         }
-        changed |= on_claim(gateway, peer, i, term);
+        on_claim(gateway, peer, i, term);
     }
-    if (changed)
-        orphan_outdated(routers);
-}
-
-/* ---- Requests ---- */
-
-uint64_t routers_next_id(struct gateway *gateway)
-{
-    return ++gateway->routers.request_id;
-}
-
-enum rc routers_call(struct gateway *gateway, struct request *request,
-                     const struct record_desc *desc, const void *message)
-{
-    CHECK(request->id != 0 && request->on_done != NULL);
-    struct shard *shard = &gateway->routers.shards[request->shard];
-    if (shard->leader == NULL)
-        return RC_UNAVAILABLE;
-    request->peer = shard->leader;
-    request->term = shard->term;
-    request->deadline_us = gateway_now_us(gateway) + gateway->options.request_ms * UINT64_C(1000);
-    list_append(&gateway->routers.by_deadline, &request->by_deadline);
-    map_put(&gateway->routers.requests, request);
-    metric_add(requests_total, 1);
-    peers_add(gateway, shard->leader, desc, message);
-    return RC_OK;
 }
 
 void routers_tell(struct gateway *gateway, uint32_t shard, const struct record_desc *desc,
                   const void *message)
 {
     struct peer *leader = gateway->routers.shards[shard].leader;
-    if (leader != NULL)
-        peers_add(gateway, leader, desc, message);
+    if (leader == NULL)
+        return;
+    peers_add(gateway, leader, desc, message);
+    peers_send_full(gateway, leader);
 }
+
+/* ---- What comes in ---- */
 
 static const struct record_desc *answer_desc(uint32_t number)
 {
@@ -270,21 +196,6 @@ static const struct record_desc *answer_desc(uint32_t number)
     }
 }
 
-static void on_answer(struct gateway *gateway, struct peer *peer, uint32_t number,
-                      const union answer *answer)
-{
-    uint64_t id = answer->head.req;
-    struct request *request = map_get(&gateway->routers.requests, slice_of(&id, sizeof(id)));
-    if (request == NULL || request->peer != peer || request->answer_number != number)
-        return; /* Too late: it was given up. */
-    enum rc rc = answer->head.rc < RC_COUNT ? (enum rc)answer->head.rc : RC_INTERNAL;
-    if (rc == RC_NOT_LEADER)
-        on_not_leader(gateway, request);
-    finish(gateway, request, rc, answer);
-}
-
-/* ---- What comes in ---- */
-
 static void on_packet(void *context, struct slice from, const struct packet *packet)
 {
     struct gateway *gateway = context;
@@ -307,7 +218,7 @@ static void on_packet(void *context, struct slice from, const struct packet *pac
             return;
         }
         if (desc != NULL)
-            on_answer(gateway, peer, number, &answer);
+            calls_on_answer(gateway, peer, (enum message_number)number, &answer);
     }
 }
 
@@ -336,7 +247,7 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
         return rc;
     case MSG_RESULT: /* In one packet with the entry it tells of: one wake-up, one write. */
         if ((rc = record_decode(r, &msg_result_desc, &event)) == RC_OK)
-            on_answer(gateway, peer, MSG_RESULT, &event.answer);
+            calls_on_answer(gateway, peer, MSG_RESULT, &event.answer);
         return rc;
     case MSG_EVENT_RECEIPT:
         if ((rc = record_decode(r, &msg_event_receipt_desc, &event)) == RC_OK)
@@ -416,6 +327,7 @@ static void on_rewatched(struct gateway *gateway, struct request *request, enum 
         shard->must_rewatch = true;
         gateway->routers.rewatch_pending++;
     }
+    gateway->retry_now |= rc == RC_NOT_LEADER; /* The next leader may be there already. */
     buf_unref(&rewatch->convs);
 }
 
@@ -423,15 +335,15 @@ static void send_rewatch(struct gateway *gateway, uint32_t shard, struct buf *co
 {
     struct rewatch *rewatch = mem_new(struct rewatch);
     rewatch->convs = convs;
-    rewatch->request.id = routers_next_id(gateway);
+    rewatch->request.id = calls_next_id(gateway);
     rewatch->request.shard = shard;
     rewatch->request.answer_number = MSG_REWATCHED;
     rewatch->request.on_done = on_rewatched;
     struct msg_rewatch message = {
         .req = rewatch->request.id, .shard = shard, .convs = buf_slice(convs)};
-    enum rc rc = routers_call(gateway, &rewatch->request, &msg_rewatch_desc, &message);
-    CHECK(rc == RC_OK); /* The caller looked: the shard is live. */
     gateway->routers.shards[shard].rewatches++;
+    enum rc rc = calls_send(gateway, &rewatch->request, &msg_rewatch_desc, &message);
+    CHECK(rc == RC_OK); /* The caller looked: the shard is live. */
 }
 
 static void rewatch_shard(struct gateway *gateway, uint32_t index)
@@ -469,18 +381,6 @@ void routers_rewatch(struct gateway *gateway)
 
 void routers_turn(struct gateway *gateway)
 {
-    struct routers *routers = &gateway->routers;
-    uint64_t now_us = gateway_now_us(gateway);
-    struct request *request;
-    while ((request = LIST_FIRST(&routers->orphans, struct request, by_deadline)) != NULL) {
-        bool is_led = routers->shards[request->shard].leader != NULL;
-        finish(gateway, request, is_led ? RC_NOT_LEADER : RC_UNAVAILABLE, NULL);
-    }
-    while ((request = LIST_FIRST(&routers->by_deadline, struct request, by_deadline)) != NULL &&
-           request->deadline_us <= now_us) {
-        metric_add(request_timeouts_total, 1);
-        finish(gateway, request, RC_TIMEOUT, NULL);
-    }
     peers_turn(gateway);
 }
 
@@ -491,10 +391,7 @@ void routers_flush(struct gateway *gateway)
 
 uint64_t routers_due_us(const struct gateway *gateway)
 {
-    const struct routers *routers = &gateway->routers;
-    uint64_t due_us = peers_due_us(gateway);
-    const struct request *oldest = LIST_FIRST(&routers->by_deadline, struct request, by_deadline);
-    if (oldest != NULL && oldest->deadline_us < due_us)
-        due_us = oldest->deadline_us;
-    return list_is_empty(&routers->orphans) ? due_us : 0;
+    uint64_t peers_us = peers_due_us(gateway);
+    uint64_t calls_us = calls_due_us(gateway);
+    return peers_us < calls_us ? peers_us : calls_us;
 }

@@ -240,9 +240,10 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     session->batch = batch;
     session->id = env_random(gateway->env);
     session->accepted_us = session->heard_us = session->pinged_us = session->second_us = now_us;
-    struct list *lists[] = {&session->in_user,  &session->in_dirty, &session->in_ready,
-                            &session->pairs,    &session->waiting,  &session->requests,
-                            &session->receipts, &session->left,     &session->fences};
+    struct list *lists[] = {&session->in_user,   &session->in_dirty, &session->in_ready,
+                            &session->in_fenced, &session->pairs,    &session->waiting,
+                            &session->requests,  &session->receipts, &session->left,
+                            &session->fences};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);
@@ -365,6 +366,7 @@ static void detach(struct session *session)
     wheel_cancel(&session->timer);
     list_remove(&session->in_dirty);
     list_remove(&session->in_ready);
+    list_remove(&session->in_fenced);
 }
 
 void session_close(struct session *session, enum session_close code, const char *reason)

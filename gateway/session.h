@@ -10,7 +10,7 @@
  * to go.
  *
  *   happy path     accept -> welcome -> list of conversations -> each catches up -> `resumed`, live
- *   failure modes  no leader: resuming waits and tries again, requests get `unavailable`;
+ *   failure modes  no leader: resuming waits and tries again, requests wait for the next one;
  *                  the client reads slowly: entries are dropped from the outbox and read again
  * later on stop        server_restart, then 1012
  *
@@ -57,10 +57,11 @@ struct session {
     struct list node;      /* On the gateway's sessions, at the end on its dead. */
     struct list in_user;
     struct list in_dirty;
-    struct list in_ready; /* On the gateway's ready or waiting, or on itself. */
-    struct list pairs;    /* Conversations with nothing to be asked for. */
-    struct list waiting;  /* Conversations that have. */
-    struct list requests; /* Those in flight for the client. */
+    struct list in_ready;  /* On the gateway's ready or waiting, or on itself. */
+    struct list in_fenced; /* On the gateway's fenced, or on itself. */
+    struct list pairs;     /* Conversations with nothing to be asked for. */
+    struct list waiting;   /* Conversations that have. */
+    struct list requests;  /* Those in flight for the client. */
     struct list fences;   /* Conversations in which a send was refused and must come again first. */
     struct list left;     /* Conversations whose removal of its user it was given, oldest first. */
     struct list receipts; /* Cursors sent within the last second, oldest first. */
@@ -80,6 +81,7 @@ struct session {
     uint32_t frames;        /* In the current second. */
     uint16_t calls;         /* Pairs whose answer is awaited. */
     uint16_t request_count; /* Length of `requests`. */
+    uint16_t page_count;    /* How many of them read. */
     uint16_t receipt_count; /* Length of `receipts`. */
     uint16_t left_count;    /* Length of `left`. */
     uint8_t state;          /* enum session_state. */
@@ -131,7 +133,7 @@ void session_flush(struct session *session);
 /* Flush, close the link, leave everything. Callable from anywhere; freed at the end of the turn. */
 void session_close(struct session *session, enum session_close code, const char *reason);
 void session_on_timer(struct session *session);
-void session_on_cluster(struct session *session); /* The epoch is known: welcome. */
+void session_on_cluster(struct session *session); /* Routers are known: welcome. */
 void session_drain(struct session *session, uint32_t after_ms);
 void session_free(struct session *session);
 /* See to it that session_on_timer() is called by then. */
@@ -158,12 +160,8 @@ void session_resume_fini(struct session *session);
 /* ---- session_requests.c ---- */
 
 void session_on_request(struct session *session, const struct client_request *request);
-/* The session is gone: answers to its requests are for nobody. */
-void session_requests_fini(struct session *session);
 
-/* ---- session_list.c ---- */
-
-void session_list_conversations(struct session *session, const struct client_request *request);
+/* ---- session_call.c ---- */
 
 /* A request to a router on behalf of a session: the head of a struct, freed with its request. */
 struct session_request {
@@ -175,6 +173,15 @@ struct session_request {
 void session_request_add(struct session *session, struct session_request *request);
 /* The answer is there. NULL: for nobody. */
 struct session *session_request_done(struct session_request *request);
+
+/* Refuse the sends that wait for a leader behind one that was refused. */
+void session_refuse_fenced(struct session *session);
+/* The session is gone: answers to its requests are for nobody. */
+void session_requests_fini(struct session *session);
+
+/* ---- session_list.c ---- */
+
+void session_list_conversations(struct session *session, const struct client_request *request);
 
 /* ---- receipts.c ---- */
 

@@ -67,8 +67,8 @@ bool session_identify(struct session *session, const struct auth_identity *ident
 void session_welcome(struct session *session, struct slice id)
 {
     struct gateway *gateway = session->gateway;
-    if (!gateway->routers.has_cluster)
-        return; /* The epoch is not known: session_on_cluster() comes when it is. */
+    if (!routers_are_known(gateway))
+        return; /* session_on_cluster() comes when they are. */
     char name[17];
     char epoch[9];
     snprintf(name, sizeof(name), "%016lx", (unsigned long)session->id);

@@ -38,7 +38,8 @@ struct list_op {
     uint32_t found_count;
     uint32_t pending; /* Requests in flight. */
     uint64_t limit;
-    enum rc rc; /* The first failure. */
+    enum rc rc;        /* The first failure, */
+    uint64_t retry_ms; /* and when to ask again. */
     struct buf *id;
     struct buf *after;
 };
@@ -110,7 +111,7 @@ static void reply(struct list_op *op)
     struct session *session = op->session;
     struct buf *text = op->gateway->text;
     if (op->rc != RC_OK) {
-        session_put_error(session, id_of(op), op->rc, NULL, LIMIT_RETRY_AFTER_MS);
+        session_put_error(session, id_of(op), op->rc, NULL, op->retry_ms);
         return;
     }
     if (op->found_count > 0)
@@ -157,7 +158,15 @@ static struct list_call *call_new(struct list_op *op,
     struct list_call *call = mem_new(struct list_call);
     call->op = op;
     call->base.request.on_done = on_done;
+    call->base.request.may_wait = true;
+    call->base.request.repeat = REPEAT_FREELY;
     return call;
+}
+
+static void op_fail(struct list_op *op, const struct request *request, enum rc rc)
+{
+    op->rc = rc;
+    op->retry_ms = routers_retry_ms(op->gateway, request->shard);
 }
 
 static void call_sent(struct list_op *op, struct list_call *call, enum rc rc)
@@ -167,7 +176,7 @@ static void call_sent(struct list_op *op, struct list_call *call, enum rc rc)
         op->pending++;
         return;
     }
-    op->rc = rc;
+    op_fail(op, &call->base.request, rc);
     mem_free(call);
 }
 
@@ -179,7 +188,7 @@ static void on_summaries(struct gateway *gateway, struct request *request, enum 
     (void)gateway;
     struct list_op *op = op_done(request);
     if (rc != RC_OK) {
-        op->rc = rc;
+        op_fail(op, request, rc);
         finish_if_done(op);
         return;
     }
@@ -204,7 +213,7 @@ static void ask_summary(struct list_op *op, const struct list_conv *convs, uint3
 {
     struct list_call *call = call_new(op, on_summaries);
     struct request *request = &call->base.request;
-    request->id = routers_next_id(op->gateway);
+    request->id = calls_next_id(op->gateway);
     request->shard = convs[0].shard;
     request->answer_number = MSG_SUMMARIES;
     buf_clear(op->gateway->record);
@@ -215,7 +224,7 @@ static void ask_summary(struct list_op *op, const struct list_conv *convs, uint3
                                   .shard = request->shard,
                                   .user = session_user(op->session),
                                   .convs = buf_slice(op->gateway->record)};
-    call_sent(op, call, routers_call(op->gateway, request, &msg_summary_desc, &message));
+    call_sent(op, call, calls_send(op->gateway, request, &msg_summary_desc, &message));
 }
 
 static void ask_summaries(struct list_op *op)
@@ -263,7 +272,7 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
     struct list_op *op = op_done(request);
     const struct msg_user_convs *page = data;
     if (rc != RC_OK) {
-        op->rc = rc;
+        op_fail(op, request, rc);
     } else if (op->session != NULL) {
         struct record_reader r = record_reader_of(page->convs);
         struct slice conv = {0};

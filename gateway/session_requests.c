@@ -1,173 +1,14 @@
 /* What a client asks for: each request becomes one message to the leader of its shard. */
 #include "gateway/fence.h"
-#include "gateway/session.h"
+#include "gateway/session_call.h"
 
-#include "mesh/base/check.h"
 #include "mesh/base/crypto.h"
-#include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
 
-#include <stdio.h>
-
 /* Pages (history, members) of one session in flight are few, since each may be large. */
-#define REQUEST_ID_SIZE_MAX 256u
-#define HISTORY_COUNT       100u /* Where the client says none. */
-#define PAGE_CALLS_MAX      32u
-#define SEQ_MAX             (UINT64_C(1) << 53)
-
-void session_request_add(struct session *session, struct session_request *request)
-{
-    request->session = session;
-    list_append(&session->requests, &request->in_session);
-    session->request_count++;
-}
-
-struct session *session_request_done(struct session_request *request)
-{
-    struct session *session = request->session;
-    if (session == NULL)
-        return NULL;
-    request->session = NULL;
-    list_remove(&request->in_session);
-    session->request_count--;
-    return session;
-}
-
-void session_requests_fini(struct session *session)
-{
-    LIST_EACH(node, &session->requests)
-    session_request_done(LIST_ENTRY(node, struct session_request, in_session));
-}
-
-/* ---- A request on its way ---- */
-
-struct client_call {
-    struct session_request base;
-    enum client_request_type type;
-    enum conv_kind kind;
-    uint16_t id_size; /* 0: the reply bears no id. */
-    uint8_t conv_size;
-    uint8_t cid_size;
-    uint16_t title_size;
-    char text[]; /* id, conv, cid, title. */
-};
-
-static struct slice call_id(const struct client_call *call)
-{
-    return call->id_size != 0 ? slice_of(call->text, call->id_size) : (struct slice){0};
-}
-
-static struct slice call_conv(const struct client_call *call)
-{
-    return slice_of(call->text + call->id_size, call->conv_size);
-}
-
-static struct slice call_cid(const struct client_call *call)
-{
-    return slice_of(call->text + call->id_size + call->conv_size, call->cid_size);
-}
-
-static struct slice call_title(const struct client_call *call)
-{
-    const char *at = call->text + call->id_size + call->conv_size + call->cid_size;
-    return call->title_size != 0 ? slice_of(at, call->title_size) : (struct slice){0};
-}
-
-static char *put(char *at, struct slice bytes)
-{
-    if (bytes.size > 0)
-        memcpy(at, bytes.base, bytes.size);
-    return at + bytes.size;
-}
-
-static struct client_call *call_new(const struct client_request *request, struct slice conv)
-{
-    CHECK(request->id.size <= REQUEST_ID_SIZE_MAX && conv.size <= LIMIT_CONV_SIZE_MAX);
-    CHECK(request->cid.size <= LIMIT_CID_SIZE_MAX && request->title.size <= LIMIT_TITLE_SIZE_MAX);
-    struct client_call *call = mem_zero(sizeof(*call) + request->id.size + conv.size +
-                                        request->cid.size + request->title.size);
-    call->type = request->type;
-    call->kind = request->kind;
-    call->id_size = (uint16_t)request->id.size;
-    call->conv_size = (uint8_t)conv.size;
-    call->cid_size = (uint8_t)request->cid.size;
-    call->title_size = (uint16_t)request->title.size;
-    put(put(put(put(call->text, request->id), conv), request->cid), request->title);
-    return call;
-}
-
-/* After how long the same request may be sent again; 0: never. */
-static uint64_t retry_after_ms(enum rc rc, uint64_t hint_ms)
-{
-    bool is_passing = rc == RC_RATE_LIMITED || strcmp(rc_client_code(rc), "unavailable") == 0;
-    if (!is_passing)
-        return 0;
-    if (hint_ms != 0)
-        return hint_ms;
-    /* A new leader shows itself with its next beat. */
-    return rc == RC_NOT_LEADER ? LIMIT_BEAT_MS : LIMIT_RETRY_AFTER_MS;
-}
-
-static void put_failure(struct session *session, struct slice id, enum rc rc, struct slice detail,
-                        uint64_t hint_ms)
-{
-    char message[256];
-    snprintf(message, sizeof(message), "%.*s", SLICE_ARGS(detail));
-    session_put_error(session, id, rc, detail.size > 0 ? message : NULL,
-                      retry_after_ms(rc, hint_ms));
-}
-
-/* Tell a call's failure. A send that may come again keeps those behind it waiting (fence.h). */
-static void put_call_failure(struct session *session, const struct client_call *call, enum rc rc,
-                             struct slice detail, uint64_t hint_ms)
-{
-    uint64_t retry_ms = retry_after_ms(rc, hint_ms);
-    if (call->type == CLIENT_SEND && retry_ms != 0)
-        fence_put_up(&session->fences, call_conv(call), call_cid(call), rc, retry_ms,
-                     gateway_now_us(session->gateway));
-    put_failure(session, call_id(call), rc, detail, hint_ms);
-}
-
-/* Send `message`, whose req is the call's id, to the leader of `shard`. Takes the call. */
-static void call_send(struct session *session, struct client_call *call,
-                      const struct record_desc *desc, const void *message)
-{
-    enum rc rc = routers_call(session->gateway, &call->base.request, desc, message);
-    if (rc == RC_OK) {
-        session_request_add(session, &call->base);
-        return;
-    }
-    put_call_failure(session, call, rc, (struct slice){0}, 0);
-    mem_free(call);
-}
-
-/* A call for the conversation's shard. NULL: the client was told why not. */
-static struct client_call *call_begin(struct session *session, const struct client_request *request,
-                                      struct slice conv, enum message_number answer_number,
-                                      void (*on_done)(struct gateway *, struct request *, enum rc,
-                                                      const void *))
-{
-    struct gateway *gateway = session->gateway;
-    uint32_t shard;
-    enum rc rc = routers_conv_shard(gateway, conv, &shard);
-    if (rc == RC_OK && session->request_count >= LIMIT_REQUESTS_IN_FLIGHT)
-        rc = RC_RATE_LIMITED;
-    if (rc == RC_OK && request->type == CLIENT_SEND)
-        rc = fence_check(&session->fences, conv, request->cid, gateway_now_us(gateway));
-    if (rc != RC_OK && request->type == CLIENT_SEND)
-        fence_put_up(&session->fences, conv, request->cid, rc, retry_after_ms(rc, 0),
-                     gateway_now_us(gateway));
-    if (rc != RC_OK) {
-        put_failure(session, request->id, rc, (struct slice){0}, 0);
-        return NULL;
-    }
-    struct client_call *call = call_new(request, conv);
-    call->base.request.id = routers_next_id(gateway);
-    call->base.request.shard = shard;
-    call->base.request.answer_number = answer_number;
-    call->base.request.on_done = on_done;
-    return call;
-}
+#define HISTORY_COUNT  100u /* Where the client says none. */
+#define PAGE_CALLS_MAX 32u
+#define SEQ_MAX        (UINT64_C(1) << 53)
 
 /* ---- Changes ---- */
 
@@ -177,13 +18,15 @@ static void put_result(struct session *session, const struct client_call *call,
     struct buf *text = session->gateway->text;
     buf_clear(text);
     if (call->type == CLIENT_SEND)
-        client_put_sent(text, call_id(call), call_conv(call), call_cid(call), result->seq,
-                        result->ts, result->dup != 0);
+        /* Where the gateway asked twice, the second answer is the first one for the client. */
+        client_put_sent(text, session_call_id(call), session_call_conv(call),
+                        session_call_cid(call), result->seq, result->ts,
+                        result->dup != 0 && !call->base.request.is_doubtful);
     else if (call->type == CLIENT_CREATE)
-        client_put_conversation(text, call_id(call), call_conv(call), call->kind, call_title(call),
-                                result->seq);
+        client_put_conversation(text, session_call_id(call), session_call_conv(call), call->kind,
+                                session_call_title(call), result->seq);
     else
-        client_put_ok(text, call_id(call));
+        client_put_ok(text, session_call_id(call));
     session_put(session);
 }
 
@@ -199,15 +42,17 @@ static void on_result(struct gateway *gateway, struct request *request, enum rc 
     if (rc == RC_OK)
         put_result(session, call, result);
     else if (result != NULL)
-        put_call_failure(session, call, rc, result->detail, result->hint_ms);
+        session_call_fail(session, call, rc, result->detail, result->hint_ms);
     else
-        put_call_failure(session, call, rc, (struct slice){0}, 0);
+        session_call_fail(session, call, rc, (struct slice){0}, 0);
 }
 
+/* What changes members or info must never be repeated, even where the machine finds nothing to do
+ * the second time: others may have changed the same in between, and theirs would be undone. */
 static void submit(struct session *session, const struct client_request *request, struct slice conv,
-                   const struct record_desc *desc, const void *command)
+                   const struct record_desc *desc, const void *command, enum request_repeat repeat)
 {
-    struct client_call *call = call_begin(session, request, conv, MSG_RESULT, on_result);
+    struct client_call *call = session_call_begin(session, request, conv, MSG_RESULT, on_result);
     if (call == NULL)
         return;
     struct buf *record = session->gateway->record;
@@ -216,7 +61,7 @@ static void submit(struct session *session, const struct client_request *request
     struct msg_submit message = {.req = call->base.request.id,
                                  .shard = call->base.request.shard,
                                  .command = buf_slice(record)};
-    call_send(session, call, &msg_submit_desc, &message);
+    session_call_send(session, call, &msg_submit_desc, &message, repeat);
 }
 
 /* The conversation of a send: named, or the direct one with `to`, whose id is put into `direct`. */
@@ -235,7 +80,8 @@ void session_refuse_send(struct session *session, const struct client_request *r
     char direct[KEY_DIRECT_SIZE];
     if (session->user != NULL)
         fence_put_up(&session->fences, conv_of(session, request, direct), request->cid,
-                     RC_RATE_LIMITED, retry_ms, gateway_now_us(session->gateway));
+                     calls_next_id(session->gateway), RC_RATE_LIMITED, retry_ms,
+                     gateway_now_us(session->gateway));
     session_put_error(session, request->id, RC_RATE_LIMITED, NULL, retry_ms);
 }
 
@@ -250,7 +96,7 @@ static void on_send(struct session *session, const struct client_request *reques
                                    .cid = request->cid,
                                    .body = request->body,
                                    .reply_to = request->reply_to};
-    submit(session, request, conv, &msg_cmd_send_desc, &command);
+    submit(session, request, conv, &msg_cmd_send_desc, &command, REPEAT_IF_UNDONE);
 }
 
 static void on_cursor(struct session *session, const struct client_request *request)
@@ -265,7 +111,7 @@ static void on_cursor(struct session *session, const struct client_request *requ
                                      .device = slice_string(session->device),
                                      .delivered = request->seq,
                                      .read = read};
-    submit(session, request, request->conv, &msg_cmd_cursor_desc, &command);
+    submit(session, request, request->conv, &msg_cmd_cursor_desc, &command, REPEAT_FREELY);
 }
 
 /* The users a request names, as a sequence; the single `user` where there is no list. */
@@ -326,7 +172,10 @@ static void on_create(struct session *session, const struct client_request *requ
                                      .meta = request->meta,
                                      .cid = request->cid,
                                      .body = request->body};
-    submit(session, &as, conv, &msg_cmd_create_desc, &command);
+    /* Without a cid the second is a conflict, or its message there twice. */
+    bool is_same = as.cid.base != NULL || (as.kind == CONV_DIRECT && as.body.base == NULL);
+    submit(session, &as, conv, &msg_cmd_create_desc, &command,
+           is_same ? REPEAT_FREELY : REPEAT_NEVER);
     buf_unref(&members);
 }
 
@@ -351,7 +200,7 @@ static void on_member_change(struct session *session, const struct client_reques
                                          .change = change,
                                          .users = buf_slice(users),
                                          .role = role};
-        submit(session, request, request->conv, &msg_cmd_member_desc, &command);
+        submit(session, request, request->conv, &msg_cmd_member_desc, &command, REPEAT_NEVER);
     }
     buf_unref(&users);
 }
@@ -362,7 +211,7 @@ static void on_info(struct session *session, const struct client_request *reques
                                    .user = session_user(session),
                                    .title = request->title,
                                    .meta = request->meta};
-    submit(session, request, request->conv, &msg_cmd_info_desc, &command);
+    submit(session, request, request->conv, &msg_cmd_info_desc, &command, REPEAT_NEVER);
 }
 
 /* ---- Reads ---- */
@@ -380,18 +229,18 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
     if (session == NULL)
         return;
     if (rc != RC_OK) {
-        put_failure(session, call_id(call), rc, (struct slice){0}, 0);
+        session_call_fail(session, call, rc, (struct slice){0}, 0);
         return;
     }
     buf_clear(gateway->text);
     if (call->type == CLIENT_HISTORY) {
         const struct msg_fetched *answer = data;
-        client_put_history(gateway->text, call_id(call), call_conv(call), answer->entries,
-                           answer->head, answer->more != 0);
+        client_put_history(gateway->text, session_call_id(call), session_call_conv(call),
+                           answer->entries, answer->head, answer->more != 0);
     } else {
         const struct msg_members_page *answer = data;
-        client_put_members(gateway->text, call_id(call), call_conv(call), answer->members,
-                           answer->total, answer->more != 0);
+        client_put_members(gateway->text, session_call_id(call), session_call_conv(call),
+                           answer->members, answer->total, answer->more != 0);
     }
     session_put(session);
 }
@@ -399,9 +248,9 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
 /* Pages may be large: a client that does not read what it has asked for gets no more of them. */
 static bool may_page(struct session *session, const struct client_request *request)
 {
-    if (session->request_count < PAGE_CALLS_MAX && session_has_room(session))
+    if (session->page_count < PAGE_CALLS_MAX && session_has_room(session))
         return true;
-    put_failure(session, request->id, RC_RATE_LIMITED, (struct slice){0}, LIMIT_BEAT_MS);
+    session_call_refuse(session, request, RC_RATE_LIMITED, LIMIT_BEAT_MS);
     return false;
 }
 
@@ -409,7 +258,8 @@ static void on_history(struct session *session, const struct client_request *req
 {
     if (!may_page(session, request))
         return;
-    struct client_call *call = call_begin(session, request, request->conv, MSG_FETCHED, on_page);
+    struct client_call *call =
+        session_call_begin(session, request, request->conv, MSG_FETCHED, on_page);
     if (call == NULL)
         return;
     bool is_newest = !request->has_after && !request->has_before;
@@ -421,7 +271,7 @@ static void on_history(struct session *session, const struct client_request *req
                                 .before = is_newest ? SEQ_MAX : request->before,
                                 .limit =
                                     clamp_limit(request, HISTORY_COUNT, LIMIT_HISTORY_COUNT_MAX)};
-    call_send(session, call, &msg_fetch_desc, &message);
+    session_call_send(session, call, &msg_fetch_desc, &message, REPEAT_FREELY);
 }
 
 static void on_members(struct session *session, const struct client_request *request)
@@ -429,7 +279,7 @@ static void on_members(struct session *session, const struct client_request *req
     if (!may_page(session, request))
         return;
     struct client_call *call =
-        call_begin(session, request, request->conv, MSG_MEMBERS_PAGE, on_page);
+        session_call_begin(session, request, request->conv, MSG_MEMBERS_PAGE, on_page);
     if (call == NULL)
         return;
     struct msg_members message = {.req = call->base.request.id,
@@ -439,7 +289,7 @@ static void on_members(struct session *session, const struct client_request *req
                                   .after = request->after_name,
                                   .limit =
                                       clamp_limit(request, HISTORY_COUNT, LIMIT_MEMBERS_PAGE_MAX)};
-    call_send(session, call, &msg_members_desc, &message);
+    session_call_send(session, call, &msg_members_desc, &message, REPEAT_FREELY);
 }
 
 static void on_ping(struct session *session, const struct client_request *request)
@@ -499,7 +349,7 @@ static void dispatch(struct session *session, const struct client_request *reque
 
 void session_on_request(struct session *session, const struct client_request *request)
 {
-    if (request->id.size > REQUEST_ID_SIZE_MAX) {
+    if (request->id.size > SESSION_CALL_ID_SIZE_MAX) {
         session_put_error(session, (struct slice){0}, RC_BAD_REQUEST, "id is too long", 0);
     } else if (request->type == CLIENT_CONNECT) {
         session_on_connect(session, request);

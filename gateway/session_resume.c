@@ -186,7 +186,8 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
     const struct msg_user_convs *page = data;
     resume->call = NULL;
     if (rc != RC_OK) {
-        session_delay_retry(session);
+        if (rc != RC_NOT_LEADER) /* Then the next one is asked as soon as it is known. */
+            session_delay_retry(session);
         session_make_ready(session);
         return;
     }

@@ -8,6 +8,10 @@
 /* Stale lists asked for at a time: after a failover there is one for each user of the shard. */
 #define USERS_CALLS_MAX 256u
 
+/* What a session that is announced once more makes itself older by: so it replaces none that may be
+ * younger, however slow the news, and the younger one answers. */
+#define USERS_AGAIN_MS 1000u
+
 static struct slice key_of(const void *thing)
 {
     return user_name(thing);
@@ -120,16 +124,16 @@ static uint64_t age_ms_of(const struct session *session)
     return (gateway_now_us(session->gateway) - session->accepted_us) / 1000;
 }
 
-enum rc users_call_open(struct gateway *gateway, struct request *request, struct slice user,
-                        struct slice after, const struct session *opener)
+static enum rc call_open(struct gateway *gateway, struct request *request, struct slice user,
+                         struct slice after, const struct session *opener, uint64_t age_ms)
 {
     uint32_t shard;
     enum rc rc = routers_user_shard(gateway, user, &shard);
     if (rc != RC_OK)
         return rc;
-    if (!routers_is_live(gateway, shard))
+    if (!routers_is_live(gateway, shard) && !request->may_wait)
         return RC_UNAVAILABLE;
-    request->id = routers_next_id(gateway);
+    request->id = calls_next_id(gateway);
     request->shard = shard;
     request->answer_number = MSG_USER_CONVS;
     struct msg_user_open message = {.req = request->id,
@@ -140,9 +144,16 @@ enum rc users_call_open(struct gateway *gateway, struct request *request, struct
     if (opener != NULL) {
         message.device = slice_string(opener->device);
         message.session = opener->id;
-        message.age_ms = age_ms_of(opener);
+        message.age_ms = age_ms;
     }
-    return routers_call(gateway, request, &msg_user_open_desc, &message);
+    return calls_send(gateway, request, &msg_user_open_desc, &message);
+}
+
+enum rc users_call_open(struct gateway *gateway, struct request *request, struct slice user,
+                        struct slice after, const struct session *opener)
+{
+    uint64_t age_ms = opener != NULL ? age_ms_of(opener) : 0;
+    return call_open(gateway, request, user, after, opener, age_ms);
 }
 
 /* ---- Lists of which a change may have been missed ---- */
@@ -161,12 +172,15 @@ static void make_stale(struct gateway *gateway, struct user *user)
 static void on_page(struct gateway *gateway, struct request *request, enum rc rc,
                     const void *answer);
 
-static enum rc list_page(struct gateway *gateway, struct user *user, struct slice after)
+/* `opener`, where not NULL, was announced before. */
+static enum rc list_page(struct gateway *gateway, struct user *user, struct slice after,
+                         const struct session *opener)
 {
     struct listing *listing = mem_new(struct listing);
     listing->user = user;
     listing->request.on_done = on_page;
-    enum rc rc = users_call_open(gateway, &listing->request, user_name(user), after, NULL);
+    uint64_t age_ms = opener != NULL ? age_ms_of(opener) + USERS_AGAIN_MS : 0;
+    enum rc rc = call_open(gateway, &listing->request, user_name(user), after, opener, age_ms);
     if (rc != RC_OK) {
         mem_free(listing);
         return rc;
@@ -184,6 +198,7 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
     gateway->listing_calls--;
     if (rc != RC_OK) {
         make_stale(gateway, user);
+        gateway->retry_now |= rc == RC_NOT_LEADER; /* The next leader may be there already. */
         return;
     }
     const struct msg_user_convs *page = answer;
@@ -193,9 +208,45 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
         LIST_EACH(node, &user->sessions)
     session_on_listed(LIST_ENTRY(node, struct session, in_user), conv);
     if (page->more != 0 && conv.size > 0 && user->session_count > 0 &&
-        list_page(gateway, user, conv) != RC_OK)
+        list_page(gateway, user, conv, NULL) != RC_OK)
         make_stale(gateway, user);
     gateway->retry_now |= !list_is_empty(&gateway->stale_users) && rc == RC_OK;
+}
+
+static void on_announced(struct gateway *gateway, struct request *request, enum rc rc,
+                         const void *answer)
+{
+    (void)gateway;
+    (void)request;
+    (void)rc; /* Where it fails the older session lives until it is told otherwise. */
+    (void)answer;
+}
+
+static void announce(struct session *session, uint64_t age_ms)
+{
+    struct request *request = mem_new(struct request);
+    request->on_done = on_announced;
+    if (call_open(session->gateway, request, session_user(session), (struct slice){0}, session,
+                  age_ms) != RC_OK)
+        mem_free(request);
+}
+
+/* What was missed may also be that a device has a younger session elsewhere: a new leader tells of
+ * it only those who have come to him before. So the sessions that are here are announced again, the
+ * first of them with the question for the list; a younger one elsewhere is then announced in answer
+ * (users_on_device). */
+static bool list_again(struct gateway *gateway, struct user *user)
+{
+    struct session *first = NULL;
+    LIST_EACH(node, &user->sessions)
+    {
+        struct session *session = LIST_ENTRY(node, struct session, in_user);
+        if (session->is_announced && first == NULL)
+            first = session;
+        else if (session->is_announced)
+            announce(session, age_ms_of(session) + USERS_AGAIN_MS);
+    }
+    return list_page(gateway, user, (struct slice){0}, first) == RC_OK;
 }
 
 void users_retry(struct gateway *gateway)
@@ -205,7 +256,7 @@ void users_retry(struct gateway *gateway)
         if (gateway->listing_calls >= USERS_CALLS_MAX)
             return;
         struct user *user = LIST_ENTRY(node, struct user, node);
-        if (user->call == NULL && list_page(gateway, user, (struct slice){0}) == RC_OK)
+        if (user->call == NULL && list_again(gateway, user))
             list_remove(node);
     }
 }
@@ -235,24 +286,6 @@ void users_on_event(struct gateway *gateway, const struct msg_event_user *event)
                            event->gone != 0);
 }
 
-static void on_announced(struct gateway *gateway, struct request *request, enum rc rc,
-                         const void *answer)
-{
-    (void)gateway;
-    (void)request;
-    (void)rc; /* Where it fails the older session lives until it is told otherwise. */
-    (void)answer;
-}
-
-static void announce(struct session *session)
-{
-    struct request *request = mem_new(struct request);
-    request->on_done = on_announced;
-    if (users_call_open(session->gateway, request, session_user(session), (struct slice){0},
-                        session) != RC_OK)
-        mem_free(request);
-}
-
 /* One live connection per device, whichever gateways they are on: the younger one stays. Ages are
  * compared, not the order in which gateways told of them: one that found no leader for a while may
  * tell late of a session whose client has long gone and come back elsewhere. */
@@ -271,6 +304,6 @@ void users_on_device(struct gateway *gateway, const struct msg_event_device *eve
         else if (age_ms_of(session) >= event->age_ms)
             session_close(session, CLOSE_REPLACED, "a newer connection of this device");
         else
-            announce(session); /* The other one is the older. */
+            announce(session, age_ms_of(session)); /* The other one is the older. */
     }
 }

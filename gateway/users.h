@@ -38,8 +38,9 @@ MUST_CHECK enum rc users_connect(struct gateway *gateway, struct slice name,
 void users_add(struct gateway *gateway, struct user *user, struct session *session);
 void users_remove(struct gateway *gateway, struct session *session);
 
-/* Send a user_open for the page after `after`. `request` has its on_done; taken on RC_OK only.
- * `opener`, where not NULL, is a session that begins: others of its device will be replaced. */
+/* Send a user_open for the page after `after`. `request` has its on_done and whether it may wait;
+ * taken on RC_OK only. `opener`, where not NULL, is a session that begins: others of its device
+ * will be replaced. */
 MUST_CHECK enum rc users_call_open(struct gateway *gateway, struct request *request,
                                    struct slice user, struct slice after,
                                    const struct session *opener);

@@ -46,6 +46,11 @@ int router_data_open(struct router_data *data, const struct config *c, void (*wa
         return tools_fail(EXIT_FAILED, "%s", sentence.text);
     struct rocks_kv_options options = {.wake = wake, .wake_context = wake_context};
     enum rc rc = rocks_kv_open(c->data, &options, &data->kv, sentence.text, sizeof(sentence.text));
+    if (rc == RC_CORRUPT && c->join.count > 0) /* Nothing is lost while a majority has it. */
+        return tools_fail(EXIT_FAILED,
+                          "%s; move %s away and start again: the other routers fill it "
+                          "anew",
+                          sentence.text, c->data);
     if (rc != RC_OK)
         return tools_fail(rc == RC_NO_SPACE || rc == RC_CORRUPT ? EXIT_FAILED : EXIT_MISTAKE, "%s",
                           sentence.text);

@@ -161,11 +161,19 @@ static void on_page(struct person *p, const struct event *e)
     say_fill(p, place);
 }
 
+/* The question that this answers; NULL: it answers something else. */
+static struct probe *probe_of(struct person *p, const struct event *e)
+{
+    if (e->id.size != 2 || e->id.base[0] != 'n')
+        return NULL;
+    uint32_t at = (uint32_t)(e->id.base[1] - '0');
+    return at < PROBES_MAX && p->probes[at].is_asked ? &p->probes[at] : NULL;
+}
+
 /* The newest entries of a conversation. */
-static void on_newest(struct person *p, const struct event *e)
+static void on_newest(struct person *p, struct probe *probe, const struct event *e)
 {
     struct world *world = p->people->world;
-    struct probe *probe = &p->probe;
     probe->is_asked = false;
     if (book_member(p->people->book, e->conv, slice_string(p->user)) == NULL)
         world_violation(world, "C12: %s was never in %s and got its history", p->user, probe->conv);
@@ -237,21 +245,22 @@ static void on_send_refused(struct person *p, struct outgoing *out, const struct
     say_sends(p);
 }
 
-static void on_probe_refused(struct person *p, const struct event *e)
+static void on_probe_refused(struct person *p, struct probe *probe, const struct event *e)
 {
     bool is_right = slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found");
-    if (!may_try_again(e) && (!is_right || p->probe.was_visible))
-        world_violation(p->people->world, "the history of %s was refused to %s: %.*s",
-                        p->probe.conv, p->user, SLICE_ARGS(e->raw));
-    p->probe.is_asked = false;
+    if (!may_try_again(e) && (!is_right || probe->was_visible))
+        world_violation(p->people->world, "the history of %s was refused to %s: %.*s", probe->conv,
+                        p->user, SLICE_ARGS(e->raw));
+    probe->is_asked = false;
 }
 
 static void on_error(struct person *p, const struct event *e)
 {
     struct world *world = p->people->world;
     uint64_t wait_us = (e->retry_after_ms + 1) * 1000;
-    if (slice_equals(e->id, "n")) {
-        on_probe_refused(p, e);
+    struct probe *probe = probe_of(p, e);
+    if (probe != NULL) {
+        on_probe_refused(p, probe, e);
     } else if (slice_equals(e->id, "h") && may_try_again(e)) {
         for (uint32_t i = 0; i < p->place_count; i++)
             p->places[i].filling = false;
@@ -319,6 +328,7 @@ static bool is_entry(const struct event *e)
 
 static void on_event(struct person *p, const struct event *e)
 {
+    struct probe *probe;
     world_note(p->people->world, "%s/%s got %.*s", p->user, p->device, SLICE_ARGS(e->raw));
     if (is_entry(e))
         on_entry(p, e);
@@ -326,8 +336,8 @@ static void on_event(struct person *p, const struct event *e)
         on_sent(p, e);
     else if (slice_equals(e->type, "gap"))
         on_gap(p, e);
-    else if (slice_equals(e->type, "history") && slice_equals(e->id, "n"))
-        on_newest(p, e);
+    else if (slice_equals(e->type, "history") && (probe = probe_of(p, e)) != NULL)
+        on_newest(p, probe, e);
     else if (slice_equals(e->type, "history"))
         on_page(p, e);
     else if (slice_equals(e->type, "error"))

@@ -60,6 +60,9 @@ struct wire {
     bool was_warned; /* `server_restart` came. */
 };
 
+/* Several at once: one that waits in a sleeping router must not keep others from being asked. */
+#define PROBES_MAX 8u
+
 /* A question for the newest entries, and what was known when it was asked (C9). */
 struct probe {
     bool is_asked;
@@ -109,7 +112,7 @@ struct person {
     uint32_t send_count;
     struct place places[CONVS_MAX];
     uint32_t place_count;
-    struct probe probe;
+    struct probe probes[PROBES_MAX]; /* Their ids are n0, n1 … */
     struct change change;
     struct audit audit;
 };

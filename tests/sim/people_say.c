@@ -175,10 +175,13 @@ static void ask_newest(void *context, uint64_t argument)
     struct people *people = p->people;
     if (people->is_quiet)
         return;
-    world_after(people->world, world_between(people->world, 20000, 800000), ask_newest, p, 0);
-    if (p->wire == NULL || !p->welcomed || p->probe.is_asked || people->options.groups == 0)
+    world_after(people->world, world_between(people->world, 20000, 600000), ask_newest, p, 0);
+    uint32_t free = 0;
+    while (free < PROBES_MAX && p->probes[free].is_asked)
+        free++;
+    if (p->wire == NULL || !p->welcomed || free == PROBES_MAX || people->options.groups == 0)
         return;
-    struct probe *probe = &p->probe;
+    struct probe *probe = &p->probes[free];
     snprintf(probe->conv, sizeof(probe->conv), "group%lu",
              world_between(people->world, 1, people->options.groups));
     struct slice conv = slice_string(probe->conv);
@@ -191,8 +194,8 @@ static void ask_newest(void *context, uint64_t argument)
     probe->was_visible =
         has_joined || (member != NULL && member->left != 0 && member->left <= probe->floor);
     struct buf *text = buf_new(128);
-    buf_append_format(text, "{\"type\":\"history\",\"id\":\"n\",\"conv\":\"%s\",\"limit\":%lu}",
-                      probe->conv, world_between(people->world, 1, 30));
+    buf_append_format(text, "{\"type\":\"history\",\"id\":\"n%u\",\"conv\":\"%s\",\"limit\":%lu}",
+                      free, probe->conv, world_between(people->world, 1, 30));
     wire_say(p, text);
 }
 

@@ -134,7 +134,8 @@ static void hang_up(struct person *p)
     p->wire->is_cut = true;
     p->wire = NULL;
     p->welcomed = false;
-    p->probe.is_asked = false;
+    for (uint32_t i = 0; i < PROBES_MAX; i++)
+        p->probes[i].is_asked = false;
     p->change.is_asked = false;
     p->audit.is_asked = false;
     for (uint32_t i = 0; i < p->send_count; i++)

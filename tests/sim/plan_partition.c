@@ -1,5 +1,6 @@
 /* The network comes apart: ways between nodes are cut or stalled, and discovery hears of it or not.
  */
+#include "mesh/wire/key.h"
 #include "tests/sim/groups.h"
 #include "tests/sim/plan_private.h"
 
@@ -91,12 +92,21 @@ void partition_lapse(struct run *run)
     cut_links(run, &cut, SIDE_UP);
 }
 
+/* Mostly of the shard where the first group is, which everyone writes to and reads from. */
+static struct sim_node *draw_leader(struct run *run)
+{
+    struct cluster *c = &run->cluster;
+    uint32_t place = (uint32_t)world_between(&run->world, 0, c->options.shards);
+    if (world_chance(&run->world, 0.6))
+        place = key_conv_shard(c->cluster_id, c->options.shards, slice_string("group1"));
+    return groups_leader(c, place);
+}
+
 /* Its clients still reach it, and it must not tell them what is no longer so. */
 void partition_leader(struct run *run)
 {
     struct cluster *c = &run->cluster;
-    struct sim_node *leader =
-        groups_leader(c, (uint32_t)world_between(&run->world, 0, run->cluster.options.shards - 1));
+    struct sim_node *leader = draw_leader(run);
     if (leader == NULL)
         return;
     const struct cut cut = draw(&run->world, 8000000);
@@ -138,8 +148,7 @@ void partition_stale(struct run *run)
 {
     struct world *world = &run->world;
     struct cluster *c = &run->cluster;
-    struct sim_node *leader =
-        groups_leader(c, (uint32_t)world_between(world, 0, c->options.shards));
+    struct sim_node *leader = draw_leader(run);
     if (leader == NULL)
         return;
     const struct cut cut = {.us = world_between(world, 1500000, 4000000)};

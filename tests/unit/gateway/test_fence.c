@@ -13,9 +13,11 @@ static enum rc check(struct list *fences, const char *conv, const char *cid, uin
     return fence_check(fences, slice_string(conv), slice_string(cid), now_us);
 }
 
+/* The sends of a test are named in the order of their ids. */
 static void put_up(struct list *fences, const char *conv, const char *cid)
 {
-    fence_put_up(fences, slice_string(conv), slice_string(cid), RC_RATE_LIMITED, 100, 0);
+    fence_put_up(fences, slice_string(conv), slice_string(cid), (uint64_t)cid[0], RC_RATE_LIMITED,
+                 100, 0);
 }
 
 /* What comes behind a refused send to the same conversation is refused until that one comes. */
@@ -71,6 +73,22 @@ static void the_oldest_fence_gives_way(void **state)
     fence_fini(&fences);
 }
 
+/* Told late of an older refusal, it is that one which must come first. */
+static void the_older_of_two_refusals_counts(void **state)
+{
+    (void)state;
+    struct list fences;
+    list_init(&fences);
+    put_up(&fences, "c", "b");
+    assert_int_equal(fence_look(&fences, slice_string("c"), 'a'), RC_OK);
+    put_up(&fences, "c", "a");
+    assert_int_equal(fence_look(&fences, slice_string("c"), 'b'), RC_RATE_LIMITED);
+    assert_int_equal(fence_look(&fences, slice_string("d"), 'b'), RC_OK);
+    assert_int_equal(check(&fences, "c", "b", 1), RC_RATE_LIMITED);
+    assert_int_equal(check(&fences, "c", "a", 2), RC_OK);
+    fence_fini(&fences);
+}
+
 int main(void)
 {
     crypto_start();
@@ -79,6 +97,7 @@ int main(void)
         cmocka_unit_test(another_conversation_passes),
         cmocka_unit_test(a_fence_comes_down_by_itself),
         cmocka_unit_test(the_oldest_fence_gives_way),
+        cmocka_unit_test(the_older_of_two_refusals_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
