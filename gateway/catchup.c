@@ -255,7 +255,8 @@ void pair_rewind(struct pair *pair, uint64_t seq)
     if (seq == 0 || pair->cursor < seq)
         return;
     pair->cursor = seq - 1;
-    pair_move(pair, PAIR_TO_FETCH); /* What was asked for at the old cursor finds nobody. */
+    cancel_call(pair); /* What was asked for at the old cursor finds nobody. */
+    pair_move(pair, PAIR_TO_FETCH);
 }
 
 /* ---- watch ---- */

@@ -18,6 +18,8 @@ enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
         if (rc != RC_NOT_FOUND)
             return rc;
     }
+    /* After the cid: a gateway that does not know what became of a send asks with a reply to
+     * nothing, which only one that was carried out survives (gateway/calls.h). */
     if (message->reply_to > conv->head.seq)
         return machine_refuse(result, RC_BAD_REQUEST, "reply_to is beyond the conversation's end");
     message->type = ENTRY_MESSAGE;

@@ -395,7 +395,8 @@ static bool skip_committed(struct raft_group *group, struct raft_append_entries 
         append->prev_log_term = append->entries[skip++].term;
     }
     *ret_skipped = skip;
-    append->entries += skip;
+    if (skip > 0) /* None are at NULL. */
+        append->entries += skip;
     append->n_entries -= skip;
     if (append->prev_log_index == known)
         return append->prev_log_term == term;

@@ -23,14 +23,13 @@ static void make_room(struct raft_window *w)
 {
     if (w->start + w->count < w->capacity)
         return;
-    struct raft_window_entry *held = w->entries + w->start;
     if (w->count != 0 && w->start >= w->count) {
-        memcpy(w->entries, held, w->count * sizeof(*held));
+        memcpy(w->entries, w->entries + w->start, w->count * sizeof(*w->entries));
     } else {
         w->capacity = 2 * w->count + 4;
         struct raft_window_entry *grown = mem_alloc(w->capacity * sizeof(*grown));
         if (w->count != 0)
-            memcpy(grown, held, w->count * sizeof(*grown));
+            memcpy(grown, w->entries + w->start, w->count * sizeof(*grown));
         mem_free(w->entries);
         w->entries = grown;
     }

@@ -63,8 +63,6 @@ static void answer_pending(struct router *router, const struct pending *pending,
     };
     if (result->detail != NULL)
         answer.detail = slice_string(result->detail);
-    if (result->rc == RC_UNAVAILABLE)
-        answer.hint_ms = LIMIT_RETRY_AFTER_MS;
     watchers_result(&router->watchers, pending->watcher, &answer);
 }
 
@@ -161,15 +159,17 @@ enum rc shard_apply(struct router *router, struct shard *shard)
 
 /* ---- From the queue into the log ---- */
 
-/* Leadership is gone: what waits gets `unavailable`, its outcome unknown; a retry with the same cid
- * finds out. */
+/* Leadership is gone. What is in the log may be carried out yet: unavailable, and a retry with the
+ * same cid finds out. What was queued was not: not leader, and it may go to the next one as it is.
+ */
 void shard_refuse_waiting(struct router *router, struct shard *shard)
 {
-    const struct machine_result refused = {.rc = RC_UNAVAILABLE};
+    const struct machine_result unknown = {.rc = RC_UNAVAILABLE};
+    const struct machine_result untouched = {.rc = RC_NOT_LEADER};
     for (uint32_t i = 0; i < shard->flying.count; i++)
-        answer_pending(router, &shard->flying.items[i], &refused);
+        answer_pending(router, &shard->flying.items[i], &unknown);
     for (uint32_t i = 0; i < shard->queued.count; i++)
-        answer_pending(router, &shard->queued.items[i], &refused);
+        answer_pending(router, &shard->queued.items[i], &untouched);
     metric_add(refused_total, shard->flying.count + shard->queued.count);
     shard->flying.count = 0;
     shard->flying_index = 0;

@@ -1,10 +1,12 @@
 // disk - one router's disk: a tmpfs of its own, or a plain folder; and what can go wrong with it.
 //
 // Full: the tmpfs is shrunk to what it holds, so that the very next block is ENOSPC. Slow, broken:
-// disk_shim.c, which the node is started with, reads its orders from a file that both map.
+// disk_shim.c, which the node is started with, reads its orders from a file that both map. Power
+// lost: of each log of the store (a write-ahead log only grows) what was synced is left, by what the
+// shim wrote down, and a random part of the rest.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, statfsSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -15,6 +17,8 @@ const FAIL = 4;
 const SYNCS = 8;
 const FAILED = 12;
 const CONTROL_SIZE = 16;
+const SYNCED_SIZE = 16; // Of struct synced.
+const LOG_FILE = /^[0-9]+\.log$/;
 
 function run(command, args) {
     const done = spawnSync(command, args, { encoding: 'utf8' });
@@ -42,6 +46,7 @@ export class Disk {
         mkdirSync(this.folder);
         if (isOwn) run('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'none', this.folder]);
         this.controlPath = join(folder, `${node}.disk`);
+        this.syncedPath = join(folder, `${node}.synced`);
         this.control = openSync(this.controlPath, 'w+');
         writeSync(this.control, Buffer.alloc(CONTROL_SIZE), 0, CONTROL_SIZE, 0);
     }
@@ -53,7 +58,8 @@ export class Disk {
 
     get environment() {
         if (this.shim === null) return {};
-        const preload = { LD_PRELOAD: this.shim, RIG_DISK: this.controlPath };
+        const files = { RIG_DISK: this.controlPath, RIG_SYNCED: this.syncedPath };
+        const preload = { LD_PRELOAD: this.shim, ...files };
         // A sanitizer wants to come first, which it need not: the shim calls nothing it watches.
         const asan = `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`;
         return { ...preload, ASAN_OPTIONS: asan };
@@ -101,6 +107,33 @@ export class Disk {
 
     free() {
         run('mount', ['-o', `remount,size=${SIZE}`, this.folder]);
+    }
+
+    /** Inode to the size that is on the disk for certain. */
+    #synced() {
+        const sizes = new Map();
+        if (!existsSync(this.syncedPath)) return sizes;
+        const records = readFileSync(this.syncedPath);
+        for (let at = 0; at + SYNCED_SIZE <= records.length; at += SYNCED_SIZE)
+            sizes.set(records.readBigUInt64LE(at), records.readBigUInt64LE(at + 8));
+        return sizes;
+    }
+
+    /** What was not synced may be gone; the node must be down. Returns how many bytes went. */
+    losePower(random) {
+        if (!existsSync(this.data)) return 0;
+        const synced = this.#synced();
+        let lost = 0;
+        for (const name of readdirSync(this.data).filter((each) => LOG_FILE.test(each))) {
+            const path = join(this.data, name);
+            const { ino, size } = statSync(path, { bigint: true });
+            const least = Number(synced.get(ino) ?? 0n);
+            const left = Math.floor(random.between(least, Number(size) + 1));
+            if (left >= Number(size)) continue;
+            truncateSync(path, left);
+            lost += Number(size) - left;
+        }
+        return lost;
     }
 
     /** The disk was replaced by an empty one. */

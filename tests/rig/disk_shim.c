@@ -2,7 +2,8 @@
  * fsync, fdatasync.
  *
  * The rig maps the same file (RIG_DISK) and writes into it; no signal, no restart. The counter
- * proves that the syncs which matter do pass through here. */
+ * proves that the syncs which matter do pass through here. To RIG_SYNCED goes how much of which
+ * file is on the disk for certain: the rest is what a loss of power may take. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,12 +23,21 @@ struct control {
     _Atomic uint32_t failed;   /* Of these, with EIO. */
 };
 
+/* One in RIG_SYNCED: a sync that succeeded. */
+struct synced {
+    uint64_t inode;
+    uint64_t size; /* When it began. */
+};
+
 static struct control *control;
+static int synced_fd = -1;
 
 __attribute__((constructor)) static void map_control(void)
 {
-    const char *path = getenv("RIG_DISK");
+    const char *path = getenv("RIG_DISK"), *synced_path = getenv("RIG_SYNCED");
     int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    if (synced_path != NULL)
+        synced_fd = open(synced_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
     void *base = mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -65,8 +76,17 @@ static int before_sync(void)
 static int pass_on(const char *name, int fd)
 {
     int (*real)(int);
+    struct stat before;
     *(void **)&real = dlsym(RTLD_NEXT, name);
-    return real(fd);
+    int is_known = synced_fd >= 0 && fstat(fd, &before) == 0;
+    int result = real(fd);
+    if (result == 0 && is_known) {
+        const struct synced synced = {.inode = before.st_ino, .size = (uint64_t)before.st_size};
+        /* A record that is not written is a sync that did not happen: never too much. */
+        if (write(synced_fd, &synced, sizeof(synced)) < 0)
+            return -1;
+    }
+    return result;
 }
 
 int fsync(int fd)

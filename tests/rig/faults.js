@@ -92,10 +92,11 @@ const isCuttable = (s) => hasNetwork(s) && hasMany(s);
 const isRingable = (s) => isCuttable(s) && s.routers.length > 3;
 const ids = (nodes) => nodes.map((node) => node.id).join(' ');
 
-/* ---- F1, F21: processes die ---- */
+/* ---- F1, F2, F21: processes die ---- */
 
-async function killFor(s, nodes, downMs) {
+async function killFor(s, nodes, downMs, afterwards = () => {}) {
     await Promise.all(nodes.map((node) => node.killAndHold()));
+    nodes.forEach(afterwards);
     await sleep(downMs);
     for (const node of s.random.shuffled(nodes)) {
         node.start();
@@ -124,6 +125,25 @@ async function killAllRouters(s) {
 
 async function killEverything(s) {
     return killFor(s, [...s.routers, ...s.gateways], s.random.span(50, 1000));
+}
+
+/** What was not synced is gone with the process. */
+async function losePower(s, nodes, downMs) {
+    let lost = 0;
+    const killed = await killFor(s, nodes, downMs, ({ disk }) => {
+        lost += disk?.losePower(s.random) ?? 0;
+    });
+    s.book.count('power cuts', nodes.length);
+    s.book.count('unsynced bytes lost', lost);
+    return `${killed}, ${lost} bytes were not synced`;
+}
+
+async function powerOfOne(s) {
+    return losePower(s, [s.random.chance(0.5) ? s.router() : await s.leader()], 500);
+}
+
+async function powerOfAll(s) {
+    return losePower(s, [...s.routers, ...s.gateways], s.random.span(50, 1000));
 }
 
 /** Also while it recovers from the kill before. */
@@ -362,6 +382,7 @@ async function restartClients(s) {
 const canGrow = (s) => hasMany(s) && s.routers.length < s.routersMax;
 const canShrink = (s) => s.routers.length > s.minimum && s.commands.has('remove');
 const hasShim = (s) => s.cluster.shim !== null;
+const canLosePower = (s) => hasShim(s) && s.cluster.hasOwnDisks;
 
 export const FAULTS = [
     { kind: 'F1 router killed', weight: 3, run: killRouter },
@@ -370,6 +391,8 @@ export const FAULTS = [
     { kind: 'F1 all routers killed', weight: 2, run: killAllRouters, when: hasMany },
     { kind: 'F1 everything killed', weight: 1, run: killEverything },
     { kind: 'F1 killed while it starts', weight: 1, run: killAgainAndAgain },
+    { kind: 'F2 power lost', weight: 2, run: powerOfOne, when: canLosePower },
+    { kind: 'F2 power of all lost', weight: 2, run: powerOfAll, when: canLosePower },
     { kind: 'F4 syncs fail', weight: 1, run: failSyncs, when: hasShim },
     { kind: 'F6 router cut off', weight: 3, run: cutOffRouter, when: hasNetwork },
     { kind: 'F6 halves', weight: 2, run: cutInHalves, when: isCuttable },

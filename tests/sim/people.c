@@ -12,6 +12,7 @@ static void person_init(struct people *people, uint32_t index)
     p->people = people;
     p->index = index;
     p->is_slow = world_chance(people->world, 0.2);
+    p->is_hasty = world_chance(people->world, 0.4);
     p->is_sloppy = world_chance(people->world, 0.2);
     p->sends = mem_zero(SENDS_MAX * sizeof(*p->sends));
     uint32_t of = index < firsts ? index : index - firsts;

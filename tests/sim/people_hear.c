@@ -258,6 +258,8 @@ static void on_error(struct person *p, const struct event *e)
 {
     struct world *world = p->people->world;
     uint64_t wait_us = (e->retry_after_ms + 1) * 1000;
+    if (p->is_hasty && !p->people->is_quiet)
+        wait_us = world_between(world, 30000, wait_us + 30000);
     struct probe *probe = probe_of(p, e);
     if (probe != NULL) {
         on_probe_refused(p, probe, e);

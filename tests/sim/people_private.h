@@ -107,6 +107,7 @@ struct person {
     struct wire *wire;   /* NULL: offline. */
     uint64_t wires;
     bool is_slow;
+    bool is_hasty; /* Does not wait as long as it was told to. */
     bool welcomed;
     struct outgoing *sends;
     uint32_t send_count;

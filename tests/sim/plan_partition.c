@@ -1,5 +1,6 @@
 /* The network comes apart: ways between nodes are cut or stalled, and discovery hears of it or not.
  */
+#include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
 #include "tests/sim/groups.h"
 #include "tests/sim/plan_private.h"
@@ -124,22 +125,53 @@ void partition_leader(struct run *run)
 /* What keeps a leader from hearing that it is none any more. */
 enum stale {
     STALE_APART,      /* The other routers are out of reach. */
-    STALE_LATE,       /* Answers of some come long after what they answer. */
-    STALE_RESTARTING, /* It reaches one of them, which forgets again and again. */
+    STALE_LATE,       /* So they are, and their last answers come late. */
+    STALE_RESTARTING, /* It reaches one of them, until that one forgets whom it followed. */
     STALE_STOPPED,    /* It is asleep. */
     STALE_COUNT,
 };
 
-static void keep_apart(struct run *run, enum stale stale, const struct cut *cut,
-                       struct sim_node *leader, struct sim_node *other)
+struct cut_later {
+    struct run *run;
+    struct cut cut;
+    struct sim_node *from, *to;
+};
+
+static void cut_now(void *thing, uint64_t argument)
 {
-    struct cut back = *cut;
-    if (stale == STALE_LATE && world_chance(&run->world, 0.5)) {
-        back.holds = true;
-        back.us = world_between(&run->world, 600000, cut->us - 100000);
+    (void)argument;
+    const struct cut_later *later = thing;
+    if (!later->run->is_healing)
+        cut_way(later->run, &later->cut, later->from, later->to);
+}
+
+static void cut_after(struct run *run, const struct cut *cut, struct sim_node *from,
+                      struct sim_node *to, uint64_t us)
+{
+    struct cut_later *later = mem_new(struct cut_later);
+    *later = (struct cut_later){.run = run, .cut = *cut, .from = from, .to = to};
+    world_carry(&run->world, us, cut_now, later, mem_free);
+}
+
+static void stop_now(void *context, uint64_t index)
+{
+    struct run *run = context;
+    if (!run->is_healing)
+        cluster_stop(&run->cluster, &run->cluster.nodes[index],
+                     world_between(&run->world, 700000, 3000000));
+}
+
+/* One gateway hears of nobody but this leader. */
+static void keep_gateway(struct run *run, const struct cut *cut, const struct sim_node *leader)
+{
+    struct sim_node *gateway = draw_gateway(run);
+    for (uint32_t i = 0; i < run->cluster.options.routers; i++) {
+        struct sim_node *other = cluster_router(&run->cluster, i);
+        if (other == leader)
+            continue;
+        cut_way(run, cut, gateway, other);
+        cut_way(run, cut, other, gateway);
     }
-    cut_way(run, cut, leader, other);
-    cut_way(run, &back, other, leader);
 }
 
 /* A leader loses touch with the others, and one gateway hears of nobody else: whoever is asked
@@ -151,25 +183,32 @@ void partition_stale(struct run *run)
     struct sim_node *leader = draw_leader(run);
     if (leader == NULL)
         return;
-    const struct cut cut = {.us = world_between(world, 1500000, 4000000)};
+    const struct cut cut = {.us = world_between(world, 1500000, 5000000)};
     enum stale stale = (enum stale)world_between(world, 0, STALE_COUNT - 1);
-    struct sim_node *gateway = draw_gateway(run);
-    struct sim_node *helper =
+    const struct sim_node *helper =
         cluster_router(c, (uint32_t)world_between(world, 0, c->options.routers - 1));
+    uint64_t silent_us = stale == STALE_LATE ? world_between(world, 20000, 250000) : 0;
+    uint64_t late_us = silent_us + world_between(world, 50000, 400000);
+    uint64_t bounce_us = world_between(world, 500000, 1500000);
     run->partitions++;
-    for (uint32_t i = 0; i < c->options.routers; i++) {
+    keep_gateway(run, &cut, leader);
+    for (uint32_t i = 0; i < c->options.routers && stale != STALE_STOPPED; i++) {
         struct sim_node *other = cluster_router(c, i);
         if (other == leader)
             continue;
-        cut_way(run, &cut, gateway, other);
-        cut_way(run, &cut, other, gateway);
-        if (stale != STALE_STOPPED && (stale != STALE_RESTARTING || other != helper))
-            keep_apart(run, stale, &cut, leader, other);
+        bool helps = stale == STALE_RESTARTING && other == helper;
+        if (stale == STALE_LATE)
+            cluster_cut(c, other, leader, CHANNEL_BOTH, late_us, true);
+        cut_after(run, &cut, leader, other, helps ? bounce_us : silent_us);
+        cut_after(run, &cut, other, leader,
+                  helps                 ? bounce_us
+                  : stale == STALE_LATE ? late_us
+                                        : silent_us);
     }
-    if (stale == STALE_STOPPED)
-        cluster_stop(c, leader, world_between(world, 600000, 2500000));
-    for (uint32_t i = 0; i < 3 && stale == STALE_RESTARTING && helper != leader; i++)
-        faults_bounce_after(run, helper, world_between(world, 500000, 1500000));
+    if (stale == STALE_STOPPED || (stale == STALE_LATE && world_chance(world, 0.7)))
+        world_after(world, silent_us, stop_now, run, leader->index);
+    if (stale == STALE_RESTARTING && helper != leader)
+        faults_bounce_after(run, helper, bounce_us);
 }
 
 /* How the cluster comes apart. Each node is on one side or the other. */

@@ -98,7 +98,8 @@ struct raft_rig {
     uint64_t leaders[RAFT_RIG_TERMS_MAX];
     uint32_t bad_requests;
     uint32_t delivered;
-    bool is_lawless; /* Forged messages are about: nothing is watched. */
+    uint32_t failures; /* Calls that failed where none may. */
+    bool is_lawless;   /* Forged messages are about: nothing is watched. */
     char violation[160];
 };
 

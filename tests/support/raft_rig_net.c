@@ -38,6 +38,7 @@ const char *raft_rig_violation(const struct raft_rig *rig)
 
 void raft_rig_expect_ok(struct raft_rig_node *node, enum rc rc)
 {
+    node->rig->failures += rc != RC_OK;
     if (rc != RC_OK)
         raft_rig_violate(node->rig, "the group failed, error", rc, node->address);
 }

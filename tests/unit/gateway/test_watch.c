@@ -158,6 +158,43 @@ static void follows_changes_of_membership(void **state)
     world_free(&world);
 }
 
+/* He reads slowly, is removed and watches again to learn whether for good; before the answer comes
+ * his removal is dropped from the full outbox. The answer must not take him past it. */
+static void tells_of_a_removal_that_was_dropped_while_watching_again(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.outbox_bytes_max = 2048;
+    struct world *world = world_new(&options, 9);
+    world_start(world);
+    struct world_conv *one = world_conv(world, "c1", "alice bob");
+    struct world_conv *two = world_conv(world, "c2", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    alice->is_blocked = true;
+    world->drop_percent = 100;
+    world_say(world, one, "bob");
+    world_remove(world, one, "alice");
+    world->drop_percent = 0;
+    uint32_t watches = world->watches;
+    while (world->watches == watches)
+        world_run(world, 1);
+    struct world_packet *answer = &world->packets[world->packet_count - 1];
+    assert_false(answer->is_published);
+    answer->due_us += 50000;
+    for (int i = 0; i < 30; i++)
+        world_say(world, two, "bob");
+    world_run(world, 100);
+    alice->is_blocked = false;
+    session_on_writable(alice->session);
+    world_run(world, 1000);
+    world_expect_seqs(alice, "c1", 1, 2);
+    world_expect_seqs(alice, "c2", 1, 30);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* A thousand sessions behind at one cursor cost one read of the log. */
 static void shares_one_fetch(void **state)
 {
@@ -267,6 +304,7 @@ int main(void)
         cmocka_unit_test(follows_the_leader),
         cmocka_unit_test(lets_a_slow_client_catch_up),
         cmocka_unit_test(follows_changes_of_membership),
+        cmocka_unit_test(tells_of_a_removal_that_was_dropped_while_watching_again),
         cmocka_unit_test(shares_one_fetch),
         cmocka_unit_test(delivers_everything_once_and_in_order),
     };

@@ -96,11 +96,17 @@ static void submit(uint32_t node, const char *text)
     assert_int_equal(raft_rig_submit(&rig, node, text, &index), RC_OK);
 }
 
+static bool all_is_committed(struct raft_rig *r, uint32_t node)
+{
+    const struct raft_group *group = r->nodes[node].group;
+    return raft_group_commit_index(group) == raft_group_last_index(group);
+}
+
 static void say_many(uint32_t node, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         submit(node, "word");
-        raft_rig_run(&rig, 10);
+        assert_true(raft_rig_run_until(&rig, 1000, all_is_committed, node));
     }
 }
 
