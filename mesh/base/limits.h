@@ -64,7 +64,7 @@
 #define LIMIT_DEDUP_MS           604800000u /* 7 days. */
 #define LIMIT_ELECTION_MS        500u
 #define LIMIT_HEARTBEAT_MS       100u
-#define LIMIT_LEASE_MS           400u /* Reads: a majority was heard within. Under LIMIT_ELECTION_MS. */
+#define LIMIT_LEASE_MS           400u /* Reads: a majority was heard within. Under ELECTION. */
 #define CONTROL_GROUP            LIMIT_SHARDS_MAX /* Its number, beside those of shards. */
 #define LIMIT_REPLICAS_DEFAULT   3u
 #define LIMIT_REPLICAS_MAX       7u

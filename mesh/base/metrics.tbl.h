@@ -36,5 +36,5 @@ METRIC(refused_total, counter, "Requests refused because a shard's queue was ful
 METRIC(events_published_total, counter, "Events published to gateways")
 METRIC(elections_total, counter, "Times a shard of this router became leader")
 METRIC(divergences_total, counter, "Times another replica had another state at the same index")
-METRIC(replicas_ended_total, counter, "Replicas of this router given up: moved away, damaged or diverged")
+METRIC(replicas_ended_total, counter, "Replicas given up here: moved away, damaged, diverged")
 METRIC(transfers_total, counter, "State transfers to other routers that were completed")

@@ -127,11 +127,16 @@ async function killEverything(s) {
     return killFor(s, [...s.routers, ...s.gateways], s.random.span(50, 1000));
 }
 
-/** What was not synced is gone with the process. */
+/** What was not synced is gone with the process; slow disks have more of it. */
 async function losePower(s, nodes, downMs) {
     let lost = 0;
+    const slowMs = s.random.chance(0.5) ? s.random.span(20, 400) : 0;
+    const disks = nodes.flatMap(({ disk }) => disk ?? []);
+    if (slowMs > 0) for (const disk of disks) disk.slow(slowMs);
+    await sleep(2 * slowMs);
     const killed = await killFor(s, nodes, downMs, ({ disk }) => {
         lost += disk?.losePower(s.random) ?? 0;
+        disk?.slow(s.cluster.syncMs);
     });
     s.book.count('power cuts', nodes.length);
     s.book.count('unsynced bytes lost', lost);
