@@ -17,7 +17,8 @@
  *   on stop         nothing: what is not durable was not acknowledged
  *
  * Files: raft_group.c (steps, persistence, commit), raft_group_load.c (birth and restart),
- * raft_group_wire.c (messages in and out), raft_group_peers.c (who is where, leases, changes).
+ * raft_group_wire.c (messages out), raft_group_receive.c (messages in), raft_group_peers.c (who is
+ * where, leases, changes).
  *
  * Loop thread only. Times are monotonic milliseconds and never go back. */
 #ifndef NODES_ROUTER_RAFT_GROUP_H

@@ -97,7 +97,25 @@ enum rc raft_group_decode_conf(struct slice encoded, struct raft_configuration *
 /* The newest configuration is committed, which the core does not know: tell it. */
 enum rc raft_group_confirm_conf(struct raft_group *group, uint64_t now_ms);
 
+/* flags of msg_raft, by type. */
+enum {
+    RAFT_GROUP_DISRUPT = 1,    /* request vote: the leader told it to. */
+    RAFT_GROUP_PRE_VOTE = 2,   /* request vote and its result. */
+    RAFT_GROUP_GRANTED = 1,    /* vote result. */
+    RAFT_GROUP_HANDS_OVER = 1, /* append entries: the leader is handing over. */
+};
+
+/*   type                   a                b              c
+ *   append entries         prev_log_index   prev_log_term  leader_commit
+ *   append entries result  rejected         last_log_index
+ *   request vote           last_log_index   last_log_term
+ *   vote result
+ *   install snapshot       last_index       last_term      conf_index
+ *   timeout now            last_log_index   last_log_term */
+
 /* raft_group_wire.c */
+/* Encode and hand on, or hold until hard state is durable. */
+void raft_group_emit(struct raft_group *group, struct slice to, const struct msg_raft *message);
 void raft_group_send_all(struct raft_group *group, uint64_t now_ms,
                          const struct raft_update *update);
 void raft_group_release(

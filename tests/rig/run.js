@@ -105,7 +105,8 @@ export async function main(options) {
     book.say('calm');
     await load.settle();
     book.count('elections', terms(await cluster.status()) - before);
-    await checkAll(book, cluster, load.people, load.convs);
+    const onFailure = (error) => book.fault('C11', error.message); // Somebody was not answered.
+    await checkAll(book, cluster, load.people, load.convs).catch(onFailure);
     checkRig(world);
     await load.stop();
     await cluster.stop();

@@ -366,10 +366,46 @@ bool groups_are_settled(struct cluster *c, char *why, size_t why_size)
     return true;
 }
 
+/* Nothing is left of replicas that ended, nor of states that were replaced. */
+static void check_leftovers(struct sim_node *node, enum kv_family family)
+{
+    const uint8_t least = 0;
+    uint8_t most[KEYSPACE_HEADER_SIZE];
+    memset(most, 0xff, sizeof(most));
+    struct kv_iterator *iterator = node->disk->ops->iterate(node->disk, family, slice_of(&least, 1),
+                                                            slice_of(most, sizeof(most)), false);
+    struct slice key;
+    struct slice value;
+    uint64_t known = UINT64_MAX; /* Shard and generation of the row before. */
+    while (node->disk->ops->next(iterator, &key, &value)) {
+        uint64_t head;
+        memcpy(&head, key.base, sizeof(head));
+        head = be64toh(head);
+        if (head == known)
+            continue;
+        known = head;
+        uint32_t group = (uint32_t)(head >> 32);
+        struct generation row;
+        struct loading loading = {0};
+        enum rc rc = generation_load(node->disk, group, &row);
+        CHECK(rc == RC_OK);
+        bool is_in_use = (uint32_t)head == row.current || (uint32_t)head == row.filling;
+        if (!is_in_use || !read_replica(node, group, &loading).is_there)
+            world_violation(node->cluster->world, "C10: %s still holds generation %u of group %u",
+                            node->id, (uint32_t)head, group);
+    }
+    enum rc rc = node->disk->ops->iterator_free(&iterator);
+    CHECK(rc == RC_OK);
+}
+
 void groups_check(struct cluster *c, struct book *book)
 {
     for (uint32_t i = 0; i < c->options.routers; i++) {
         struct sim_node *node = cluster_router(c, i);
+        if (node->disk != NULL && !node->is_removed) {
+            check_leftovers(node, KV_STATE);
+            check_leftovers(node, KV_DEDUP);
+        }
         for (uint32_t shard = 0; shard < c->options.shards && !node->is_removed; shard++) {
             struct loading loading = {0};
             struct replica replica = read_replica(node, shard, &loading);
