@@ -232,6 +232,12 @@ void pair_deliver(struct pair *pair, const struct msg_entry *entry, struct buf *
         leave(pair);
 }
 
+/* Back to the log. Where a gap that it was given lies ahead again, that is told again, not read. */
+static void fall_behind(struct pair *pair)
+{
+    pair_move(pair, pair->cursor < pair->gap_to ? PAIR_TO_WATCH : PAIR_TO_FETCH);
+}
+
 void pair_settle(struct pair *pair)
 {
     CHECK(!is_in_flight(pair));
@@ -240,14 +246,14 @@ void pair_settle(struct pair *pair)
         if (pair->cursor >= pair->until)
             leave(pair);
         else
-            pair_move(pair, PAIR_TO_FETCH);
+            fall_behind(pair);
         return;
     }
     CHECK(watch->is_started);
-    if (pair->cursor == watch->head)
-        pair_move(pair, PAIR_LIVE);
+    if (pair->cursor < watch->head)
+        fall_behind(pair);
     else
-        pair_move(pair, pair->cursor > watch->head ? PAIR_PARKED : PAIR_TO_FETCH);
+        pair_move(pair, pair->cursor > watch->head ? PAIR_PARKED : PAIR_LIVE);
 }
 
 void pair_rewind(struct pair *pair, uint64_t seq)
@@ -256,7 +262,7 @@ void pair_rewind(struct pair *pair, uint64_t seq)
         return;
     pair->cursor = seq - 1;
     cancel_call(pair); /* What was asked for at the old cursor finds nobody. */
-    pair_move(pair, PAIR_TO_FETCH);
+    fall_behind(pair);
 }
 
 /* ---- watch ---- */
@@ -266,11 +272,8 @@ void pair_rewind(struct pair *pair, uint64_t seq)
  * else did not, and may hold what he must not see. So he stops there and watches again. */
 static void pass_old_removal(struct pair *pair, bool is_his_answer)
 {
-    if (is_his_answer || pair->until != 0)
-        return;
-    pair->is_cursor_known = true;
-    pair->is_again = true;
-    pair_move(pair, PAIR_TO_WATCH);
+    if (!is_his_answer && pair->until == 0)
+        pair_move(pair, PAIR_TO_WATCH);
 }
 
 /* Give what an answer holds, as far as the client has room. */
@@ -312,6 +315,18 @@ static void on_refused(struct pair *pair, enum rc rc)
     pair_move(pair, pair->state == PAIR_WATCHING ? PAIR_TO_WATCH : PAIR_TO_FETCH);
 }
 
+/* False: there is no room. It watches again once there is. */
+static bool give_gap(struct pair *pair, const struct msg_watched *answer)
+{
+    pair->cursor = answer->gap_from - 1;
+    if (!session_push_gap(pair->session, pair, answer)) {
+        pair_move(pair, PAIR_TO_WATCH);
+        return false;
+    }
+    pair->gap_to = answer->gap_to;
+    return true;
+}
+
 static void on_watched(struct gateway *gateway, struct request *request, enum rc rc,
                        const void *data)
 {
@@ -335,8 +350,10 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
         leave(pair);
         return;
     }
-    if (answer->gap_from != 0)
-        session_push_gap(session, watch_conv(watch), answer);
+    pair->is_again = true;
+    pair->is_cursor_known = true;
+    if (answer->gap_from != 0 && !give_gap(pair, answer))
+        return;
     pair->cursor = answer->from;
     pair->until = answer->until;
     if (answer->until == 0)
@@ -479,11 +496,9 @@ static bool send_fetch(struct pair *pair)
 /* True where the pair got on; it may be gone then. */
 static bool advance(struct pair *pair)
 {
-    if (pair->state == PAIR_TO_WATCH)
-        return send_watch(pair);
     struct buf *frame;
     uint64_t before = pair->cursor;
-    while (pair->until == 0 && session_has_room(pair->session) &&
+    while (pair->state == PAIR_TO_FETCH && pair->until == 0 && session_has_room(pair->session) &&
            (frame = watch_recent(pair->watch, pair->cursor + 1)) != NULL &&
            session_push_entry(pair->session, pair, pair->cursor + 1, frame))
         pair->cursor++;
@@ -491,7 +506,7 @@ static bool advance(struct pair *pair)
         pair_settle(pair);
         return true;
     }
-    return send_fetch(pair);
+    return pair->state == PAIR_TO_WATCH ? send_watch(pair) : send_fetch(pair);
 }
 
 void catchup_pump(struct session *session)

@@ -24,12 +24,12 @@ void pair_open(struct session *session, struct slice conv, bool is_cursor_known,
 struct pair *pair_find(struct session *session, struct slice conv);
 void pair_drop(struct pair *pair);
 
-/* The entry says that somebody is a member no longer. */
 /* Where the session stood in a conversation when its user was removed from it, so that, added
  * again, it goes on from there; 0: from the beginning. Forgets it. */
 uint64_t left_take(struct session *session, struct slice conv);
 void left_forget_all(struct session *session);
 
+/* The entry says that somebody is a member no longer. */
 bool pair_is_removal(const struct msg_entry *entry);
 /* Give the session this entry, which is cursor + 1. The pair is gone where the entry removes its
  * user. */
@@ -37,7 +37,7 @@ void pair_deliver(struct pair *pair, const struct msg_entry *entry, struct buf *
 /* Cursor, head or until changed: what now? May drop the pair. Not while a request of it is in
  * flight. */
 void pair_settle(struct pair *pair);
-/* The frame of `seq` was dropped from the outbox unwritten. */
+/* The frame of `seq`, an entry or where a gap begins, was dropped from the outbox unwritten. */
 void pair_rewind(struct pair *pair, uint64_t seq);
 
 /* Let waiting pairs go on, as far as bounds and leaders allow. */

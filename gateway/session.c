@@ -134,7 +134,8 @@ void session_put_error(struct session *session, struct slice id, enum rc rc, con
     session_put(session);
 }
 
-bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq, struct buf *frame)
+/* What belongs to a pair can be had again: all of it makes room where there is none. */
+static bool push_owned(struct session *session, struct pair *pair, uint64_t seq, struct buf *frame)
 {
     if (outbox_push(&session->outbox, frame, pair, seq,
                     session->gateway->options.outbox_bytes_max) != RC_OK) {
@@ -142,8 +143,15 @@ bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq
         outbox_drop_owned(&session->outbox, rewind_dropped);
         return false;
     }
-    metric_add(deliveries_total, 1);
     make_dirty(session);
+    return true;
+}
+
+bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq, struct buf *frame)
+{
+    if (!push_owned(session, pair, seq, frame))
+        return false;
+    metric_add(deliveries_total, 1);
     return true;
 }
 
@@ -155,12 +163,15 @@ void session_push_receipt(struct session *session, struct pair *pair, struct buf
         make_dirty(session);
 }
 
-void session_push_gap(struct session *session, struct slice conv, const struct msg_watched *gap)
+bool session_push_gap(struct session *session, struct pair *pair, const struct msg_watched *gap)
 {
     buf_clear(session->gateway->text);
-    client_put_gap(session->gateway->text, conv, gap->gap_from, gap->gap_to, gap->head,
-                   gap->trimmed != 0);
-    session_put(session);
+    client_put_gap(session->gateway->text, watch_conv(pair->watch), gap->gap_from, gap->gap_to,
+                   gap->head, gap->trimmed != 0);
+    struct buf *frame = frame_text(buf_slice(session->gateway->text));
+    bool is_pushed = push_owned(session, pair, gap->gap_from, frame);
+    buf_unref(&frame);
+    return is_pushed;
 }
 
 static bool is_below_half(const struct session *session)

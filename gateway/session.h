@@ -115,7 +115,9 @@ void session_put_error(struct session *session, struct slice id, enum rc rc, con
 bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq,
                         struct buf *frame);
 void session_push_receipt(struct session *session, struct pair *pair, struct buf *frame);
-void session_push_gap(struct session *session, struct slice conv, const struct msg_watched *gap);
+/* The gap begins at pair's cursor + 1. Dropped and rewound like an entry, or it would come before
+ * the entries that it follows. False: likewise. */
+bool session_push_gap(struct session *session, struct pair *pair, const struct msg_watched *gap);
 /* More may be read from the log for it. Where not, it is made ready once there is room. */
 bool session_has_room(struct session *session);
 

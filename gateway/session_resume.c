@@ -122,14 +122,14 @@ static void look_at_epoch(struct session *session)
         return;
     char epoch[9];
     crypto_hex(session->gateway->routers.cluster, 4, epoch);
-    if (strcmp(epoch, resume->epoch) != 0) {
-        resume->is_reset = true;
-        buf_clear(session->gateway->text);
-        client_put_reset(session->gateway->text);
-        session_put(session);
-    }
+    resume->is_reset = strcmp(epoch, resume->epoch) != 0;
     mem_free(resume->epoch);
     resume->epoch = NULL;
+    if (!resume->is_reset)
+        return;
+    buf_clear(session->gateway->text);
+    client_put_reset(session->gateway->text);
+    session_put(session); /* The last: it may close the session. */
 }
 
 static void open_listed(struct session *session, struct slice conv)
@@ -241,14 +241,14 @@ void session_on_listed(struct session *session, struct slice conv)
         return;
     struct pair *pair = pair_find(session, conv);
     if (pair != NULL) {
-        if (pair->is_told_gone) { /* By news that were older than the pair. */
-            put_conversation(session, conv, false);
-            pair->is_told_in = true;
-        }
+        bool is_told_gone = pair->is_told_gone; /* By news that were older than the pair. */
+        pair->is_told_in |= is_told_gone;
         pair->is_told_gone = false;
         /* His removal may still be on its way to him, and he was added again since. If the list is
          * the older one, the pair opened then ends at once. */
         pair->is_reopened = true;
+        if (is_told_gone)
+            put_conversation(session, conv, false); /* The last: it may close the session. */
         return;
     }
     if (session->resume != NULL) {

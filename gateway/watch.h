@@ -63,6 +63,7 @@ struct pair {
     struct watch *watch;
     struct request *call; /* PAIR_WATCHING: the request. */
     uint64_t cursor;      /* Last seq given to the session. */
+    uint64_t gap_to;      /* The last gap it was given ends here; 0: none. */
     uint64_t until;       /* Where not 0: the user was removed here and sees nothing beyond. */
     uint8_t state;        /* enum pair_state. */
     bool is_cursor_known; /* Else the stored one of the device is asked for. */

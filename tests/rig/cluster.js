@@ -139,7 +139,8 @@ class Node {
 export class Cluster {
     /**
      * @param {object} options folder, book, hasNetwork, hasOwnDisks, syncMs (what a sync
-     *     takes at least), nodeFlags, routerFlags; and, for start(), routersAtFirst, gatewaysAtFirst.
+     *     takes at least), graceMs (how long a router may be silent), nodeFlags, routerFlags; and,
+     *     for start(), routersAtFirst, gatewaysAtFirst.
      */
     constructor(options) {
         Object.assign(this, options);
@@ -248,6 +249,7 @@ export class Cluster {
             return [
                 ...common,
                 ...['--listen', listen, '--data', node.disk.data],
+                ...['--grace', `${this.graceMs / 1000}s`],
                 ...this.#joins(node), // None where it is the first: the founder.
                 ...this.routerFlags,
             ];

@@ -1,7 +1,7 @@
 // faults - what happens to the cluster: one row a kind, numbered as in README.md.
 //
 // A fault begins, lasts, and ends with everything as it was: its `run` returns when that is so.
-// What a kind needs (several routers, namespaces, a command) is its `when`; its weight is how many
+// What a kind needs (several routers, namespaces) is its `when`; its weight is how many
 // cards of it are in the deck.
 import { sleep } from '../integration/cluster.js';
 import { between } from './network.js';
@@ -13,8 +13,8 @@ const MOVED_MS = 120000; // and a router's copies are elsewhere within.
 /** What faults work with. */
 export class Scene {
     /** `longestMs` bounds how long one fault lasts, `routersMax` how far the cluster grows. */
-    constructor({ cluster, book, random, people, commands, longestMs, routersMax }) {
-        Object.assign(this, { cluster, book, random, people, commands, longestMs, routersMax });
+    constructor({ cluster, book, random, people, longestMs, routersMax }) {
+        Object.assign(this, { cluster, book, random, people, longestMs, routersMax });
         this.network = cluster.network;
         this.minimum = cluster.routers.length;
     }
@@ -335,15 +335,66 @@ async function scaleOut(s) {
     return node.id;
 }
 
+/** An operator asks until it is done: he may be told that nobody leads just now. */
+async function ask(s, words) {
+    let done;
+    const isDone = async () => (done = await s.cluster.command(words, MOVED_MS)).code === 0;
+    if (await s.wait(words.join(' '), isDone, MOVED_MS)) return;
+    s.book.say(`${words.join(' ')}: ${done.stderr.trim()}`);
+}
+
+async function removeForGood(s, node) {
+    await ask(s, ['remove', node.id]);
+    await s.cluster.forget(node);
+    s.book.count('routers removed');
+    await s.settled();
+}
+
 /** Hand everything over, then leave for good. */
 async function drainAndRemove(s) {
     const node = s.router();
-    const drained = await s.cluster.command(['drain', node.id], MOVED_MS);
-    if (drained.code !== 0) s.book.fault('C11', `drain ${node.id}: ${drained.stderr.trim()}`);
-    const removed = await s.cluster.command(['remove', node.id], MOVED_MS);
-    if (removed.code !== 0) s.book.fault('C11', `remove ${node.id}: ${removed.stderr.trim()}`);
-    await s.cluster.forget(node);
-    s.book.count('routers removed');
+    await ask(s, ['drain', node.id]);
+    await removeForGood(s, node);
+    return node.id;
+}
+
+/** While it hands over, routers die, it among them. */
+async function killWhileDraining(s) {
+    const node = s.router();
+    const isDrained = ask(s, ['drain', node.id]);
+    const killed = [];
+    for (let i = 0; i < 3; i++) {
+        await sleep(s.random.between(200, 2000));
+        const victim = i === 0 ? node : s.router();
+        killed.push(await killFor(s, [victim], s.random.span(100, 2000)));
+    }
+    await isDrained;
+    await removeForGood(s, node);
+    return `${node.id} drains, ${killed.join(' ')} die`;
+}
+
+async function drainAndTakeBack(s) {
+    const node = s.router();
+    await ask(s, ['drain', node.id, '--wait=false']);
+    await sleep(s.random.between(0, 4000));
+    await ask(s, ['undrain', node.id]);
+    await s.settled();
+    return node.id;
+}
+
+/** It never comes back: what it held is made anew from the others. */
+async function removeDead(s) {
+    const node = s.router();
+    await node.killAndHold();
+    s.book.count('kills');
+    await removeForGood(s, node);
+    return node.id;
+}
+
+/** Its copies are made elsewhere before it comes back. */
+async function outlastGrace(s) {
+    const node = s.router();
+    await killFor(s, [node], s.cluster.graceMs + s.random.between(3000, 8000));
     await s.settled();
     return node.id;
 }
@@ -385,7 +436,8 @@ async function restartClients(s) {
 }
 
 const canGrow = (s) => hasMany(s) && s.routers.length < s.routersMax;
-const canShrink = (s) => s.routers.length > s.minimum && s.commands.has('remove');
+const isLong = (s) => hasMany(s) && s.longestMs > s.cluster.graceMs;
+const canShrink = (s) => s.routers.length > s.minimum;
 const hasShim = (s) => s.cluster.shim !== null;
 const canLosePower = (s) => hasShim(s) && s.cluster.hasOwnDisks;
 
@@ -419,6 +471,10 @@ export const FAULTS = [
     { kind: 'F16 disk lost', weight: 1, run: loseDisk, when: hasMany },
     { kind: 'F17 router added', weight: 1, run: scaleOut, when: canGrow },
     { kind: 'F17 router removed', weight: 2, run: drainAndRemove, when: canShrink },
+    { kind: 'F17 dead router removed', weight: 1, run: removeDead, when: canShrink },
+    { kind: 'F17 killed while draining', weight: 1, run: killWhileDraining, when: canShrink },
+    { kind: 'F17 drain taken back', weight: 1, run: drainAndTakeBack, when: hasMany },
+    { kind: 'F17 grace outlasted', weight: 1, run: outlastGrace, when: isLong },
     { kind: 'F17 killed while moving', weight: 1, run: killWhileMoving, when: canGrow },
     { kind: 'F18 rolling restart', weight: 1, run: restartAll },
     { kind: 'F21 gateway killed', weight: 2, run: killGateway },

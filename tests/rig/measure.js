@@ -1,6 +1,6 @@
 // measure - how long clients wait when nodes go: by SIGKILL one by one, or all in turn by SIGTERM.
-import { sleep } from '../integration/cluster.js';
-import { leaders, whatIsMissing } from './placement.js';
+import { sleep, until } from '../integration/cluster.js';
+import { leaders } from './placement.js';
 import { percentile, printSpan } from './report.js';
 import { shardOf } from './siphash.js';
 
@@ -8,16 +8,13 @@ const SETTLED_MS = 2000; // Between two measurements, once all is well.
 const READY_MS = 30000;
 const PROBE_MS = 10; // Between two sends of a client that measures.
 
-/** Wait until all is where it belongs, leaderships too, and every gateway serves. */
+/** Wait until all is where it belongs and every gateway serves. Returns the status. */
 async function allWell({ cluster, book }) {
-    const deadline = performance.now() + READY_MS;
-    while (performance.now() < deadline) {
-        const status = await cluster.status();
-        const isWhole = whatIsMissing(status, cluster.routers.length) === null;
-        if (isWhole && status.moves.pending === 0 && (await cluster.isHealthy())) return status;
-        await sleep(200);
-    }
-    book.fault('C11', `not all is well within ${READY_MS} ms`);
+    const missing = await cluster.missing(READY_MS);
+    const isHealthy = () => cluster.isHealthy();
+    const isWell = missing === null && (await until('health', isHealthy, READY_MS).catch(() => 0));
+    if (isWell) return cluster.status();
+    book.fault('C11', `not well within ${READY_MS} ms: ${missing ?? 'a gateway'}`);
     return null;
 }
 

@@ -38,12 +38,14 @@ export function terms(status) {
     return sum;
 }
 
-/** What keeps the cluster from being whole; null where nothing does. */
+/** What keeps the cluster from being whole, leaderships at home; null where nothing does. */
 export function whatIsMissing(status, routers) {
     const total = status?.shards?.total ?? 0;
     if (total === 0) return 'no status';
     if (status.routers.length !== routers)
         return `${status.routers.length} of ${routers} routers answer`;
+    const idle = status.routers.find(({ groups: held }) => held.length === 0);
+    if (idle !== undefined) return `${idle.id} holds nothing`;
     const groups = replicas(status);
     const wanted = Math.min(REPLICAS, routers);
     const voters = wanted - (wanted % 2 === 0 ? 1 : 0); // An even one only copies.
@@ -57,5 +59,6 @@ export function whatIsMissing(status, routers) {
             return `group ${group}: [${servers.join(' ')}] of leader ${leader?.node}, copies on ` +
                 copies.map(({ node }) => node).join(' ');
     }
+    if (status.moves.pending > 0) return `${status.moves.pending} moves are pending`;
     return null;
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { run as runBinary, sleep } from '../integration/cluster.js';
+import { sleep } from '../integration/cluster.js';
 import { Book } from './book.js';
 import { checkAll } from './checks.js';
 import { Cluster } from './cluster.js';
@@ -17,21 +17,14 @@ import { inside } from './sandbox.js';
 const CALM_MS = [500, 3000]; // Between two faults.
 const LONGEST_MS = 20000; // What one fault lasts at most,
 const LONGEST_SHORT_MS = 5000; // and in a short run.
+const GRACE_MS = 10000; // A router silent for so long has its copies made elsewhere.
 const GROWTH = 2; // Routers added at most.
-
-/** Which of the operator's commands this binary knows. */
-async function knownCommands(names) {
-    const known = new Set();
-    for (const name of names) if ((await runBinary(['help', name])).code === 0) known.add(name);
-    return known;
-}
 
 async function storm(world, load, options, isAsked) {
     const { cluster, book, random } = world;
     const scene = new Scene({
         ...world,
         people: [...load.people.values()],
-        commands: await knownCommands(['drain', 'remove']),
         longestMs: options.short ? LONGEST_SHORT_MS : LONGEST_MS,
         routersMax: cluster.routers.length + GROWTH,
     });
@@ -82,6 +75,7 @@ export async function main(options) {
         // Figures are worth something on a real disk only; faults want one that can be filled.
         hasOwnDisks: !isMeasure && inside.hasNetwork,
         syncMs: isMeasure ? 0 : 1,
+        graceMs: GRACE_MS,
         nodeFlags: ['--log-level', options['log-level']],
         routerFlags: isMeasure ? [] : ['--truncate-count', '64'],
     }).catch((error) => {

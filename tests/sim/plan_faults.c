@@ -137,6 +137,64 @@ static void wipe(struct run *run)
     world_after(&run->world, 1000000, wipe_dead, run, router->index);
 }
 
+/* What one voter lost must not be what another, who knows less, gets its vote by: `behind` is cut
+ * off for a while, `lost` dies and is wiped, and when `behind` is back all others are down. */
+struct forgetting {
+    struct run *run;
+    struct sim_node *lost, *behind;
+};
+
+static void forget(void *context, uint64_t argument)
+{
+    (void)argument;
+    const struct forgetting *forgetting = context;
+    struct run *run = forgetting->run;
+    struct sim_node *lost = forgetting->lost;
+    if (lost->is_alive || run->is_healing)
+        return;
+    if (groups_may_lose(&run->cluster, lost))
+        cluster_wipe(&run->cluster, lost);
+    faults_restart_within(run, lost, 300000);
+    for (uint32_t i = 0; i < run->cluster.options.routers; i++) {
+        struct sim_node *other = cluster_router(&run->cluster, i);
+        if (other == lost || other == forgetting->behind || !other->is_alive)
+            continue;
+        cluster_crash(&run->cluster, other);
+        faults_restart_within(run, other, 6000000);
+    }
+}
+
+static void lose(void *context, uint64_t argument)
+{
+    (void)argument;
+    const struct forgetting *forgetting = context;
+    if (!forgetting->lost->is_alive || forgetting->lost->is_leaving || forgetting->run->is_healing)
+        return;
+    struct forgetting *next = mem_new(struct forgetting);
+    *next = *forgetting;
+    cluster_crash(&forgetting->run->cluster, forgetting->lost);
+    world_carry(&forgetting->run->world, 1000000, forget, next, mem_free);
+}
+
+static void wipe_and_forget(struct run *run)
+{
+    struct cluster *c = &run->cluster;
+    struct forgetting *forgetting = mem_new(struct forgetting);
+    *forgetting =
+        (struct forgetting){.run = run, .lost = faults_router(run), .behind = faults_router(run)};
+    for (uint32_t i = 0; i < c->options.routers && forgetting->behind != NULL; i++) {
+        struct sim_node *other = cluster_router(c, i);
+        if (other == forgetting->behind)
+            continue;
+        cluster_cut(c, other, forgetting->behind, CHANNEL_BOTH, 1500000, false);
+        cluster_cut(c, forgetting->behind, other, CHANNEL_BOTH, 1500000, false);
+    }
+    if (forgetting->lost != NULL && forgetting->lost != forgetting->behind)
+        world_carry(&run->world, 500000, lose, forgetting, mem_free);
+    else
+        mem_free(forgetting);
+}
+
 /* A router again and again, each time just started. */
 static void storm_of(struct run *run, uint64_t more, uint32_t index);
 
@@ -215,7 +273,7 @@ static void begin_drain(struct run *run)
     run->drains++;
     gateway_drain(gateway->gateway, drain_ms);
     cluster_wake(gateway);
-    begin_ending(run, gateway, 0, false, end_drain, (drain_ms + 100) * UINT64_C(1000));
+    begin_ending(run, gateway, 0, false, end_drain, (drain_ms + 400) * UINT64_C(1000));
 }
 
 static void hand_over(struct run *run, struct sim_node *router, bool is_rolling);
@@ -336,7 +394,10 @@ static void strike(struct run *run, enum fault fault)
         crash_long(run);
         return;
     case FAULT_WIPE:
-        wipe(run);
+        if (world_chance(&run->world, 0.5))
+            wipe(run);
+        else
+            wipe_and_forget(run);
         return;
     case FAULT_ROLLING:
         roll_on(run, 0);

@@ -95,6 +95,80 @@ static void resets_a_resume_of_another_epoch(void **state)
     world_free(&world);
 }
 
+#define TIGHT 64u /* Bytes for entries; for replies 32 times as much. */
+
+static struct world *tight(void)
+{
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.outbox_bytes_max = TIGHT;
+    options.frames_per_second_max = 0;
+    struct world *world = world_new(&options, 1);
+    world_start(world);
+    return world;
+}
+
+static size_t frame_size(const char *payload)
+{
+    size_t size = strlen(payload);
+    return size + (size < 126 ? 2 : 4);
+}
+
+/* The client stops reading, and asks until exactly `left` bytes of room are left for replies. */
+static void fill(struct world *world, struct world_link *link, size_t left)
+{
+    world_send(link, "{\"type\":\"ping\"}");
+    world_run(world, 1);
+    size_t pong = frame_size(link->frames[link->count - 1]);
+    link->is_blocked = true;
+    size_t room = TIGHT * 32 - left;
+    for (; room >= 3 * pong; room -= pong)
+        world_send(link, "{\"type\":\"ping\"}");
+    char ping[256];
+    int id_size = (int)(room - pong - strlen(",\"id\":\"\""));
+    snprintf(ping, sizeof(ping), "{\"type\":\"ping\",\"id\":\"%0*d\"}", id_size, 7);
+    world_send(link, ping);
+    assert_int_equal(link->code, 0);
+}
+
+/* Where there is no room to say that another history begins, the session ends there. */
+static void closes_4010_where_a_reset_finds_no_room(void **state)
+{
+    (void)state;
+    struct world *world = tight();
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    fill(world, link, frame_size(link->frames[0])); /* Just enough for the next welcome. */
+    world_send(link, "{\"type\":\"connect\",\"epoch\":\"00000000\"}");
+    assert_int_equal(link->code, 0);
+    world_run(world, 10);
+    assert_int_equal(link->code, 4010);
+    world_close(&link);
+    world_free(&world);
+}
+
+/* Likewise where he is told that he is in a conversation after all. */
+static void closes_4010_where_a_correction_finds_no_room(void **state)
+{
+    (void)state;
+    struct world *world = tight();
+    world_conv(world, "c1", "alice bob");
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    struct msg_event_user event = {
+        .user = slice_string("alice"), .conv = slice_string("c1"), .seq = 1, .gone = 1};
+    world_publish(world, 0, &msg_event_user_desc, &event);
+    world_run(world, 10);
+    assert_int_equal(world_count(link, "\"gone\":true"), 1);
+    fill(world, link, 10);
+    event.gone = 0;
+    world_publish(world, 0, &msg_event_user_desc, &event);
+    world_run(world, 10);
+    assert_int_equal(link->code, 4010);
+    world_close(&link);
+    world_free(&world);
+}
+
 /* More than a thousand missed: the gap first, then the newest thousand. */
 static void announces_a_gap_before_the_newest(void **state)
 {
@@ -409,6 +483,8 @@ int main(void)
         cmocka_unit_test(uses_the_resume_map_of_an_early_connect),
         cmocka_unit_test(takes_a_late_connect_as_a_new_beginning),
         cmocka_unit_test(resets_a_resume_of_another_epoch),
+        cmocka_unit_test(closes_4010_where_a_reset_finds_no_room),
+        cmocka_unit_test(closes_4010_where_a_correction_finds_no_room),
         cmocka_unit_test(announces_a_gap_before_the_newest),
         cmocka_unit_test(connects_with_a_token_in_the_first_frame),
         cmocka_unit_test(closes_4501_without_a_good_token),

@@ -195,6 +195,103 @@ static void tells_of_a_removal_that_was_dropped_while_watching_again(void **stat
     world_free(&world);
 }
 
+/* What the client was told of c1 goes on one by one, or says where it does not, up to `last`. */
+static void expect_whole(const struct world_link *link, uint64_t last, uint32_t gaps)
+{
+    static const char gap[] = "{\"type\":\"gap\",\"conv\":\"c1\",\"from\":%lu,\"to\":%lu";
+    static const char seq[] = "\"conv\":\"c1\",\"seq\":";
+    unsigned long next = 1;
+    for (uint32_t i = 0; i < link->count; i++) {
+        unsigned long from;
+        unsigned long to;
+        const char *entry = strstr(link->frames[i], seq);
+        if (sscanf(link->frames[i], gap, &from, &to) == 2)
+            gaps--;
+        else if (entry != NULL)
+            from = to = strtoul(entry + strlen(seq), NULL, 10);
+        else
+            continue;
+        assert_int_equal(from, next);
+        next = to + 1;
+    }
+    assert_int_equal(next, last + 1);
+    assert_int_equal(gaps, 0);
+}
+
+static void say_many(struct world *world, struct world_conv *conv, int count)
+{
+    for (int i = 0; i < count; i++)
+        world_say(world, conv, "bob");
+}
+
+static void read_again(struct world *world, struct world_link *link)
+{
+    link->is_blocked = false;
+    session_on_writable(link->session);
+    world_run(world, 2000);
+}
+
+/* A slow client, removed and added again, has his removal and then a gap on the way to him when the
+ * outbox is full. What is dropped in front of the gap takes the gap with it. */
+static void tells_of_a_gap_only_behind_what_it_follows(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.outbox_bytes_max = 2048;
+    struct world *world = world_new(&options, 10);
+    world_start(world);
+    struct world_conv *one = world_conv(world, "c1", "alice bob");
+    struct world_conv *two = world_conv(world, "c2", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    alice->is_blocked = true;
+    world->drop_percent = 100;
+    world_say(world, one, "bob");
+    world_remove(world, one, "alice");
+    world_add(world, one, "alice");
+    say_many(world, one, 1200);
+    world->drop_percent = 0;
+    world_run(world, 600);
+    say_many(world, two, 30); /* Live, so that nothing but the outbox bounds it. */
+    world_run(world, 100);
+    read_again(world, alice);
+    expect_whole(alice, 1203, 1);
+    world_expect_seqs(alice, "c2", 1, 30);
+    world_close(&alice);
+    world_free(&world);
+}
+
+/* The outbox is full when the answer with the gap comes: it is asked for again, and what was missed
+ * is counted once. */
+static void asks_again_for_a_gap_that_found_no_room(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.outbox_bytes_max = 2048;
+    options.frames_per_second_max = 0;
+    struct world *world = world_new(&options, 11);
+    world_start(world);
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    say_many(world, conv, 1200);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 10);
+    alice->is_blocked = true;
+    while (world->watches == 0)
+        world_run(world, 1);
+    for (int i = 0; i < 60; i++) /* Replies may exceed the bound for entries. */
+        world_send(alice, "{\"type\":\"ping\"}");
+    world_run(world, 100);
+    assert_int_equal(world->watches, 1);
+    read_again(world, alice);
+    assert_int_equal(world->watches, 2);
+    expect_whole(alice, 1200, 1);
+    assert_int_equal(world_count(alice, "\"conversations\":1,\"missed\":1200"), 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* A thousand sessions behind at one cursor cost one read of the log. */
 static void shares_one_fetch(void **state)
 {
@@ -305,6 +402,8 @@ int main(void)
         cmocka_unit_test(lets_a_slow_client_catch_up),
         cmocka_unit_test(follows_changes_of_membership),
         cmocka_unit_test(tells_of_a_removal_that_was_dropped_while_watching_again),
+        cmocka_unit_test(tells_of_a_gap_only_behind_what_it_follows),
+        cmocka_unit_test(asks_again_for_a_gap_that_found_no_room),
         cmocka_unit_test(shares_one_fetch),
         cmocka_unit_test(delivers_everything_once_and_in_order),
     };
