@@ -275,8 +275,10 @@ void session_on_list_change(struct session *session, struct slice conv, uint64_t
             pair->is_told_in = false;
         }
     }
-    if (gone)
-        put_conversation(session, conv, true);
-    else
+    /* While it resumes, the list tells nobody of what is on it; news must, since the news before
+     * may have told that he is out. */
+    if (gone || (pair == NULL && session->resume != NULL))
+        put_conversation(session, conv, gone); /* May close the session. */
+    if (!gone)
         session_on_listed(session, conv);
 }

@@ -435,9 +435,10 @@ async function restartClients(s) {
     return 'half of them, without memory';
 }
 
-const canGrow = (s) => hasMany(s) && s.routers.length < s.routersMax;
+const canGrow = (s) => s.routers.length < s.routersMax;
 const isLong = (s) => hasMany(s) && s.longestMs > s.cluster.graceMs;
 const canShrink = (s) => s.routers.length > s.minimum;
+const canLoseOne = (s) => canShrink(s) && s.routers.length > 3;
 const hasShim = (s) => s.cluster.shim !== null;
 const canLosePower = (s) => hasShim(s) && s.cluster.hasOwnDisks;
 
@@ -471,7 +472,7 @@ export const FAULTS = [
     { kind: 'F16 disk lost', weight: 1, run: loseDisk, when: hasMany },
     { kind: 'F17 router added', weight: 1, run: scaleOut, when: canGrow },
     { kind: 'F17 router removed', weight: 2, run: drainAndRemove, when: canShrink },
-    { kind: 'F17 dead router removed', weight: 1, run: removeDead, when: canShrink },
+    { kind: 'F17 dead router removed', weight: 1, run: removeDead, when: canLoseOne },
     { kind: 'F17 killed while draining', weight: 1, run: killWhileDraining, when: canShrink },
     { kind: 'F17 drain taken back', weight: 1, run: drainAndTakeBack, when: hasMany },
     { kind: 'F17 grace outlasted', weight: 1, run: outlastGrace, when: isLong },
