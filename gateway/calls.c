@@ -121,6 +121,11 @@ void calls_fail(struct gateway *gateway, struct request *request, enum rc rc)
     finish(gateway, request, rc, NULL);
 }
 
+void calls_forsake(struct request *request)
+{
+    request->is_forsaken = calls_is_command(request) && request->repeat == REPEAT_NEVER;
+}
+
 /* Wait for the next leader. False: it may not, or cannot. */
 static bool come_back(struct gateway *gateway, struct request *request, bool is_undone)
 {
@@ -434,6 +439,10 @@ static void drain(struct gateway *gateway, uint32_t index)
     struct request *request;
     while (routers_is_live(gateway, index) && now_us >= calls->not_before_us &&
            (request = next_to_leave(calls)) != NULL) {
+        if (request->is_forsaken) {
+            finish(gateway, request, RC_UNAVAILABLE, NULL);
+            continue;
+        }
         if (calls->is_probing)
             probe(gateway, calls);
         if (request->place == REQUEST_DOUBTFUL)

@@ -96,6 +96,7 @@ struct request {
     uint8_t repeat;   /* enum request_repeat. */
     bool may_wait;    /* For a leader. Else it fails, and who asked tries again. */
     bool is_doubtful; /* A command: an attempt may have been executed unheard. */
+    bool is_forsaken; /* Does not leave any more. */
     /* `answer` is the decoded message (struct msg_x of answer_number), or NULL where none came: rc
      * is then RC_TIMEOUT, RC_UNAVAILABLE, or RC_NOT_LEADER: another router leads, or nobody. May
      * send and close, must not free the request. */
@@ -154,6 +155,9 @@ static inline bool calls_is_waiting(const struct request *request)
 {
     return request->place >= REQUEST_FRESH && request->place <= REQUEST_DOUBTFUL;
 }
+/* Who asked is gone. He may ask again by way of another gateway, and then for something else: what
+ * is not to be done twice does not leave any more, or it would undo that. */
+void calls_forsake(struct request *request);
 /* It is done with this rc, now. */
 void calls_fail(struct gateway *gateway, struct request *request, enum rc rc);
 

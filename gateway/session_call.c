@@ -34,7 +34,11 @@ struct session *session_request_done(struct session_request *request)
 void session_requests_fini(struct session *session)
 {
     LIST_EACH(node, &session->requests)
-    session_request_done(LIST_ENTRY(node, struct session_request, in_session));
+    {
+        struct session_request *request = LIST_ENTRY(node, struct session_request, in_session);
+        session_request_done(request);
+        calls_forsake(&request->request);
+    }
 }
 
 static char *put(char *at, struct slice bytes)

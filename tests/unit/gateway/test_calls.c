@@ -538,6 +538,28 @@ static void survives_the_session(void **state)
     stop(world); /* And so may the gateway. */
 }
 
+/* A change of members that waits for a leader does not outlive its session: who is told nothing
+ * asks elsewhere, and has changed his mind by the time there is a leader. */
+static void a_change_of_members_ends_with_its_session(void **state)
+{
+    (void)state;
+    struct world *world = start(NULL);
+    char frame[160];
+    snprintf(frame, sizeof(frame),
+             "{\"type\":\"remove\",\"id\":1,\"conv\":\"%s\",\"users\":[\"bob\"]}", conv->name);
+    failover_depose(0);
+    world_send(alice, frame);
+    failover_say(alice, conv, "a"); /* What is known by its cid goes on. */
+    world_run(world, 10);
+    world_close(&alice);
+    world_run(world, 10);
+    failover_take_over(1);
+    world_run(world, FAILOVER_QUICK);
+    assert_int_equal(failover.executed_count, 1);
+    expect_log("a");
+    stop(world);
+}
+
 /* Nobody answers a cursor: where the leader changes soon after it left it leaves again. */
 static void repeats_a_cursor_across_a_change(void **state)
 {
@@ -657,6 +679,7 @@ int main(void)
         cmocka_unit_test(fills_a_new_leader_by_and_by),
         cmocka_unit_test(refuses_what_exceeds_the_bound),
         cmocka_unit_test(survives_the_session),
+        cmocka_unit_test(a_change_of_members_ends_with_its_session),
         cmocka_unit_test(repeats_a_cursor_across_a_change),
         cmocka_unit_test(executes_everything_once_and_in_order),
     };
