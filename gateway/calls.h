@@ -113,6 +113,9 @@ union answer {
     struct msg_result result;
     struct msg_members_page members_page;
     struct msg_summaries summaries;
+    struct msg_looked looked;
+    struct msg_readers_page readers_page;
+    struct msg_presences presences;
     struct {
         uint64_t req;
         uint64_t rc;

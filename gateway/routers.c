@@ -191,6 +191,12 @@ static const struct record_desc *answer_desc(uint32_t number)
         return &msg_members_page_desc;
     case MSG_SUMMARIES:
         return &msg_summaries_desc;
+    case MSG_LOOKED:
+        return &msg_looked_desc;
+    case MSG_READERS_PAGE:
+        return &msg_readers_page_desc;
+    case MSG_PRESENCES:
+        return &msg_presences_desc;
     default:
         return NULL;
     }

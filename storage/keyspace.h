@@ -25,18 +25,21 @@
 #define KEYSPACE_DEDUP_SIZE  29u /* A whole key: shard, generation, table, bucket, digest. */
 
 enum keyspace_table {
-    KEYSPACE_APPLIED = 'a', /* - : row_applied */
-    KEYSPACE_CLUSTER = 'C', /* - : row_cluster; control group only */
-    KEYSPACE_ROUTER = 'R',  /* node : row_router; control group only */
-    KEYSPACE_CONV = 'c',    /* conv : row_conv */
-    KEYSPACE_DEVICE = 'd',  /* conv user device : row_device */
-    KEYSPACE_ENTRY = 'e',   /* conv seq64 : an entry, see rows_entry_encode() */
-    KEYSPACE_HEAD = 'h',    /* conv : row_head */
-    KEYSPACE_DEDUP = 'k',   /* bucket32 digest : row_dedup */
-    KEYSPACE_MEMBER = 'm',  /* conv user : row_member */
-    KEYSPACE_OWED = 'o',    /* conv : row_owed */
-    KEYSPACE_CURSOR = 'r',  /* conv user : row_cursor */
-    KEYSPACE_INDEX = 'u',   /* user conv : row_index */
+    KEYSPACE_APPLIED = 'a',  /* - : row_applied */
+    KEYSPACE_CLUSTER = 'C',  /* - : row_cluster; control group only */
+    KEYSPACE_ROUTER = 'R',   /* node : row_router; control group only */
+    KEYSPACE_CONV = 'c',     /* conv : row_conv */
+    KEYSPACE_DEVICE = 'd',   /* conv user device : row_device */
+    KEYSPACE_ENTRY = 'e',    /* conv seq64 : an entry, see rows_entry_encode() */
+    KEYSPACE_HEAD = 'h',     /* conv : row_head */
+    KEYSPACE_DEDUP = 'k',    /* bucket32 digest : row_dedup */
+    KEYSPACE_MEMBER = 'm',   /* conv user : row_member */
+    KEYSPACE_OWED = 'o',     /* conv : row_owed */
+    KEYSPACE_RETAIN = 't',   /* conv : nothing; those with retention, for the leader to walk */
+    KEYSPACE_USER = 'U',     /* user : row_user */
+    KEYSPACE_REACTION = 'x', /* conv seq64 emoji user : row_reaction */
+    KEYSPACE_CURSOR = 'r',   /* conv user : row_cursor */
+    KEYSPACE_INDEX = 'u',    /* user conv : row_index */
 };
 
 struct keyspace {

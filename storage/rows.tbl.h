@@ -17,7 +17,11 @@
     F(T, bin, meta, "JSON text; absent until set")                                                 \
     F(T, str, creator, "who made it")                                                              \
     F(T, u64, created, "log time of its first entry")                                              \
-    F(T, str, peer, "direct: the other of the two; the creator himself in notes to oneself")
+    F(T, str, peer, "direct: the other of the two; the creator himself in notes to oneself")       \
+    F(T, u64, history, "enum conv_history; 0: all")                                                \
+    F(T, u64, retain_ms, "entries older than this are removed; 0: never")                          \
+    F(T, u64, retain_count, "only so many of the newest entries are kept; 0: all")                 \
+    F(T, u64, dropped, "1: it was ended by the operator: there is no such conversation")
 
 /* What changes with every entry of a conversation; written once a turn. */
 #define ROW_FIELDS_head(F, T)                                                                      \
@@ -27,7 +31,12 @@
     F(T, u64, last_message, "seq of the newest message, 0 none")                                   \
     F(T, u64, last_other, "seq of the newest entry that is not a message")                         \
     F(T, u64, members, "how many are members now")                                                 \
-    F(T, u64, owners, "how many of them are owners")
+    F(T, u64, owners, "how many of them are owners")                                               \
+    F(T, u64, trimmed, "entries up to here are removed")                                           \
+    F(T, u64, trimmed_messages, "how many of them were messages")                                  \
+    F(T, u64, pushed, "the webhook knows of everything up to here")                                \
+    F(T, u64, last_delivered, "members who have the newest message, without its sender")           \
+    F(T, u64, last_read, "members who have read it, likewise")
 
 /* A member, or one who was: the row stays, so that he can read what he was there for. */
 #define ROW_FIELDS_member(F, T)                                                                    \
@@ -40,7 +49,9 @@
 #define ROW_FIELDS_cursor(F, T)                                                                    \
     F(T, u64, read, "read up to this seq")                                                         \
     F(T, u64, messages, "how many messages there are up to `read`")                                \
-    F(T, u64, delivered, "the highest seq any of his devices has")
+    F(T, u64, delivered, "the highest seq any of his devices has")                                 \
+    F(T, u64, read_ts, "log time at which `read` last moved")                                      \
+    F(T, u64, delivered_ts, "likewise")
 
 /* What one device of a member has. */
 #define ROW_FIELDS_device(F, T) F(T, u64, delivered, "everything up to this seq")
@@ -59,6 +70,12 @@
 #define ROW_FIELDS_index(F, T)                                                                     \
     F(T, u64, seq, "of the member entry that this row is due to; older news are ignored")          \
     F(T, u64, gone, "1: off the list; the row remembers seq")
+
+/* What is known of a user beside his list. */
+#define ROW_FIELDS_user(F, T) F(T, u64, last_seen, "when he was last online, ms since 1970")
+
+/* That a member reacted to a message so; the key says all. */
+#define ROW_FIELDS_reaction(F, T) F(T, u64, seq, "of the entry that set it")
 
 /* Control group: what the cluster is. */
 #define ROW_FIELDS_cluster(F, T)                                                                   \
@@ -84,4 +101,6 @@
     M(owed, OWED, 8)                                                                               \
     M(index, INDEX, 9)                                                                             \
     M(cluster, CLUSTER, 10)                                                                        \
-    M(router, ROUTER, 11)
+    M(router, ROUTER, 11)                                                                          \
+    M(user, USER, 12)                                                                              \
+    M(reaction, REACTION, 13)

@@ -44,6 +44,25 @@
 #define LIMIT_RECEIPT_MS           1000u /* A session's cursor goes out at most this often. */
 #define LIMIT_GATHER_US            600u  /* A gateway's request waits this long for company. */
 
+/* Chat. */
+#define LIMIT_EMOJI_SIZE_MAX    32u
+#define LIMIT_REACTIONS_MAX     20u    /* Different ones on a message. */
+#define LIMIT_RECEIPTS_MEMBERS  10u    /* In larger groups receipts are counted, not told singly. */
+#define LIMIT_TALLY_MS          1000u  /* How often they are. */
+#define LIMIT_READERS_MAX       1000u  /* Members looked at for one `receipts`. */
+#define LIMIT_FANOUT_MEMBERS    100u   /* In larger groups entries go to who has it open. */
+#define LIMIT_ACTIVITY_MS       1000u  /* To the others: `activity`, at most so often. */
+#define LIMIT_TYPING_MS         5000u  /* Then it expires. */
+#define LIMIT_TYPING_GAP_MS     2000u  /* One event a user and conversation within it. */
+#define LIMIT_PRESENCE_USERS    500u   /* In one presence, watch or unwatch. */
+#define LIMIT_PRESENCE_MS       1000u  /* One event a user within it. */
+#define LIMIT_PRESENCE_GRACE_MS 5000u  /* Who is back within it never was offline. */
+#define LIMIT_REDELIVER_MS      30000u /* Not acked for so long: pushed again, */
+#define LIMIT_REDELIVER_COUNT   5u     /* so often, then 4008. */
+#define LIMIT_PUSH_WAIT_MS      2000u  /* Who has an entry by then is not told by webhook. */
+#define LIMIT_PUSH_EVENTS_MAX   100u   /* In one POST. */
+#define LIMIT_PUSH_USERS_MAX    1000u  /* In one event. */
+
 /* Mesh. */
 #define LIMIT_HELLO_MS         1000u /* Gateway to router: I am here. */
 #define LIMIT_GATEWAY_LEASE_MS 5000u /* Silent for longer: its watches are dropped. */

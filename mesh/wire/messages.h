@@ -65,6 +65,22 @@ enum member_change {
     MEMBER_LEAVE = 4, /* As an entry: left by himself. */
 };
 
+/* What a newcomer sees of what was said before him. */
+enum conv_history {
+    HISTORY_ALL = 1,
+    HISTORY_JOINED = 2, /* From the entry that let him in. */
+};
+
+/* Of cmd_info: entries are kept for ever. */
+#define RETAIN_FOREVER UINT64_MAX
+
+enum presence_status {
+    PRESENCE_OFFLINE = 0,
+    PRESENCE_ONLINE = 1,
+    PRESENCE_AWAY = 2,
+    PRESENCE_BUSY = 3,
+};
+
 enum member_role {
     ROLE_MEMBER = 1,
     ROLE_ADMIN = 2,

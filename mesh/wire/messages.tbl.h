@@ -86,6 +86,48 @@
 #define FIELDS_status_request(F, T)                                                                \
     F(T, u64, req, "correlation id")
 
+/* A user types, or stopped. Relayed, never stored. No answer. */
+#define FIELDS_typing(F, T)                                                                        \
+    F(T, u64, shard, "of the conversation")                                                        \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "who types; a member, else it is dropped")                                     \
+    F(T, u64, on, "1: he types; it expires after LIMIT_TYPING_MS by itself")
+
+/* A session opened the conversation. Answered by looked. */
+#define FIELDS_look(F, T)                                                                          \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, u64, shard, "of the conversation")                                                        \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "who opened it: must be a member")
+
+/* Who has been delivered, and who has read, an entry. Answered by readers_page. */
+#define FIELDS_readers(F, T)                                                                       \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, u64, shard, "of the conversation")                                                        \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "who asks: a member; absent: the operator")                                    \
+    F(T, u64, seq, "of the entry")
+
+/* Who is online? Answered by presences. */
+#define FIELDS_presence_query(F, T)                                                                \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, u64, shard, "of all the users named")                                                     \
+    F(T, bin, users, "seq of slices: user names")
+
+/* Tell this gateway (on: 1) of changes of these users' presence, beginning with how it is now; or
+ * no longer (on: 0). No answer. Sent again to a new leader. */
+#define FIELDS_presence_watch(F, T)                                                                \
+    F(T, u64, shard, "of all the users named")                                                     \
+    F(T, bin, users, "seq of slices: user names")                                                  \
+    F(T, u64, on, "1 or 0")
+
+/* A user set his status; sent again to a new leader. The newest one counts. No answer. */
+#define FIELDS_user_status(F, T)                                                                   \
+    F(T, u64, shard, "of the user")                                                                \
+    F(T, str, user, "who")                                                                         \
+    F(T, u64, status, "enum presence_status, not PRESENCE_OFFLINE")                                \
+    F(T, u64, age_ms, "how long ago he set it")
+
 /* ---- Router to gateway, on the request channel ---- */
 
 #define FIELDS_status_reply(F, T)                                                                  \
@@ -110,7 +152,10 @@
     F(T, u64, missed, "entries the device missed in all: head - from before any gap")              \
     F(T, u64, until, "where not 0: the user was removed at this seq, and sees nothing beyond")     \
     F(T, bin, entries, "seq of entry records from + 1 .. , at most LIMIT_FETCH_BYTES_MAX")         \
-    F(T, u64, more, "1 where head is beyond the entries sent: fetch on")
+    F(T, u64, more, "1 where head is beyond the entries sent: fetch on")                           \
+    F(T, u64, members, "how many members the conversation has")                                    \
+    F(T, u64, messages, "how many entries up to head are messages")                                \
+    F(T, u64, read_messages, "how many of them lie up to the user's read cursor")
 
 #define FIELDS_fetched(F, T)                                                                       \
     F(T, u64, req, "of fetch")                                                                     \
@@ -163,6 +208,34 @@
     F(T, u64, members, "how many members")                                                         \
     F(T, str, peer, "direct only: the other user")                                                 \
     F(T, bin, last, "the newest message's entry record; absent where there is none")
+
+#define FIELDS_looked(F, T)                                                                        \
+    F(T, u64, req, "of look")                                                                      \
+    F(T, u64, rc, "OK, NOT_FOUND, FORBIDDEN, NOT_LEADER, UNAVAILABLE")                             \
+    F(T, u64, head, "the newest seq")                                                              \
+    F(T, bin, typing, "seq of slices: users who type at the moment")
+
+#define FIELDS_reader(F, T)                                                                        \
+    F(T, str, user, "a member")                                                                    \
+    F(T, u64, ts, "when his cursor last moved, ms since 1970")
+
+#define FIELDS_readers_page(F, T)                                                                  \
+    F(T, u64, req, "of readers")                                                                   \
+    F(T, u64, rc, "OK, NOT_FOUND, FORBIDDEN, NOT_LEADER, UNAVAILABLE")                             \
+    F(T, bin, delivered, "seq of reader records: members whose delivered cursor is at or past seq") \
+    F(T, bin, read, "seq of reader records: likewise, read")                                       \
+    F(T, u64, total, "members it was for: there at seq and now, without its sender")               \
+    F(T, u64, more, "1: the group is large, and not all members were looked at")
+
+#define FIELDS_presences(F, T)                                                                     \
+    F(T, u64, req, "of presence_query")                                                            \
+    F(T, u64, rc, "OK, NOT_LEADER, UNAVAILABLE")                                                   \
+    F(T, bin, items, "seq of presence_item records, in the order asked")
+
+#define FIELDS_presence_item(F, T)                                                                 \
+    F(T, str, user, "who")                                                                         \
+    F(T, u64, status, "enum presence_status")                                                      \
+    F(T, u64, last_seen, "ms since 1970, 0: never or not known")
 
 /* ---- Router to router, on the request channel ---- */
 
@@ -271,7 +344,9 @@
 /* A new entry of a watched conversation. */
 #define FIELDS_event_entry(F, T)                                                                   \
     F(T, str, conv, "the conversation")                                                            \
-    F(T, bin, entry, "one entry record")
+    F(T, bin, entry, "one entry record")                                                           \
+    F(T, u64, members, "how many members the conversation has after it")                           \
+    F(T, u64, messages, "how many entries up to it are messages")
 
 /* A cursor moved. */
 #define FIELDS_event_receipt(F, T)                                                                 \
@@ -279,7 +354,8 @@
     F(T, str, user, "whose cursor")                                                                \
     F(T, u64, delivered, "the highest seq any of his devices has; 0: unchanged")                   \
     F(T, u64, read, "read up to; 0: unchanged")                                                    \
-    F(T, u64, members, "how many members the conversation has")
+    F(T, u64, members, "how many members the conversation has")                                    \
+    F(T, u64, messages, "how many entries up to `read` are messages; 0 where read is")
 
 /* A followed user was added to a conversation, or removed. */
 #define FIELDS_event_user(F, T)                                                                    \
@@ -295,6 +371,26 @@
     F(T, str, device, "which device")                                                              \
     F(T, u64, session, "the id of the session that replaces all before it")                        \
     F(T, u64, age_ms, "how long ago it began, when its gateway said so")
+
+/* Somebody types in a watched conversation, or stopped. */
+#define FIELDS_event_typing(F, T)                                                                  \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "who")                                                                         \
+    F(T, u64, on, "1 or 0")
+
+/* How far a message of a group beyond LIMIT_RECEIPTS_MEMBERS came; at most once a second. */
+#define FIELDS_event_tally(F, T)                                                                   \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, u64, seq, "of its newest message")                                                        \
+    F(T, u64, delivered, "members who have it, without its sender")                                \
+    F(T, u64, read, "members who have read it, likewise")                                          \
+    F(T, u64, total, "members it was for")
+
+/* The presence of a user some session of the gateway asked for; at most once a second a user. */
+#define FIELDS_event_presence(F, T)                                                                \
+    F(T, str, user, "who")                                                                         \
+    F(T, u64, status, "enum presence_status")                                                      \
+    F(T, u64, last_seen, "ms since 1970; 0 where not known")
 
 /* ---- Discovery, between all nodes ---- */
 
@@ -342,20 +438,29 @@
     F(T, str, title, "may be absent")                                                              \
     F(T, bin, meta, "JSON text; may be absent")                                                    \
     F(T, str, cid, "of the first message; may be absent")                                          \
-    F(T, bin, body, "a first message; may be absent")
+    F(T, bin, body, "a first message; may be absent")                                              \
+    F(T, u64, history, "enum conv_history: what newcomers see; 0: all")                            \
+    F(T, u64, retain_ms, "entries older than this are removed; 0: never")                          \
+    F(T, u64, retain_count, "only so many of the newest entries are kept; 0: all")                 \
+    F(T, u64, as_server, "1: by the operator (API key): no role is needed; user may be absent")
 
 #define FIELDS_cmd_member(F, T)                                                                    \
     F(T, str, conv, "the conversation")                                                            \
     F(T, str, user, "who asks")                                                                    \
     F(T, u64, change, "enum member_change")                                                        \
     F(T, bin, users, "seq of slices: those added, removed or given the role")                      \
-    F(T, u64, role, "enum member_role, for MEMBER_ROLE and MEMBER_ADD")
+    F(T, u64, role, "enum member_role, for MEMBER_ROLE and MEMBER_ADD")                            \
+    F(T, u64, as_server, "1: by the operator (API key): no role is needed; user may be absent")
 
 #define FIELDS_cmd_info(F, T)                                                                      \
     F(T, str, conv, "the conversation")                                                            \
     F(T, str, user, "who asks")                                                                    \
     F(T, str, title, "absent: unchanged")                                                          \
-    F(T, bin, meta, "JSON text; absent: unchanged")
+    F(T, bin, meta, "JSON text; absent: unchanged")                                                \
+    F(T, u64, history, "enum conv_history; 0: unchanged")                                          \
+    F(T, u64, retain_ms, "0: unchanged; RETAIN_FOREVER: no longer")                                \
+    F(T, u64, retain_count, "likewise")                                                            \
+    F(T, u64, as_server, "1: by the operator (API key): no role is needed; user may be absent")
 
 #define FIELDS_cmd_cursor(F, T)                                                                    \
     F(T, str, conv, "the conversation")                                                            \
@@ -375,6 +480,48 @@
 #define FIELDS_cmd_told(F, T)                                                                      \
     F(T, str, conv, "the conversation")                                                            \
     F(T, u64, seq, "all member entries up to here were acknowledged by the users' shards")
+
+/* An edit, a deletion or a reaction: an entry of its own that changes a message. */
+#define FIELDS_cmd_change(F, T)                                                                    \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "who")                                                                         \
+    F(T, str, device, "his device")                                                                \
+    F(T, u64, type, "ENTRY_EDIT, ENTRY_DELETE or ENTRY_REACTION")                                  \
+    F(T, u64, target, "seq of the message")                                                        \
+    F(T, str, cid, "idempotency key; may be absent")                                               \
+    F(T, bin, body, "edit: JSON text")                                                             \
+    F(T, str, emoji, "reaction: 1..LIMIT_EMOJI_SIZE_MAX bytes")                                    \
+    F(T, u64, on, "reaction: 1 set, 0 take back")                                                  \
+    F(T, u64, as_server, "1: by the operator (API key)")
+
+/* From the shard's leader: retention removes all entries up to `upto`. */
+#define FIELDS_cmd_trim(F, T)                                                                      \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, u64, upto, "seq; at most the head")
+
+/* By the operator: a user is to be forgotten in this conversation: he leaves it, his cursors go,
+ * and his messages lose their bodies; a part of them at a time. The result's seq is where to go on
+ * (`after` of the next command), 0 when all is done. */
+#define FIELDS_cmd_erase(F, T)                                                                     \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "who is forgotten")                                                            \
+    F(T, u64, after, "entries up to here are done already")
+
+/* By the operator: the conversation ends: its members are removed, some at a time, then its
+ * entries. The result's seq is not 0 while there is more to do: send it again. */
+#define FIELDS_cmd_drop(F, T)                                                                      \
+    F(T, str, conv, "the conversation")
+
+/* From the shard's leader: the webhook knows of everything up to seq. */
+#define FIELDS_cmd_pushed(F, T)                                                                    \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, u64, seq, "all messages up to here were told, or need not be")
+
+/* From the leader of the user's shard: when he was last online. */
+#define FIELDS_cmd_seen(F, T)                                                                      \
+    F(T, str, user, "who (the key that picks the shard)")                                          \
+    F(T, u64, ts, "ms since 1970; an older one changes nothing")                                   \
+    F(T, u64, erase, "1: forget it instead")
 
 /* To the control group: what the cluster is. Once, by its founder; a later one is refused. */
 #define FIELDS_cmd_cluster(F, T)                                                                   \
@@ -404,7 +551,23 @@
     F(T, u64, role, "member: enum member_role after the change")                                   \
     F(T, str, title, "info: absent where unchanged")                                               \
     F(T, bin, meta, "info: JSON text; absent where unchanged")                                     \
-    F(T, str, device, "message: the sending device")
+    F(T, str, device, "message: the sending device")                                               \
+    F(T, u64, target, "edit, delete, reaction: seq of the message it changes")                     \
+    F(T, str, emoji, "reaction: which")                                                            \
+    F(T, u64, on, "reaction: 1 set, 0 taken back")                                                 \
+    F(T, bin, marks, "message: what later entries made of it: a marks record; absent where nothing")
+
+/* What later entries made of a message; kept with it, so that every reader finds the current text.
+ */
+#define FIELDS_marks(F, T)                                                                         \
+    F(T, u64, edited, "seq of the last edit, 0 none")                                              \
+    F(T, u64, edited_ts, "of it")                                                                  \
+    F(T, u64, deleted, "seq of the deletion, 0 none; the body is gone then")                       \
+    F(T, bin, reactions, "seq of reaction_count records, at most LIMIT_REACTIONS_MAX")
+
+#define FIELDS_reaction_count(F, T)                                                                \
+    F(T, str, emoji, "which")                                                                      \
+    F(T, u64, count, "how many members set it")
 
 #define MESSAGES(M)                                                                                \
     M(hello, HELLO, 1)                                                                             \
@@ -458,4 +621,26 @@
     M(cmd_told, CMD_TOLD, 67)                                                                      \
     M(cmd_cluster, CMD_CLUSTER, 68)                                                                \
     M(cmd_router, CMD_ROUTER, 69)                                                                  \
-    M(entry, ENTRY, 70)
+    M(entry, ENTRY, 70)                                                                            \
+    M(typing, TYPING, 12)                                                                          \
+    M(look, LOOK, 13)                                                                              \
+    M(readers, READERS, 14)                                                                        \
+    M(presence_query, PRESENCE_QUERY, 15)                                                          \
+    M(presence_watch, PRESENCE_WATCH, 16)                                                          \
+    M(user_status, USER_STATUS, 17)                                                                \
+    M(event_typing, EVENT_TYPING, 48)                                                              \
+    M(event_tally, EVENT_TALLY, 49)                                                                \
+    M(event_presence, EVENT_PRESENCE, 52)                                                          \
+    M(cmd_change, CMD_CHANGE, 71)                                                                  \
+    M(cmd_trim, CMD_TRIM, 72)                                                                      \
+    M(cmd_erase, CMD_ERASE, 73)                                                                    \
+    M(cmd_drop, CMD_DROP, 74)                                                                      \
+    M(cmd_pushed, CMD_PUSHED, 75)                                                                  \
+    M(cmd_seen, CMD_SEEN, 76)                                                                      \
+    M(looked, LOOKED, 80)                                                                          \
+    M(reader, READER, 81)                                                                          \
+    M(readers_page, READERS_PAGE, 82)                                                              \
+    M(presences, PRESENCES, 83)                                                                    \
+    M(presence_item, PRESENCE_ITEM, 84)                                                            \
+    M(marks, MARKS, 85)                                                                            \
+    M(reaction_count, REACTION_COUNT, 86)

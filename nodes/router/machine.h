@@ -44,9 +44,9 @@ struct machine_listener {
     /* The nth command (from 0) of the Raft entry at `index` is done. */
     void (*on_result)(void *context, uint64_t index, uint32_t nth,
                       const struct machine_result *result);
-    /* A new entry in a conversation's log. `entry` is the encoded msg_entry record. */
-    void (*on_entry)(void *context, struct slice conv, const struct msg_entry *fields,
-                     struct slice entry);
+    /* A new entry in a conversation's log, as gateways are told of it, and taken apart. */
+    void (*on_entry)(void *context, const struct msg_event_entry *event,
+                     const struct msg_entry *fields);
     void (*on_receipt)(void *context, const struct msg_event_receipt *receipt);
     /* A user's list changed (cmd_index took effect). */
     void (*on_user)(void *context, const struct msg_event_user *event);

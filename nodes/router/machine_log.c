@@ -33,8 +33,15 @@ void machine_log_append(struct machine *m, struct machine_conv *conv, struct msg
                                             conv->head.messages, &msg_entry_desc, entry);
     kv_put(m->batch, KV_STATE, keyspace_slice(&key), buf_slice(m->write_value));
     machine_digest_record(m, record);
-    if (m->listener != NULL && m->listener->on_entry != NULL)
-        m->listener->on_entry(m->listener->context, conv->id, entry, record);
+    if (m->listener != NULL && m->listener->on_entry != NULL) {
+        const struct msg_event_entry event = {
+            .conv = conv->id,
+            .entry = record,
+            .members = conv->head.members,
+            .messages = conv->head.messages,
+        };
+        m->listener->on_entry(m->listener->context, &event, entry);
+    }
 }
 
 void machine_log_append_member(struct machine *m, struct machine_conv *conv, struct slice from,

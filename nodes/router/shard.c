@@ -83,23 +83,21 @@ static void on_result(void *context, uint64_t index, uint32_t nth,
         answer_pending(applying->router, &shard->flying.items[nth], result);
 }
 
-static void on_entry(void *context, struct slice conv, const struct msg_entry *fields,
-                     struct slice entry)
+static void on_entry(void *context, const struct msg_event_entry *event,
+                     const struct msg_entry *fields)
 {
     struct router *router = ((const struct applying *)context)->router;
     if (fields->type == ENTRY_MESSAGE)
         metric_add(messages_total, 1);
-    struct msg_event_entry event = {.conv = conv, .entry = entry};
-    watchers_publish(&router->watchers, &router->watchers.convs, conv, &msg_event_entry_desc,
-                     &event);
+    watchers_publish(&router->watchers, &router->watchers.convs, event->conv, &msg_event_entry_desc,
+                     event);
 }
 
-static void on_followed_entry(void *context, struct slice conv, const struct msg_entry *fields,
-                              struct slice entry)
+static void on_followed_entry(void *context, const struct msg_event_entry *event,
+                              const struct msg_entry *fields)
 {
     (void)context;
-    (void)conv;
-    (void)entry;
+    (void)event;
     if (fields->type == ENTRY_MESSAGE)
         metric_add(messages_total, 1);
 }

@@ -72,6 +72,9 @@ static bool table_is_known(uint8_t table)
     case KEYSPACE_OWED:
     case KEYSPACE_CURSOR:
     case KEYSPACE_INDEX:
+    case KEYSPACE_RETAIN:
+    case KEYSPACE_USER:
+    case KEYSPACE_REACTION:
         return true;
     }
     return false;

@@ -23,15 +23,15 @@ static void on_result(void *context, uint64_t index, uint32_t nth,
     };
 }
 
-static void on_entry(void *context, struct slice conv, const struct msg_entry *fields,
-                     struct slice entry)
+static void on_entry(void *context, const struct msg_event_entry *event,
+                     const struct msg_entry *fields)
 {
     struct rig *rig = context;
-    struct record_reader r = record_reader_of(entry);
+    struct record_reader r = record_reader_of(event->entry);
     struct msg_entry decoded;
     enum rc rc = record_decode(&r, &msg_entry_desc, &decoded);
     CHECK(rc == RC_OK);
-    CHECK(decoded.seq == fields->seq && conv.size > 0);
+    CHECK(decoded.seq == fields->seq && event->conv.size > 0);
     rig->entries++;
 }
 
