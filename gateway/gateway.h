@@ -30,7 +30,9 @@ struct gateway_options {
     uint32_t connections_per_user_max;  /* 0: no limit. */
     uint32_t connections_per_ip_max;    /* Enforced by the edge. */
     uint32_t reconnects_per_minute_max; /* Per user; 0: no limit. */
+    uint32_t connections_max;           /* Of this gateway; 0: no limit. */
     uint32_t frames_per_second_max;     /* Per session; 0: no limit. */
+    uint32_t bytes_per_second_max;      /* Likewise. */
     uint32_t request_ms;
     uint32_t gather_us;
 };

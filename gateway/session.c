@@ -264,6 +264,9 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     metric_set(connections_active, gateway->session_count);
     if (gateway->is_draining)
         session_close(session, CLOSE_RESTART, "the gateway restarts");
+    else if (gateway->options.connections_max != 0 &&
+             gateway->session_count > gateway->options.connections_max)
+        session_close(session, CLOSE_TOO_MANY, "too many connections to this gateway");
     else if (identity == NULL && device.base != NULL && !key_device_is_valid(device))
         session_close(session, CLOSE_PROTOCOL, "device must be 1 to 64 bytes");
     else if (identity == NULL && device.base != NULL)
@@ -283,15 +286,20 @@ static void on_malformed(struct session *session, struct slice id, const char *r
         session_close(session, CLOSE_PROTOCOL, "too many malformed frames");
 }
 
-/* Count a frame. How long to wait where there were too many this second, else 0. */
-static uint64_t rate_ms(struct session *session, uint64_t now_us)
+/* Count a frame. How long to wait where there was too much this second, else 0. */
+static uint64_t rate_ms(struct session *session, uint64_t now_us, uint32_t size)
 {
-    uint32_t max = session->gateway->options.frames_per_second_max;
+    const struct gateway_options *options = &session->gateway->options;
     if (now_us >= session->second_us + 1000000) {
         session->second_us = now_us;
         session->frames = 0;
+        session->bytes = 0;
     }
-    if (max == 0 || session->frames++ < max)
+    session->frames++;
+    session->bytes = size < UINT32_MAX - session->bytes ? session->bytes + size : UINT32_MAX;
+    if ((options->frames_per_second_max == 0 ||
+         session->frames <= options->frames_per_second_max) &&
+        (options->bytes_per_second_max == 0 || session->bytes <= options->bytes_per_second_max))
         return 0;
     return 1000 - (now_us - session->second_us) / 1000;
 }
@@ -305,7 +313,7 @@ void session_on_frame(struct session *session, struct slice text)
     session->heard_us = now_us;
     metric_add(frames_in_total, 1);
     metric_add(bytes_in_total, text.size);
-    uint64_t retry_ms = rate_ms(session, now_us);
+    uint64_t retry_ms = rate_ms(session, now_us, (uint32_t)text.size);
     struct client_request request = {0};
     const char *reason = NULL;
     enum rc rc = client_decode(&gateway->decoder, text, &request, &reason);

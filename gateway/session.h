@@ -79,6 +79,7 @@ struct session {
     uint32_t resuming;   /* Conversations not caught up yet. */
     uint32_t pair_count;
     uint32_t frames;        /* In the current second. */
+    uint32_t bytes;         /* Likewise. */
     uint16_t calls;         /* Pairs whose answer is awaited. */
     uint16_t request_count; /* Length of `requests`. */
     uint16_t page_count;    /* How many of them read. */

@@ -181,12 +181,20 @@ static void collect_gateway(struct arguments *a, const struct dev_child_setup *s
     for (uint32_t i = 0; i < c->config.count; i++)
         add(a, "--config=%s", c->config.items[i]);
     add(a, "--config=%s/auth.zpl", setup->folder->text);
-    if (c->no_limits) {
-        add(a, "--connections-per-user=0");
-        add(a, "--connections-per-ip=0");
-        add(a, "--reconnects-per-minute=0");
-        add(a, "--frames-per-second=0");
-    }
+}
+
+/* --no-limits lifts those that were not set by themselves. */
+static void lift_limits(struct arguments *a, const struct config *c, uint32_t command)
+{
+    static const enum config_option lifted[] = {
+        CONFIG_OPTION_connections_per_user,  CONFIG_OPTION_connections_per_ip,
+        CONFIG_OPTION_reconnects_per_minute, CONFIG_OPTION_frames_per_second,
+        CONFIG_OPTION_bytes_per_second,      CONFIG_OPTION_messages_per_second,
+    };
+    for (size_t i = 0; i < sizeof(lifted) / sizeof(lifted[0]); i++)
+        if ((option_rows[lifted[i]].commands & command) != 0 &&
+            c->source[lifted[i]] == CONFIG_DEFAULT)
+            add(a, "--%s=0", option_rows[lifted[i]].flag);
 }
 
 static void collect(struct arguments *a, const struct dev_child_setup *setup, const char *node,
@@ -202,6 +210,8 @@ static void collect(struct arguments *a, const struct dev_child_setup *setup, co
         if ((option_rows[i].commands & both) == both && c->source[i] != CONFIG_DEFAULT &&
             !is_dev_business((enum config_option)i))
             add_option(a, c, (enum config_option)i);
+    if (c->no_limits)
+        lift_limits(a, c, router != 0 ? CONFIG_ROUTER : CONFIG_GATEWAY);
     if (router != 0)
         collect_router(a, setup, node, router);
     else

@@ -139,7 +139,9 @@ static void make_core(struct gateway_node *node)
     options.connections_per_user_max = c->connections_per_user;
     options.connections_per_ip_max = c->connections_per_ip;
     options.reconnects_per_minute_max = c->reconnects_per_minute;
+    options.connections_max = c->connections;
     options.frames_per_second_max = c->frames_per_second;
+    options.bytes_per_second_max = c->bytes_per_second;
     options.request_ms = c->request_ms;
     options.gather_us = c->gather_us;
     node->gateway =

@@ -66,6 +66,10 @@ OPTION(reconnects_per_minute, number, G | D, "limits/reconnects_per_minute",
        "of one user; 0: no limit")
 OPTION(frames_per_second, number, G | D, "limits/frames_per_second", "frames-per-second", "N",
        NUMBER(LIMIT_FRAMES_PER_SECOND), 0, 1000000, "of one session; 0: no limit")
+OPTION(bytes_per_second, number, G | D, "limits/bytes_per_second", "bytes-per-second", "BYTES",
+       NUMBER(LIMIT_BYTES_PER_SECOND), 0, 4294967295, "of one session; 0: no limit")
+OPTION(connections, number, G | D, "limits/connections", "connections", "N",
+       NUMBER(LIMIT_CONNECTIONS), 1, 10000000, "of one gateway; more are closed with 4029")
 OPTION(frame_bytes, number, G | D, "limits/frame_bytes", "frame-bytes", "BYTES",
        NUMBER(LIMIT_FRAME_SIZE_MAX), 1024, LIMIT_FRAME_SIZE_MAX, "the largest client frame")
 OPTION(outbox_bytes, number, G | D, "limits/outbox_bytes", "outbox-bytes", "BYTES",
@@ -87,6 +91,11 @@ OPTION(resume_count, number, R | D, "limits/resume_count", "resume-count", "N",
 OPTION(queue_bytes, number, R | D, "limits/queue_bytes", "queue-bytes", "BYTES",
        NUMBER(LIMIT_SHARD_QUEUE_BYTES), 65536, 1073741824,
        "waiting for one shard's log; beyond, requests are told to retry")
+OPTION(requests_in_flight, number, R | D, "limits/requests_in_flight", "requests-in-flight", "N",
+       NUMBER(LIMIT_ROUTER_IN_FLIGHT), 0, 10000000,
+       "of one router, waiting for its logs; beyond, requests are told to retry; 0: no limit")
+OPTION(messages_per_second, number, R | D, "limits/messages_per_second", "messages-per-second", "N",
+       NUMBER(LIMIT_CONV_MESSAGES), 0, 10000000, "to one conversation; 0: no limit")
 OPTION(truncate_count, number, R | D, "limits/truncate_count", "truncate-count", "N",
        NUMBER(LIMIT_LOG_TRUNCATE_COUNT), 16, 1048576,
        "applied log entries kept before the log's prefix is dropped")

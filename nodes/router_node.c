@@ -68,6 +68,8 @@ static struct router_options options_of(const struct router_node *node)
         .shards = node->data.row.shards,
         .resume_count_max = c->resume_count,
         .queue_bytes_max = c->queue_bytes,
+        .in_flight_max = c->requests_in_flight,
+        .messages_max = c->messages_per_second,
         .truncate_count = c->truncate_count,
         .replicas = c->replicas,
         .epoch = node->data.row.epoch,

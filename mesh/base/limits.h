@@ -37,12 +37,14 @@
 #define LIMIT_CONNECTIONS_PER_USER 5u
 #define LIMIT_CONNECTIONS_PER_IP   100u
 #define LIMIT_RECONNECTS_PER_MIN   10u
-#define LIMIT_FRAMES_PER_SECOND    3000u /* Of one session. */
-#define LIMIT_REQUESTS_IN_FLIGHT   4096u /* Of one session. */
-#define LIMIT_REQUEST_MS           5000u /* A router's answer must come within this. */
-#define LIMIT_RETRY_AFTER_MS       1000u /* What `unavailable` tells a client. */
-#define LIMIT_RECEIPT_MS           1000u /* A session's cursor goes out at most this often. */
-#define LIMIT_GATHER_US            600u  /* A gateway's request waits this long for company. */
+#define LIMIT_FRAMES_PER_SECOND    3000u    /* Of one session. */
+#define LIMIT_BYTES_PER_SECOND     8388608u /* Of one session. */
+#define LIMIT_CONNECTIONS          1000000u /* Of one gateway. */
+#define LIMIT_REQUESTS_IN_FLIGHT   4096u    /* Of one session. */
+#define LIMIT_REQUEST_MS           5000u    /* A router's answer must come within this. */
+#define LIMIT_RETRY_AFTER_MS       1000u    /* What `unavailable` tells a client. */
+#define LIMIT_RECEIPT_MS           1000u    /* A session's cursor goes out at most this often. */
+#define LIMIT_GATHER_US            600u     /* A gateway's request waits this long for company. */
 
 /* Chat. */
 #define LIMIT_EMOJI_SIZE_MAX    32u
@@ -74,12 +76,15 @@
 #define LIMIT_SEEDS_MAX        16u
 
 /* Shards. */
-#define LIMIT_SHARDS_DEFAULT     64u
-#define LIMIT_SHARDS_MAX         4096u
-#define LIMIT_ENTRY_SIZE_MAX     262144u  /* A packed Raft entry is closed at this size. */
-#define LIMIT_SHARD_QUEUE_BYTES  4194304u /* Waiting for the log: beyond, `unavailable`. */
-#define LIMIT_SHARD_QUEUE_COUNT  16384u
-#define LIMIT_LOG_TRUNCATE_COUNT 1024u /* Entries applied before the log's prefix is dropped. */
+#define LIMIT_SHARDS_DEFAULT    64u
+#define LIMIT_SHARDS_MAX        4096u
+#define LIMIT_ENTRY_SIZE_MAX    262144u  /* A packed Raft entry is closed at this size. */
+#define LIMIT_SHARD_QUEUE_BYTES 4194304u /* Waiting for the log: beyond, `unavailable`. */
+#define LIMIT_SHARD_QUEUE_COUNT 16384u
+#define LIMIT_ROUTER_IN_FLIGHT  131072u /* Commands of all shards of a router, waiting or logged.  \
+                                         */
+#define LIMIT_CONV_MESSAGES      3000u  /* A second, to one conversation. */
+#define LIMIT_LOG_TRUNCATE_COUNT 1024u  /* Entries applied before the log's prefix is dropped. */
 #define LIMIT_DEDUP_MS           604800000u /* 7 days. */
 #define LIMIT_ELECTION_MS        500u
 #define LIMIT_HEARTBEAT_MS       100u

@@ -45,16 +45,20 @@ static void write_servers(const struct router *router, const struct shard *shard
 static void write_group(const struct router *router, uint32_t place, struct buf *into)
 {
     const struct shard *shard = &router->shards[place];
+    const struct rates *rates = &router->rates;
     struct router_shard_status s;
     router_shard_status(router, place, &s);
     buf_append_format(into,
                       "{\"shard\":%u,\"state\":\"%s\",\"term\":%lu,\"commit\":%lu,\"applied\":%lu,"
-                      "\"digest\":\"%016lx\",\"entries\":%lu,\"moving\":%s,\"leader\":\"%.*s\","
+                      "\"digest\":\"%016lx\",\"entries\":%lu,\"moving\":%s,\"rate\":%u,\"hot\":%s,"
+                      "\"leader\":\"%.*s\","
                       "\"replicas\":[",
                       s.shard, s.state, (unsigned long)s.term, (unsigned long)s.commit_index,
                       (unsigned long)s.applied_index, (unsigned long)s.digest,
                       (unsigned long)s.entries,
                       shard->was_ready && !shard->moves.is_done ? "true" : "false",
+                      place < rates->shard_count ? rates->shards[place].rate : 0,
+                      place < rates->shard_count && rates->shards[place].is_hot ? "true" : "false",
                       SLICE_ARGS(raft_group_leader_node(shard->group)));
     write_servers(router, shard, into);
     buf_append_string(into, "]}");

@@ -180,7 +180,9 @@ static void on_unwatch(struct asking *a, const struct msg_unwatch *request)
 }
 
 /* A gateway's command may be any but those that routers give each other, a router's only those. */
-static enum rc queue_command(struct asking *a, const struct msg_submit *request)
+/* *ret_hint_ms, where it is refused: try again after so long; 0: not known. */
+static enum rc queue_command(struct asking *a, const struct msg_submit *request,
+                             uint32_t *ret_hint_ms)
 {
     enum message_number number;
     struct slice key;
@@ -198,6 +200,11 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request)
                               : serving_conv(a->router, request->shard, key, &rc);
     if (shard == NULL)
         return rc;
+    if (number == MSG_CMD_SEND &&
+        (*ret_hint_ms = rates_take(&a->router->rates, router_now_ms(a->router), key)) != 0) {
+        metric_add(rate_limited_total, 1);
+        return RC_RATE_LIMITED;
+    }
     const struct pending pending = {
         .watcher = a->watcher,
         .incarnation = a->watcher->incarnation,
@@ -208,7 +215,8 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request)
 
 static void on_submit(struct asking *a, const struct msg_submit *request)
 {
-    enum rc rc = queue_command(a, request);
+    uint32_t hint_ms = 0;
+    enum rc rc = queue_command(a, request, &hint_ms);
     if (rc == RC_OK)
         return;
     metric_add(refused_total, 1);
@@ -217,7 +225,7 @@ static void on_submit(struct asking *a, const struct msg_submit *request)
     struct msg_result answer = {
         .req = request->req,
         .rc = rc == RC_FULL ? RC_UNAVAILABLE : rc,
-        .hint_ms = rc == RC_FULL ? LIMIT_RETRY_AFTER_MS : 0,
+        .hint_ms = rc == RC_FULL ? LIMIT_RETRY_AFTER_MS : hint_ms,
     };
     watchers_result(&a->router->watchers, a->watcher, &answer);
 }

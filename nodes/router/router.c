@@ -238,6 +238,7 @@ static void beat_all(struct router *router)
         watchers_keep(&router->watchers, is_led, router);
     router->lost_any = false;
     watchers_expire(&router->watchers, now_us);
+    rates_turn(&router->rates, now_us / 1000, is_led, router);
     size_t at = 0;
     for (struct watcher *w; (w = map_next(&router->watchers.by_id, &at)) != NULL;)
         if (w->is_leased)
@@ -369,6 +370,7 @@ static void init_parts(struct router *router)
     watchers_init(&router->watchers, &sender);
     router_peers_init(router);
     owed_init(router);
+    rates_init(&router->rates, options->shards, options->messages_max, router_now_ms(router));
     uint32_t groups = options->shards + 1;
     router->shards = mem_zero(groups * sizeof(*router->shards));
     router->unsynced = mem_zero(groups * sizeof(*router->unsynced));
@@ -427,6 +429,7 @@ void router_free(struct router **router)
     mem_free(taken->syncing);
     taken->kv->ops->batch_free(&taken->batch);
     owed_fini(taken);
+    rates_fini(&taken->rates);
     control_fini(taken);
     router_peers_fini(taken);
     watchers_fini(&taken->watchers);

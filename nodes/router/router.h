@@ -28,6 +28,8 @@ struct router_options {
     uint32_t shards;
     uint32_t resume_count_max; /* LIMIT_RESUME_COUNT. */
     uint32_t queue_bytes_max;  /* Per shard. */
+    uint32_t in_flight_max;    /* Commands of all shards; 0: no limit. */
+    uint32_t messages_max;     /* A second, to one conversation; 0: no limit. */
     uint32_t truncate_count;   /* Applied entries kept in the log, at least. */
     uint32_t replicas;         /* R of a cluster that this router founds. */
     const char *epoch;         /* Of the cluster's history, 8 hex digits. */

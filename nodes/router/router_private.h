@@ -5,6 +5,7 @@
 #ifndef NODES_ROUTER_ROUTER_PRIVATE_H
 #define NODES_ROUTER_ROUTER_PRIVATE_H
 
+#include "nodes/router/rates.h"
 #include "nodes/router/ring.h"
 #include "nodes/router/router.h"
 #include "nodes/router/router_peers.h"
@@ -65,6 +66,8 @@ struct router {
     uint64_t table_due_ms;   /* When the control group's leader tells the list again. */
     uint32_t filling;        /* Groups led here whose newcomers are catching up. */
     uint64_t moves_done, bytes_moved;
+    uint32_t in_flight; /* Commands of all shards that are queued or in a log. */
+    struct rates rates;
 };
 
 static inline void router_fail(struct router *router)

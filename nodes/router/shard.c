@@ -30,8 +30,11 @@ enum rc shard_queue(struct router *router, struct shard *shard, struct slice com
                     const struct pending *pending)
 {
     if (shard->queued.count >= LIMIT_SHARD_QUEUE_COUNT ||
-        shard->commands->size + command.size > router->options.queue_bytes_max)
+        shard->commands->size + command.size > router->options.queue_bytes_max ||
+        (router->options.in_flight_max != 0 && pending->watcher != NULL &&
+         router->in_flight >= router->options.in_flight_max))
         return RC_FULL;
+    router->in_flight++;
     buf_append_slice(shard->commands, command);
     pending_push(&shard->queued, pending);
     shard_wake(router, shard);
@@ -87,8 +90,10 @@ static void on_entry(void *context, const struct msg_event_entry *event,
                      const struct msg_entry *fields)
 {
     struct router *router = ((const struct applying *)context)->router;
-    if (fields->type == ENTRY_MESSAGE)
+    if (fields->type == ENTRY_MESSAGE) {
         metric_add(messages_total, 1);
+        rates_count(&router->rates, ((const struct applying *)context)->shard->id);
+    }
     watchers_publish(&router->watchers, &router->watchers.convs, event->conv, &msg_event_entry_desc,
                      event);
 }
@@ -148,6 +153,7 @@ enum rc shard_apply(struct router *router, struct shard *shard)
         raft_group_applied(shard->group, now_ms, index);
         router->control_changed |= shard->id == CONTROL_GROUP;
         if (index == shard->flying_index) {
+            router->in_flight -= shard->flying.count;
             shard->flying_index = 0;
             shard->flying.count = 0;
         }
@@ -169,6 +175,7 @@ void shard_refuse_waiting(struct router *router, struct shard *shard)
     for (uint32_t i = 0; i < shard->queued.count; i++)
         answer_pending(router, &shard->queued.items[i], &untouched);
     metric_add(refused_total, shard->flying.count + shard->queued.count);
+    router->in_flight -= shard->flying.count + shard->queued.count;
     shard->flying.count = 0;
     shard->flying_index = 0;
     shard->queued.count = 0;

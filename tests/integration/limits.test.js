@@ -86,3 +86,98 @@ test('what a session asks beyond 4,096 unanswered requests is refused, the rest 
         await free.stop();
     }
 });
+
+test('a conversation takes so many messages a second; beyond, a send is told when to come again', async () => {
+    const small = await Cluster.start({ args: ['--messages-per-second', '20'] });
+    try {
+        const peer = await Peer.join(small, 'alice');
+        for (let n = 0; n < 50; n++)
+            peer.send({ type: 'send', id: n, to: 'bob', cid: `c${n}`, body: n });
+        const answers = () => peer.frames.filter(({ id }) => id >= 0);
+        await until('all are answered', () => answers().length === 50);
+        const refused = answers().filter(({ type }) => type === 'error');
+        assert.ok(refused.length >= 10 && refused.length <= 30, `${refused.length} of 50 refused`);
+        for (const error of refused) {
+            assert.equal(error.code, 'rate_limited');
+            assert.ok(error.retry_after_ms > 0 && error.retry_after_ms <= 1000);
+        }
+        const other = await peer.ask('send', { to: 'carol', cid: 'x', body: 'elsewhere' });
+        assert.equal(other.type, 'sent'); // Each conversation has its own share.
+        await until('it is taken again', async () => {
+            const { id } = refused[0];
+            const answer = await peer.ask('send', { to: 'bob', cid: `c${id}`, body: id });
+            return answer.type === 'sent';
+        });
+        const { conv } = answers().find(({ type }) => type === 'sent');
+        const bodies = (await peer.log(conv)).filter(({ type }) => type === 'message');
+        assert.deepEqual(
+            bodies.map(({ body }) => body),
+            range(0, refused[0].id), // In order, without a hole.
+        );
+        await peer.close();
+    } finally {
+        await small.stop();
+    }
+});
+
+test('a session sends so many bytes a second, and a gateway takes so many connections', async () => {
+    const small = await Cluster.start({
+        args: ['--bytes-per-second', '50000', '--connections', '3'],
+    });
+    try {
+        const peer = await Peer.join(small, 'alice');
+        const body = 'x'.repeat(20000);
+        for (let n = 0; n < 4; n++)
+            peer.send({ type: 'send', id: n, to: 'bob', cid: `c${n}`, body });
+        const answers = () => peer.frames.filter(({ id }) => id >= 0);
+        await until('all are answered', () => answers().length === 4);
+        assert.deepEqual(
+            answers()
+                .map(({ id, type, code }) => [id, code ?? type])
+                .sort(),
+            [
+                [0, 'sent'],
+                [1, 'sent'],
+                [2, 'rate_limited'],
+                [3, 'rate_limited'],
+            ],
+        );
+        const others = [await Peer.join(small, 'bob'), await Peer.join(small, 'carol')];
+        const fourth = await Peer.open(small.ws());
+        assert.equal((await fourth.closed).code, 4029);
+        const elsewhere = await Peer.join(small, 'dave', { gateway: 2 });
+        await Promise.all([peer, ...others, elsewhere].map((each) => each.close()));
+    } finally {
+        await small.stop();
+    }
+});
+
+test('an address has so many connections to a gateway', async () => {
+    const many = await Cluster.start({
+        args: ['--no-limits', '--connections-per-ip', '20'],
+    });
+    try {
+        const peers = [];
+        const token = await many.token('alice'); // Its connection counts too while it is kept.
+        const enter = (n) => Peer.join(many, 'alice', { token, device: `d${n}` });
+        const refused = await (async () => {
+            for (let n = 0; n <= 20; n++) {
+                const outcome = await enter(n).catch((error) => error);
+                if (!(outcome instanceof Peer)) return outcome;
+                peers.push(outcome);
+            }
+        })();
+        assert.equal(refused?.status, 429);
+        assert.ok(peers.length >= 15, `${peers.length} came in`);
+        await peers.pop().close();
+        await until('there is room again', () =>
+            enter('late').then(
+                (peer) => peers.push(peer),
+                () => false,
+            ),
+        );
+        await Promise.all(peers.map((peer) => peer.close()));
+    } finally {
+        await many.stop();
+    }
+});
