@@ -29,7 +29,7 @@ struct fanout {
     uint32_t answers, refusals;
     char conv[64];
     uint64_t sent, acked, delivered, disorder;
-    uint64_t measure_ns;
+    uint64_t measure_ns, sip_ns;
     struct histogram deliver;
 };
 
@@ -64,6 +64,8 @@ static void on_member_text(struct conn *conn, const char *text, size_t size)
             return;
         f->disorder += index != member->last + 1;
         member->last = index;
+        if (member->conn.is_slow)
+            return;
         f->delivered++;
         histogram_add(&f->deliver, (f->loop.now_ns / 1000 - stamp));
     } else if (json_is_type(text, size, "resumed") && !member->is_ready) {
@@ -133,6 +135,7 @@ static void connect_members(struct fanout *f)
             member->fanout = f;
             member->conn.ops = &member_ops;
             member->conn.owner = member;
+            member->conn.is_slow = f->opened < options->slow;
             snprintf(user, sizeof(user), "%s-m%u", options->run, f->opened);
             load_connect(&member->conn, &f->loop, options, f->opened++, user);
         }
@@ -159,16 +162,51 @@ static void send_one(struct fanout *f)
     conn_send(&f->owner, text, (size_t)size + 2);
 }
 
+/* Those who are slow take a byte a second. */
+static void sip(struct fanout *f)
+{
+    if (f->loop.now_ns < f->sip_ns)
+        return;
+    f->sip_ns = f->loop.now_ns + 1000000000u;
+    for (uint32_t i = 0; i < f->options->slow; i++)
+        conn_sip(&f->members[i].conn);
+}
+
+/* They read as fast as others at last: until each has everything, or for so long. */
+static uint32_t count_behind(const struct fanout *f)
+{
+    uint32_t behind = 0;
+    for (uint32_t i = 0; i < f->options->slow; i++)
+        behind += f->members[i].last < f->sent;
+    return behind;
+}
+
+static void drink(struct fanout *f)
+{
+    for (uint32_t i = 0; i < f->options->slow; i++)
+        conn_drink(&f->members[i].conn);
+    uint64_t end_ns = now_ns() + DRAIN_NS;
+    while (count_behind(f) > 0 && f->loop.now_ns < end_ns)
+        loop_turn(&f->loop, 20);
+}
+
+static uint64_t wanted(const struct fanout *f)
+{
+    return f->sent * (f->options->members - f->options->slow);
+}
+
 static void drive(struct fanout *f)
 {
     const struct options *options = f->options;
     double rate = options->rate > 0 ? options->rate : 10;
     uint64_t start_ns = now_ns();
     uint64_t end_ns = start_ns + (uint64_t)options->seconds * 1000000000u;
-    for (f->loop.now_ns = start_ns; f->loop.now_ns < end_ns; loop_turn(&f->loop, 1))
+    for (f->loop.now_ns = start_ns; f->loop.now_ns < end_ns; loop_turn(&f->loop, 1)) {
+        sip(f);
         while ((double)f->sent < (double)(f->loop.now_ns - start_ns) * rate / 1e9)
             send_one(f);
-    while (f->delivered < f->sent * options->members && f->loop.now_ns < end_ns + DRAIN_NS)
+    }
+    while (f->delivered < wanted(f) && f->loop.now_ns < end_ns + DRAIN_NS)
         loop_turn(&f->loop, 20);
 }
 
@@ -189,7 +227,9 @@ static void report(const struct fanout *f, const struct cpu *before, const struc
     report_number("cpu_client_s", self);
     report_number("errors", f->refusals);
     report_number("closed", f->closed);
-    report_number("missing", (double)(f->sent * options->members) - (double)f->delivered);
+    report_number("missing", (double)wanted(f) - (double)f->delivered);
+    if (options->slow != 0)
+        report_number("slow_behind", count_behind(f));
     report_number("out_of_order", (double)f->disorder);
     report_end();
 }
@@ -220,9 +260,10 @@ int fanout_run(const struct options *options)
     double seconds = (double)(now_ns() - start_ns) / 1e9;
     cpu_sample(&options->pids, after);
     struct cpu self = cpu_self();
+    drink(&f);
     report(&f, before, after, seconds,
            self.user_s + self.sys_s - self_before.user_s - self_before.sys_s);
-    bool held = f.delivered == f.sent * options->members && f.disorder == 0;
+    bool held = f.delivered == wanted(&f) && f.disorder == 0 && count_behind(&f) == 0;
     for (uint32_t i = 0; i < options->members; i++)
         conn_close(&f.members[i].conn);
     conn_close(&f.owner);

@@ -13,6 +13,8 @@ struct options {
     uint32_t pairs, inflight, size, seconds, warmup, threads;
     uint32_t conns, rounds, hold;
     uint32_t members, clients, missed;
+    uint32_t slow;                 /* Members that read a byte a second. */
+    uint32_t kill;                 /* A process to be killed in the middle. */
     uint32_t source, source_count; /* First source address (host order) and how many. */
     double rate;                   /* Messages a second in all; 0: as fast as answers come. */
     bool is_json, batch, open;
@@ -38,5 +40,6 @@ int pairs_run(const struct options *options);
 int idle_run(const struct options *options);
 int fanout_run(const struct options *options);
 int storm_run(const struct options *options);
+int crowd_run(const struct options *options);
 
 #endif

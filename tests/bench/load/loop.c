@@ -97,6 +97,9 @@ bool conn_open(struct conn *conn, struct loop *loop, const struct target *target
     if (conn->fd < 0)
         return false;
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    int small = 4096;
+    if (conn->is_slow)
+        setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     if (source != 0) {
         struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
         /* The port is chosen at connect, when the whole tuple is known, so that every source
@@ -338,6 +341,29 @@ static void on_readable(struct conn *conn)
     if (conn->in == NULL)
         abort();
     memcpy(conn->in, loop->read + done, conn->in_size);
+}
+
+void conn_sip(struct conn *conn)
+{
+    if (conn->state != CONN_OPEN)
+        return;
+    if (!conn->is_blocked) {
+        conn->is_blocked = true; /* Nothing is written meanwhile. */
+        watch(conn, EPOLL_CTL_MOD, 0);
+    }
+    char *in = realloc(conn->in, conn->in_size + 1);
+    if (in == NULL)
+        abort();
+    conn->in = in;
+    conn->in_size += recv(conn->fd, in + conn->in_size, 1, MSG_DONTWAIT) == 1;
+}
+
+void conn_drink(struct conn *conn)
+{
+    if (conn->state != CONN_OPEN)
+        return;
+    conn->is_blocked = true;
+    watch(conn, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
 }
 
 static void flush_dirty(struct loop *loop)

@@ -49,6 +49,7 @@ struct conn {
     size_t in_size;
     char *out; /* To be written. */
     size_t out_size, out_capacity;
+    bool is_slow;    /* Set before conn_open(): a small buffer, and read by conn_sip() only. */
     bool is_dirty;   /* On the loop's list of those to be written. */
     bool is_blocked; /* Waits for EPOLLOUT. */
     struct conn *next_dirty;
@@ -72,6 +73,10 @@ uint64_t now_ns(void);
 bool conn_open(struct conn *conn, struct loop *loop, const struct target *target, uint32_t source,
                const char *query);
 void conn_close(struct conn *conn); /* At once; on_closed is not called. */
+
+/* From now on nothing is read but one byte by each conn_sip(), until conn_drink(). */
+void conn_sip(struct conn *conn);
+void conn_drink(struct conn *conn);
 
 /* Queue one text frame; it leaves at the end of the turn. */
 void conn_send(struct conn *conn, const char *text, size_t size);

@@ -25,6 +25,8 @@ static const struct option long_options[] = {
     {"clients", required_argument, NULL, 'C'},
     {"missed", required_argument, NULL, 'M'},
     {"pids", required_argument, NULL, 'P'},
+    {"slow", required_argument, NULL, 'S'},
+    {"kill", required_argument, NULL, 'K'},
     {"run", required_argument, NULL, 'n'},
     {"json", no_argument, NULL, 'j'},
     {"batch", no_argument, NULL, 'b'},
@@ -116,6 +118,12 @@ static void read_option(struct options *o, int option)
         if (!pids_parse(&o->pids, optarg))
             load_fail("--pids takes numbers with commas between them");
         break;
+    case 'S':
+        o->slow = number(optarg);
+        break;
+    case 'K':
+        o->kill = number(optarg);
+        break;
     case 'n':
         snprintf(o->run, sizeof(o->run), "%s", optarg);
         break;
@@ -140,8 +148,11 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct options *options);
-    } modes[] = {
-        {"pairs", pairs_run}, {"idle", idle_run}, {"fanout", fanout_run}, {"storm", storm_run}};
+    } modes[] = {{"pairs", pairs_run},
+                 {"idle", idle_run},
+                 {"fanout", fanout_run},
+                 {"storm", storm_run},
+                 {"crowd", crowd_run}};
     struct options options = {.pairs = 100,
                               .inflight = 16,
                               .size = 128,
@@ -165,7 +176,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
         if (optind < argc && strcmp(argv[optind], modes[i].name) == 0 && options.url_count > 0)
             return modes[i].run(&options);
-    fputs("usage: bench-load pairs|idle|fanout|storm --url ws://ADDRESS:PORT/ws[,…] [options]\n",
+    fputs("usage: bench-load pairs|idle|fanout|storm|crowd --url ws://ADDRESS:PORT/ws[,…] "
+          "[options]\n",
           stderr);
     return 2;
 }

@@ -1,0 +1,307 @@
+/* crowd: a gateway with thousands of clients is killed, and all of them come back by way of
+ * another: how long until everybody has everything he missed, and what it costs those who send
+ * meanwhile. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/bench/load/load.h"
+
+#define WRITERS        16u
+#define CONNECTING_MAX 256u
+#define QUERY_SIZE_MAX 9000u
+#define STALL_NS       60000000000u
+#define BACKOFF_NS     1000000000u /* Of the first attempt; doubled by each, with full jitter. */
+#define BACKOFF_MAX_NS 30000000000u
+#define SETTLE_NS      3000000000u
+
+struct writer {
+    struct conn conn;
+    struct crowd *crowd;
+    bool is_ready;
+};
+
+struct client {
+    struct conn conn;
+    struct crowd *crowd;
+    char *query;
+    uint32_t sent, received; /* Messages to him, numbered from 1. */
+    uint32_t attempts;
+    uint64_t retry_ns; /* When it connects again; 0: it need not. */
+    uint32_t hint_body;
+    bool is_resumed;
+};
+
+struct crowd {
+    const struct options *options;
+    struct loop loop;
+    struct writer writers[WRITERS];
+    struct client *clients;
+    uint32_t writers_ready, opened, connecting, resumed, next;
+    uint64_t sent, acked, delivered, disorder, errors, refused;
+    bool is_killed;
+    uint64_t killed_ns;
+    uint64_t *sent_ns;      /* When each message was due, by its number modulo their count. */
+    struct histogram *acks; /* Of the phase under way. */
+    struct histogram quiet, storm, back;
+};
+
+#define SENT_TABLE (1u << 20)
+
+static void on_open(struct conn *conn)
+{
+    (void)conn;
+}
+
+/* ---- Those who send ---- */
+
+static void on_writer_text(struct conn *conn, const char *text, size_t size)
+{
+    struct writer *writer = conn->owner;
+    struct crowd *crowd = writer->crowd;
+    uint32_t hint = 0;
+    if (json_is_type(text, size, "resumed") && !writer->is_ready) {
+        writer->is_ready = true;
+        crowd->writers_ready++;
+    } else if (json_is_type(text, size, "sent")) {
+        const char *id = json_field(text, size, "\"id\":", &hint);
+        if (id == NULL)
+            return;
+        crowd->acked++;
+        if (crowd->acks != NULL)
+            histogram_add(crowd->acks,
+                          (crowd->loop.now_ns - crowd->sent_ns[json_number(id) % SENT_TABLE]) /
+                              1000);
+    } else if (json_is_type(text, size, "error")) {
+        load_fail("a message was refused: %.*s", (int)size, text);
+    }
+}
+
+static void on_writer_closed(struct conn *conn)
+{
+    load_fail("a writer was closed with %u", conn->close_code);
+}
+
+static const struct conn_ops writer_ops = {on_writer_text, on_open, on_writer_closed};
+
+/* One message to the next client in turn; always by the same writer, so that each has an order. */
+static void send_one(struct crowd *crowd, uint64_t due_ns)
+{
+    const struct options *options = crowd->options;
+    uint32_t index = crowd->next++ % options->clients;
+    struct client *client = &crowd->clients[index];
+    char text[2300];
+    uint64_t id = crowd->sent++;
+    uint32_t fill = options->size < 2048 ? options->size : 2048;
+    crowd->sent_ns[id % SENT_TABLE] = due_ns;
+    int size = snprintf(text, sizeof(text),
+                        "{\"type\":\"send\",\"id\":%llu,\"to\":\"%s-c%u\",\"cid\":\"%s-%llu\","
+                        "\"body\":\"%010u",
+                        (unsigned long long)id, options->run, index, options->run,
+                        (unsigned long long)id, ++client->sent);
+    for (uint32_t i = 10; i < fill; i++)
+        text[size++] = 'x';
+    memcpy(text + size, "\"}", 2);
+    conn_send(&crowd->writers[index % WRITERS].conn, text, (size_t)size + 2);
+}
+
+/* ---- The crowd ---- */
+
+static void on_client_text(struct conn *conn, const char *text, size_t size)
+{
+    struct client *client = conn->owner;
+    struct crowd *crowd = client->crowd;
+    if (json_is_type(text, size, "message")) {
+        const char *body = json_field(text, size, "\"body\":\"", &client->hint_body);
+        if (body == NULL)
+            return;
+        uint64_t number = json_number(body);
+        if (number <= client->received)
+            return; /* Delivered before the end of the old connection, and not known of there. */
+        crowd->disorder += number != client->received + 1;
+        client->received = (uint32_t)number;
+        crowd->delivered++;
+    } else if (json_is_type(text, size, "resumed") && !client->is_resumed) {
+        client->is_resumed = true;
+        client->attempts = 0;
+        crowd->connecting--;
+        crowd->resumed++;
+        if (crowd->is_killed)
+            histogram_add(&crowd->back, (crowd->loop.now_ns - crowd->killed_ns) / 1000);
+    } else if (json_is_type(text, size, "error") && crowd->errors++ == 0) {
+        fprintf(stderr, "bench-load: %.*s\n", (int)size, text);
+    }
+}
+
+static double jitter(void)
+{
+    return (double)random() / ((double)RAND_MAX + 1);
+}
+
+static void on_client_closed(struct conn *conn)
+{
+    struct client *client = conn->owner;
+    struct crowd *crowd = client->crowd;
+    if (!crowd->is_killed)
+        load_fail("a client was closed with %u", conn->close_code);
+    if (client->is_resumed)
+        crowd->resumed--;
+    else
+        crowd->refused++, crowd->connecting--;
+    client->is_resumed = false;
+    uint64_t most_ns = (uint64_t)BACKOFF_NS << (client->attempts < 5 ? client->attempts : 5);
+    client->attempts++;
+    client->retry_ns =
+        crowd->loop.now_ns +
+        (uint64_t)(jitter() * (double)(most_ns < BACKOFF_MAX_NS ? most_ns : BACKOFF_MAX_NS));
+}
+
+static const struct conn_ops client_ops = {on_client_text, on_open, on_client_closed};
+
+/* The first url is that of the gateway which is killed. */
+static void enter(struct crowd *crowd, uint32_t index, uint32_t url)
+{
+    const struct options *options = crowd->options;
+    struct client *client = &crowd->clients[index];
+    uint32_t source =
+        options->source_count != 0 ? options->source + index % options->source_count : 0;
+    client->retry_ns = 0;
+    crowd->connecting++;
+    if (!conn_open(&client->conn, &crowd->loop, &options->urls[url], source, client->query))
+        load_fail("no socket for client %u", index);
+}
+
+/* ---- The run ---- */
+
+static void prepare(struct crowd *crowd)
+{
+    const struct options *options = crowd->options;
+    char text[QUERY_SIZE_MAX];
+    for (uint32_t i = 0; i < options->clients; i++) {
+        struct client *client = &crowd->clients[i];
+        char user[64];
+        client->crowd = crowd;
+        client->conn.ops = &client_ops;
+        client->conn.owner = client;
+        client->conn.index = i;
+        snprintf(user, sizeof(user), "%s-c%u", options->run, i);
+        load_query(options, 1, user, text, sizeof(text));
+        client->query = strdup(text);
+        if (client->query == NULL)
+            abort();
+    }
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        struct writer *writer = &crowd->writers[i];
+        char user[64];
+        writer->crowd = crowd;
+        writer->conn.ops = &writer_ops;
+        writer->conn.owner = writer;
+        snprintf(user, sizeof(user), "%s-w%u", options->run, i);
+        load_connect(&writer->conn, &crowd->loop, options, 1, user);
+    }
+    uint64_t until_ns = now_ns() + STALL_NS + options->clients * 10000000ull;
+    while (crowd->resumed < options->clients || crowd->writers_ready < WRITERS) {
+        while (crowd->opened < options->clients && crowd->connecting < CONNECTING_MAX)
+            enter(crowd, crowd->opened++, 0);
+        loop_turn(&crowd->loop, 100);
+        if (crowd->loop.now_ns > until_ns)
+            load_fail("%u of %u clients were resumed", crowd->resumed, options->clients);
+    }
+}
+
+/* Who was closed comes back when his time has come. A walk over all a turn of some milliseconds:
+ * the servers' share of the machine does not notice. */
+static void bring_back(struct crowd *crowd)
+{
+    for (uint32_t i = 0; i < crowd->options->clients; i++)
+        if (crowd->clients[i].retry_ns != 0 && crowd->clients[i].retry_ns <= crowd->loop.now_ns)
+            enter(crowd, i, 1);
+}
+
+/* Send at the rate until `end_ns`, or until everybody is back and has everything. */
+static void drive(struct crowd *crowd, struct histogram *acks, uint64_t end_ns)
+{
+    double rate = crowd->options->rate > 0 ? crowd->options->rate : 1000;
+    uint64_t start_ns = now_ns();
+    uint64_t walk_ns = start_ns;
+    uint64_t due = 0;
+    crowd->acks = acks;
+    for (crowd->loop.now_ns = start_ns; crowd->loop.now_ns < end_ns; loop_turn(&crowd->loop, 1)) {
+        for (; (double)due < (double)(crowd->loop.now_ns - start_ns) * rate / 1e9; due++)
+            send_one(crowd, start_ns + (uint64_t)((double)due * 1e9 / rate));
+        if (!crowd->is_killed || crowd->loop.now_ns < walk_ns)
+            continue;
+        walk_ns = crowd->loop.now_ns + 5000000;
+        bring_back(crowd);
+        if (crowd->back.count >= crowd->options->clients &&
+            crowd->resumed == crowd->options->clients && crowd->delivered + 100 >= crowd->acked)
+            break;
+    }
+    crowd->acks = NULL;
+}
+
+/* No more is sent: what is under way arrives. */
+static void settle(struct crowd *crowd)
+{
+    uint64_t end_ns = now_ns() + 10 * SETTLE_NS;
+    while ((crowd->acked < crowd->sent || crowd->delivered < crowd->sent) &&
+           crowd->loop.now_ns < end_ns)
+        loop_turn(&crowd->loop, 20);
+}
+
+static void report(const struct crowd *crowd, double back_s)
+{
+    const struct options *options = crowd->options;
+    double quiet = histogram_quantile_ms(&crowd->quiet, 0.99);
+    double storm = histogram_quantile_ms(&crowd->storm, 0.99);
+    report_begin(options->is_json, "crowd");
+    report_number("clients", options->clients);
+    report_number("rate", options->rate > 0 ? options->rate : 1000);
+    report_latency("ack_quiet", &crowd->quiet);
+    report_latency("ack_storm", &crowd->storm);
+    report_number("ack_p99_ratio", quiet > 0 ? storm / quiet : 0);
+    report_latency("back", &crowd->back);
+    report_number("all_back_with_everything_s", back_s);
+    report_number("refused", (double)crowd->refused);
+    report_number("sent", (double)crowd->sent);
+    report_number("missing", (double)crowd->sent - (double)crowd->delivered);
+    report_number("out_of_order", (double)crowd->disorder);
+    report_number("errors", (double)crowd->errors);
+    report_end();
+}
+
+int crowd_run(const struct options *options)
+{
+    struct crowd crowd = {.options = options};
+    if (options->url_count < 2 || options->kill == 0)
+        load_fail("crowd takes two urls and --kill PID, the process behind the first");
+    loop_init(&crowd.loop);
+    crowd.clients = calloc(options->clients, sizeof(*crowd.clients));
+    crowd.sent_ns = calloc(SENT_TABLE, sizeof(*crowd.sent_ns));
+    if (crowd.clients == NULL || crowd.sent_ns == NULL)
+        abort();
+    prepare(&crowd);
+    drive(&crowd, NULL, now_ns() + (uint64_t)options->warmup * 1000000000u);
+    drive(&crowd, &crowd.quiet, now_ns() + (uint64_t)options->seconds * 1000000000u);
+    crowd.is_killed = true;
+    crowd.killed_ns = now_ns();
+    if (kill((pid_t)options->kill, SIGKILL) != 0)
+        load_fail("process %u cannot be killed", options->kill);
+    drive(&crowd, &crowd.storm, crowd.killed_ns + STALL_NS);
+    double back_s = (double)(now_ns() - crowd.killed_ns) / 1e9;
+    settle(&crowd);
+    report(&crowd, back_s);
+    bool held =
+        crowd.resumed == options->clients && crowd.delivered == crowd.sent && crowd.disorder == 0;
+    for (uint32_t i = 0; i < options->clients; i++) {
+        conn_close(&crowd.clients[i].conn);
+        free(crowd.clients[i].query);
+    }
+    for (uint32_t i = 0; i < WRITERS; i++)
+        conn_close(&crowd.writers[i].conn);
+    free(crowd.clients);
+    free(crowd.sent_ns);
+    loop_fini(&crowd.loop);
+    return held ? 0 : 1;
+}
