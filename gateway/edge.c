@@ -304,6 +304,7 @@ void edge_options_init(struct edge_options *options)
         .port = 8080,
         .connections_per_ip_max = LIMIT_CONNECTIONS_PER_IP,
         .waiting_max = EDGE_WAITING_MAX,
+        .accepts_per_second_max = LIMIT_ACCEPTS_PER_SECOND,
         .frame_size_max = LIMIT_FRAME_SIZE_MAX,
     };
 }

@@ -43,6 +43,7 @@ struct edge_options {
     uint32_t origin_count;
     uint32_t connections_per_ip_max; /* 0: no limit. */
     uint32_t waiting_max;            /* Connections that have not upgraded. */
+    uint32_t accepts_per_second_max; /* 0: as they come. */
     uint32_t frame_size_max;         /* A message of more bytes: close 1009. */
     bool is_dev;                     /* POST /v1/dev/token exists. */
 };

@@ -2,7 +2,8 @@
  * descriptors run out, and cannot count connections by address.
  *
  * A rest is the answer to "full": nothing is accepted, the kernel's backlog holds whoever comes,
- * and the first connection that closes or upgrades ends it. */
+ * and the first connection that closes or upgrades ends it. Whole crowds come when another gateway
+ * dies: they are let in at a pace, so that those who are here already hardly notice. */
 #include "gateway/edge_private.h"
 
 #include <arpa/inet.h>
@@ -20,6 +21,7 @@
 #define ACCEPT_BACKLOG    4096
 #define ACCEPT_DEFER_S    10    /* The kernel keeps silent connections to itself this long. */
 #define ACCEPT_RETRY_MS   500   /* Out of file descriptors: look again. */
+#define ACCEPT_SLICE_MS   10    /* The pace is kept within each of these. */
 #define ACCEPT_SNDBUF     65536 /* Inherited: a stalled client holds 0.3 MB in the kernel, not 4. */
 #define ACCEPT_KEEPIDLE_S 120   /* Sessions ping more often; this is for what never upgraded. */
 #define ACCEPT_UNACKED_MS 30000 /* A peer that acknowledges nothing is gone. */
@@ -110,7 +112,8 @@ static void on_acceptable(uv_poll_t *poll, int status, int events);
 
 void edge_accept_again(struct edge *edge)
 {
-    if (!edge->is_resting || edge->listener < 0 || edge->waiting >= edge->options.waiting_max)
+    if (!edge->is_resting || edge->is_pacing || edge->listener < 0 ||
+        edge->waiting >= edge->options.waiting_max)
         return;
     edge->is_resting = false;
     uv_timer_stop(&edge->retry);
@@ -119,7 +122,26 @@ void edge_accept_again(struct edge *edge)
 
 static void on_retry(uv_timer_t *timer)
 {
-    edge_accept_again(timer->data);
+    struct edge *edge = timer->data;
+    edge->is_pacing = false;
+    edge_accept_again(edge);
+}
+
+/* One more in this slice of time; false where it has had its share: then it goes on in the next. */
+static bool keep_pace(struct edge *edge)
+{
+    uint64_t now_ms = env_now_us(edge->env) / 1000;
+    if (now_ms >= edge->slice_ms + ACCEPT_SLICE_MS) {
+        edge->slice_ms = now_ms;
+        edge->slice_count = 0;
+    }
+    uint64_t most = (uint64_t)edge->options.accepts_per_second_max * ACCEPT_SLICE_MS / 1000;
+    if (edge->options.accepts_per_second_max == 0 || edge->slice_count++ <= most)
+        return true;
+    rest(edge);
+    edge->is_pacing = true;
+    uv_timer_start(&edge->retry, on_retry, edge->slice_ms + ACCEPT_SLICE_MS - now_ms, 0);
+    return false;
 }
 
 /* False: nothing more to accept in this iteration. */
@@ -160,7 +182,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
             rest(edge);
             return;
         }
-        if (!accept_one(edge))
+        if (!keep_pace(edge) || !accept_one(edge))
             return;
     }
 }

@@ -52,8 +52,11 @@ struct edge {
     int listener; /* -1 once closed. */
     uint16_t port;
     uv_poll_t poll;
-    uv_timer_t retry; /* Out of file descriptors, and none of ours may ever be closed. */
-    bool is_resting;  /* The poll is stopped until there is room. */
+    uv_timer_t retry;  /* Out of file descriptors, and none of ours may ever be closed; the pace. */
+    bool is_pacing;    /* Resting until the slice of time is over. */
+    uint64_t slice_ms; /* When it began. */
+    uint32_t slice_count;
+    bool is_resting; /* The poll is stopped until there is room. */
     struct map peers;
     uint32_t connections;
     uint32_t waiting;

@@ -162,6 +162,7 @@ static int open_edge(struct gateway_node *node)
     options.origins = (const char *const *)c->origin.items;
     options.origin_count = c->origin.count;
     options.connections_per_ip_max = c->connections_per_ip;
+    options.accepts_per_second_max = c->accepts_per_second;
     options.frame_size_max = c->frame_bytes;
     options.is_dev = c->dev_tokens != 0;
     enum rc rc = edge_new(&options, loop_uv(node->loop), node->gateway, &node->auth,

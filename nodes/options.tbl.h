@@ -56,6 +56,8 @@ OPTION(audience, text, G | D | T, "auth/audience", "audience", "NAME", TEXT(NULL
        "what a token's aud must be; any if not set")
 OPTION(leeway_s, number, G | D, "auth/leeway_s", "leeway-s", "S", NUMBER(5), 0, 300,
        "clock difference allowed on a token's times")
+OPTION(api_key, list, G | D, "auth/api_key", "api-key", "NAME:SHA256", TEXT(NULL), 0, 0,
+       "a key of the HTTP API, as chatmesh apikey prints it; may be given several times")
 
 OPTION(connections_per_user, number, G | D, "limits/connections_per_user", "connections-per-user",
        "N", NUMBER(LIMIT_CONNECTIONS_PER_USER), 0, 1000000, "per gateway; 0: no limit")
@@ -68,6 +70,9 @@ OPTION(frames_per_second, number, G | D, "limits/frames_per_second", "frames-per
        NUMBER(LIMIT_FRAMES_PER_SECOND), 0, 1000000, "of one session; 0: no limit")
 OPTION(bytes_per_second, number, G | D, "limits/bytes_per_second", "bytes-per-second", "BYTES",
        NUMBER(LIMIT_BYTES_PER_SECOND), 0, 4294967295, "of one session; 0: no limit")
+OPTION(accepts_per_second, number, G | D, "limits/accepts_per_second", "accepts-per-second", "N",
+       NUMBER(LIMIT_ACCEPTS_PER_SECOND), 0, 10000000,
+       "a crowd is let in at this pace, the kernel's backlog holds the others; 0: as they come")
 OPTION(connections, number, G | D, "limits/connections", "connections", "N",
        NUMBER(LIMIT_CONNECTIONS), 1, 10000000, "of one gateway; more are closed with 4029")
 OPTION(frame_bytes, number, G | D, "limits/frame_bytes", "frame-bytes", "BYTES",

@@ -35,6 +35,7 @@
 #define LIMIT_OUTBOX_BYTES         524288u /* Waiting beyond this: catch up from the log. */
 #define LIMIT_STALL_MS             20000u  /* Not a byte taken: close 4010. */
 #define LIMIT_CONNECTIONS_PER_USER 5u
+#define LIMIT_ACCEPTS_PER_SECOND   3000u /* Of one gateway: a crowd comes in at this pace. */
 #define LIMIT_CONNECTIONS_PER_IP   100u
 #define LIMIT_RECONNECTS_PER_MIN   10u
 #define LIMIT_FRAMES_PER_SECOND    3000u    /* Of one session. */
@@ -81,10 +82,11 @@
 #define LIMIT_ENTRY_SIZE_MAX    262144u  /* A packed Raft entry is closed at this size. */
 #define LIMIT_SHARD_QUEUE_BYTES 4194304u /* Waiting for the log: beyond, `unavailable`. */
 #define LIMIT_SHARD_QUEUE_COUNT 16384u
-#define LIMIT_ROUTER_IN_FLIGHT  131072u /* Commands of all shards of a router, waiting or logged.  \
-                                         */
-#define LIMIT_CONV_MESSAGES      3000u  /* A second, to one conversation. */
-#define LIMIT_LOG_TRUNCATE_COUNT 1024u  /* Entries applied before the log's prefix is dropped. */
+#define LIMIT_ROUTER_IN_FLIGHT                                                                     \
+    131072u                            /* Commands of all shards of a router, waiting or logged.   \
+                                        */
+#define LIMIT_CONV_MESSAGES      3000u /* A second, to one conversation. */
+#define LIMIT_LOG_TRUNCATE_COUNT 1024u /* Entries applied before the log's prefix is dropped. */
 #define LIMIT_DEDUP_MS           604800000u /* 7 days. */
 #define LIMIT_ELECTION_MS        500u
 #define LIMIT_HEARTBEAT_MS       100u

@@ -369,6 +369,31 @@ static int setup_four_waiting(void **state)
     return 0;
 }
 
+/* A crowd comes in at a pace, and everybody comes in. */
+static void a_crowd_is_let_in_at_a_pace(void **state)
+{
+    (void)state;
+    struct client crowd[30];
+    for (int i = 0; i < 30; i++) {
+        client_connect(&crowd[i]);
+        client_send_text(&crowd[i], "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    }
+    uint64_t begun_ns = uv_hrtime();
+    WORLD_UNTIL(world.session_count == 30);
+    assert_true(uv_hrtime() - begun_ns >= 100000000u); /* 30 at 2 a slice of 10 ms. */
+    for (int i = 0; i < 30; i++)
+        client_end(&crowd[i]);
+}
+
+static int setup_a_hundred_a_second(void **state)
+{
+    (void)state;
+    struct edge_options options = world_options();
+    options.accepts_per_second_max = 100;
+    world_start(&options);
+    return 0;
+}
+
 /* Out of file descriptors: the listener rests, neither spinning nor forgetting who waits. */
 static void without_file_descriptors_clients_wait(void **state)
 {
@@ -475,6 +500,8 @@ int main(void)
                                         setup_three_per_address, world_teardown),
         cmocka_unit_test_setup_teardown(connections_that_never_upgrade_are_limited,
                                         setup_four_waiting, world_teardown),
+        cmocka_unit_test_setup_teardown(a_crowd_is_let_in_at_a_pace, setup_a_hundred_a_second,
+                                        world_teardown),
         TEST(without_file_descriptors_clients_wait),
         TEST(after_stop_nobody_comes_in),
         TEST(a_port_in_use_is_told),
