@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gateway/api_key.h"
 #include "mesh/base/buf.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/rc.h"
@@ -40,6 +41,7 @@ struct auth {
     char issuer[129];   /* Empty: any. */
     char audience[129]; /* Empty: any. */
     uint32_t leeway_s;  /* Clock skew allowed on exp and nbf. */
+    struct api_keys api_keys;
 };
 
 struct auth_identity {

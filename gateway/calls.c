@@ -158,11 +158,14 @@ static void set_aside(struct gateway *gateway, struct request *request)
 /* ---- Answers ---- */
 
 /* The router has lost the lead, or has it not yet. UNAVAILABLE with a hint is another thing: it
- * leads and has too much to do, which is for the client to know. */
+ * leads and has too much to do, which is for the client to know. So is UNAVAILABLE where the
+ * question is who is online: a new leader takes everything else before it knows that. */
 static bool is_for_next_leader(enum message_number number, enum rc rc, const union answer *answer)
 {
+    if (rc == RC_UNAVAILABLE && number == MSG_RESULT)
+        return answer->result.hint_ms == 0;
     if (rc == RC_UNAVAILABLE)
-        return number != MSG_RESULT || answer->result.hint_ms == 0;
+        return number != MSG_PRESENCES;
     return rc == RC_NOT_LEADER;
 }
 
@@ -248,20 +251,38 @@ static void on_asked(struct gateway *gateway, struct request *question, enum rc 
     }
 }
 
-/* Was it executed? The same send, as a reply to what does not exist. */
+/* A send under the command's cid, as a reply to what does not exist. */
+static struct msg_cmd_send question_about(struct slice command)
+{
+    struct record_reader r = record_reader_of(command);
+    struct msg_cmd_send send = {0};
+    struct msg_cmd_change change;
+    uint32_t number;
+    enum rc rc = record_peek(&r, &number);
+    if (rc == RC_OK && number == MSG_CMD_CHANGE) {
+        rc = record_decode(&r, &msg_cmd_change_desc, &change);
+        send.conv = change.conv;
+        send.user = change.user;
+        send.device = change.device;
+        send.cid = change.cid;
+    } else if (rc == RC_OK) {
+        rc = record_decode(&r, &msg_cmd_send_desc, &send);
+    }
+    CHECK(rc == RC_OK); /* We encoded it. */
+    send.reply_to = UINT64_MAX;
+    send.body = slice_string("0");
+    return send;
+}
+
+/* Was it executed? */
 static void ask(struct gateway *gateway, struct request *request)
 {
     struct msg_submit submit;
-    struct msg_cmd_send send;
     calls_make_own(request);
     struct record_reader r = record_reader_of(calls_kept_message(request));
     enum rc rc = record_decode(&r, &msg_submit_desc, &submit);
     CHECK(rc == RC_OK); /* We encoded it. */
-    r = record_reader_of(submit.command);
-    rc = record_decode(&r, &msg_cmd_send_desc, &send);
-    CHECK(rc == RC_OK);
-    send.reply_to = UINT64_MAX;
-    send.body = slice_string("0");
+    struct msg_cmd_send send = question_about(submit.command);
     buf_clear(gateway->record);
     record_encode(gateway->record, &msg_cmd_send_desc, &send);
     struct question *question = mem_new(struct question);

@@ -20,8 +20,9 @@
  * and a younger one may have been though it was not, since packets are lost in between. So before
  * anything is repeated the leader is asked about each, in a send that cannot be executed: it
  * replies to what does not exist. A cid that is in the log is answered as every duplicate is, and
- * only one that is not gets to that check. What is not a send is repeated where twice is as good as
- * once, and is given up where it is not.
+ * only one that is not gets to that check. A change of a message that has a cid shares the cids of
+ * sends, so it is asked about in the same way. What has no cid is repeated where twice is as good
+ * as once, and is given up where it is not.
  *
  *   happy path     no leader lost: one list more to be on, and a few additions
  *   failure modes  no leader until the deadline: RC_TIMEOUT; too much kept: RC_UNAVAILABLE
@@ -62,7 +63,7 @@ enum request_place {
     REQUEST_NOWHERE,  /* Not taken yet. */
     REQUEST_FRESH,    /* Waits, and never left. */
     REQUEST_BACK,     /* Waits, and left before. */
-    REQUEST_DOUBTFUL, /* Waits: a send that may have been executed. */
+    REQUEST_DOUBTFUL, /* Waits, has a cid, and may have been executed. */
     REQUEST_LOOSE,    /* In flight: a read, or a former leader has yet to say what became of it. */
     REQUEST_ASKED,    /* In flight is the question whether it was executed. */
     REQUEST_COMMAND,  /* In flight, and in order. */
@@ -74,7 +75,7 @@ enum request_place {
 enum request_repeat {
     REPEAT_NEVER,
     REPEAT_FREELY,    /* Twice is as good as once, and the order does not matter. */
-    REPEAT_IF_UNDONE, /* A send with a cid. */
+    REPEAT_IF_UNDONE, /* A cmd_send or cmd_change with a cid. */
 };
 
 /* A request to a router: the head of a struct on the heap, which calls.c frees after `on_done`. */

@@ -1,171 +1,14 @@
 /* The way in: one pass that checks the text, one over the object's members, then a table that says
- * which fields a request has and a table that says how each field is read. */
-#include "gateway/client.h"
+ * which fields a request has and a table that says how each field is read (client_rules.c). */
+#include "gateway/client_rules.h"
 
-#include "gateway/auth.h"
 #include "mesh/base/check.h"
 #include "mesh/base/limits.h"
 #include "mesh/wire/key.h"
 
-#define ID_SIZE_MAX    64u
-#define EPOCH_SIZE_MAX 64u
+#define ID_SIZE_MAX 64u
 
-#define FIELDS(F)                                                                                  \
-    F(type)                                                                                        \
-    F(id)                                                                                          \
-    F(token)                                                                                       \
-    F(device)                                                                                      \
-    F(resume)                                                                                      \
-    F(epoch)                                                                                       \
-    F(batch)                                                                                       \
-    F(conv)                                                                                        \
-    F(to)                                                                                          \
-    F(cid)                                                                                         \
-    F(body)                                                                                        \
-    F(reply_to)                                                                                    \
-    F(seq)                                                                                         \
-    F(after)                                                                                       \
-    F(before)                                                                                      \
-    F(limit)                                                                                       \
-    F(kind)                                                                                        \
-    F(members)                                                                                     \
-    F(users)                                                                                       \
-    F(user)                                                                                        \
-    F(role)                                                                                        \
-    F(title)                                                                                       \
-    F(meta)                                                                                        \
-    F(on)                                                                                          \
-    F(emoji)                                                                                       \
-    F(status)
-
-enum field {
-#define F(name) FIELD_##name,
-    FIELDS(F)
-#undef F
-        FIELD_COUNT,
-};
-
-#define BIT(name) (1u << FIELD_##name)
-
-/* What each request must and may have. What it may not have is ignored, as unknown keys are. */
-static const struct shape {
-    uint32_t required;
-    uint32_t optional;
-} shapes[CLIENT_REQUEST_COUNT] = {
-    [CLIENT_CONNECT] = {0, BIT(token) | BIT(device) | BIT(resume) | BIT(epoch) | BIT(batch)},
-    [CLIENT_SEND] = {BIT(cid) | BIT(body), BIT(conv) | BIT(to) | BIT(reply_to)},
-    [CLIENT_ACK] = {BIT(conv) | BIT(seq), 0},
-    [CLIENT_READ] = {BIT(conv) | BIT(seq), 0},
-    [CLIENT_HISTORY] = {BIT(conv), BIT(after) | BIT(before) | BIT(limit)},
-    [CLIENT_CONVERSATIONS] = {0, BIT(after) | BIT(limit)},
-    [CLIENT_CREATE] = {BIT(members),
-                       BIT(conv) | BIT(kind) | BIT(title) | BIT(meta) | BIT(body) | BIT(cid)},
-    [CLIENT_ADD] = {BIT(conv), BIT(users) | BIT(user) | BIT(role)},
-    [CLIENT_REMOVE] = {BIT(conv), BIT(users) | BIT(user)},
-    [CLIENT_LEAVE] = {BIT(conv), 0},
-    [CLIENT_ROLE] = {BIT(conv) | BIT(user) | BIT(role), 0},
-    [CLIENT_MEMBERS] = {BIT(conv), BIT(after) | BIT(limit)},
-    [CLIENT_INFO] = {BIT(conv), BIT(title) | BIT(meta)},
-    [CLIENT_PING] = {0, 0},
-    [CLIENT_TYPING] = {BIT(conv), BIT(on)},
-    [CLIENT_EDIT] = {BIT(conv) | BIT(seq) | BIT(body), 0},
-    [CLIENT_DELETE] = {BIT(conv) | BIT(seq), 0},
-    [CLIENT_REACT] = {BIT(conv) | BIT(seq) | BIT(emoji), BIT(on)},
-    [CLIENT_OPEN] = {BIT(conv), 0},
-    [CLIENT_CLOSE] = {BIT(conv), 0},
-    [CLIENT_RECEIPTS] = {BIT(conv) | BIT(seq), 0},
-    [CLIENT_PRESENCE] = {BIT(users), 0},
-    [CLIENT_WATCH] = {BIT(users), 0},
-    [CLIENT_UNWATCH] = {BIT(users), 0},
-    [CLIENT_STATUS] = {BIT(status), 0},
-};
-
-static bool token_is_valid(struct slice s)
-{
-    return s.size >= 1 && s.size <= AUTH_TOKEN_SIZE_MAX;
-}
-
-static bool epoch_is_valid(struct slice s)
-{
-    return s.size <= EPOCH_SIZE_MAX;
-}
-
-static bool title_is_valid(struct slice s)
-{
-    return memchr(s.base, 0, s.size) == NULL; /* Its length has an error of its own. */
-}
-
-static bool role_is_valid(struct slice s)
-{
-    return client_role(s) != 0;
-}
-
-static bool status_is_valid(struct slice s)
-{
-    return slice_equals(s, "online") || slice_equals(s, "away") || slice_equals(s, "busy");
-}
-
-enum rule_kind {
-    RULE_NONE, /* Read by hand. */
-    RULE_TEXT,
-    RULE_NUMBER,
-    RULE_BOOL,
-    RULE_RAW, /* Any JSON value, byte for byte. */
-    RULE_USERS,
-};
-
-#define AT(member) offsetof(struct client_request, member)
-
-/* How a field is read, and where it goes. */
-static const struct rule {
-    enum rule_kind kind;
-    size_t at;
-    size_t has_at;                  /* Where its has_ flag is; 0: it has none. */
-    bool (*is_valid)(struct slice); /* Of a text. */
-    const char *required, *broken;  /* What is said where it is missing, or breaks its rule. */
-} rules[FIELD_COUNT] = {
-    [FIELD_token] = {RULE_TEXT, AT(token), 0, token_is_valid, NULL,
-                     "token must be a string of 1 to 8192 bytes"},
-    [FIELD_device] = {RULE_TEXT, AT(device), 0, key_device_is_valid, NULL,
-                      "device must be 1 to 64 bytes without control characters"},
-    [FIELD_epoch] = {RULE_TEXT, AT(epoch), 0, epoch_is_valid, NULL,
-                     "epoch must be a string of at most 64 bytes"},
-    [FIELD_batch] = {RULE_BOOL, AT(batch), AT(has_batch), NULL, NULL,
-                     "batch must be true or false"},
-    [FIELD_conv] = {RULE_TEXT, AT(conv), 0, key_conv_is_valid, "conv is required",
-                    "conv must be 1 to 128 bytes of [A-Za-z0-9._:~@-]"},
-    [FIELD_to] = {RULE_TEXT, AT(to), 0, key_user_is_valid, NULL,
-                  "to must be 1 to 128 bytes without control characters"},
-    [FIELD_cid] = {RULE_TEXT, AT(cid), 0, key_cid_is_valid, "cid is required",
-                   "cid must be 1 to 64 bytes without control characters"},
-    [FIELD_body] = {RULE_RAW, AT(body), 0, NULL, "body is required", NULL},
-    [FIELD_reply_to] = {RULE_NUMBER, AT(reply_to), 0, NULL, NULL,
-                        "reply_to must be an integer from 0 to 2^53 - 1"},
-    [FIELD_seq] = {RULE_NUMBER, AT(seq), AT(has_seq), NULL, "seq is required",
-                   "seq must be an integer from 0 to 2^53 - 1"},
-    [FIELD_after] = {RULE_NUMBER, AT(after), AT(has_after), NULL, NULL,
-                     "after must be an integer from 0 to 2^53 - 1"},
-    [FIELD_before] = {RULE_NUMBER, AT(before), AT(has_before), NULL, NULL,
-                      "before must be an integer from 1 to 2^53 - 1"},
-    [FIELD_limit] = {RULE_NUMBER, AT(limit), AT(has_limit), NULL, NULL,
-                     "limit must be an integer from 1 to 2^53 - 1"},
-    [FIELD_members] = {RULE_USERS, AT(users), 0, NULL, "members is required",
-                       "members must be an array of user names"},
-    [FIELD_users] = {RULE_USERS, AT(users), 0, NULL, "users is required",
-                     "users must be an array of user names"},
-    [FIELD_user] = {RULE_TEXT, AT(user), 0, key_user_is_valid, "user is required",
-                    "user must be 1 to 128 bytes without control characters"},
-    [FIELD_role] = {RULE_TEXT, AT(role), 0, role_is_valid, "role is required",
-                    "role must be owner, admin or member"},
-    [FIELD_title] = {RULE_TEXT, AT(title), 0, title_is_valid, NULL,
-                     "title must be a string without NUL"},
-    [FIELD_meta] = {RULE_RAW, AT(meta), 0, NULL, NULL, NULL},
-    [FIELD_on] = {RULE_BOOL, AT(on), 0, NULL, NULL, "on must be true or false"},
-    [FIELD_emoji] = {RULE_TEXT, AT(emoji), 0, key_cid_is_valid, "emoji is required",
-                     "emoji must be 1 to 64 bytes without control characters"},
-    [FIELD_status] = {RULE_TEXT, AT(status), 0, status_is_valid, "status is required",
-                      "status must be online, away or busy"},
-};
+#define BIT(name) FIELD_BIT(name)
 
 void client_decoder_init(struct client_decoder *d)
 {
@@ -201,12 +44,12 @@ static struct slice text_of(struct client_decoder *d, struct slice raw)
     return json_unescape(raw, d->scratch);
 }
 
-static enum field field_of(struct slice key)
+static enum client_field field_of(struct slice key)
 {
 #define F(name)                                                                                    \
     if (key.size == sizeof(#name) - 1 && memcmp(key.base, #name, sizeof(#name) - 1) == 0)          \
         return FIELD_##name;
-    FIELDS(F)
+    CLIENT_FIELDS(F)
 #undef F
     return FIELD_COUNT;
 }
@@ -231,7 +74,7 @@ static enum rc gather(struct reading *x, struct slice text)
     struct json_value value;
     bool is_twice = false;
     for (uint32_t at = 0; json_next(object, &at, &key, &value);) {
-        enum field field = field_of(text_of(x->decoder, key));
+        enum client_field field = field_of(text_of(x->decoder, key));
         if (field == FIELD_COUNT)
             continue;
         is_twice |= (x->seen & 1u << field) != 0;
@@ -267,7 +110,7 @@ static enum rc read_type(struct reading *x)
     return RC_OK;
 }
 
-static enum rc read_text(struct reading *x, struct json_value value, const struct rule *rule,
+static enum rc read_text(struct reading *x, struct json_value value, const struct client_rule *rule,
                          struct slice *ret_text)
 {
     if (value.type != JSON_STRING)
@@ -279,16 +122,24 @@ static enum rc read_text(struct reading *x, struct json_value value, const struc
     return RC_OK;
 }
 
-static enum rc read_users(struct reading *x, struct json_value value, const struct rule *rule)
+static bool is_about_presence(const struct client_request *r)
+{
+    return r->type == CLIENT_PRESENCE || r->type == CLIENT_WATCH || r->type == CLIENT_UNWATCH;
+}
+
+static enum rc read_users(struct reading *x, struct json_value value,
+                          const struct client_rule *rule)
 {
     struct slice key;
     struct json_value item;
     uint32_t count = 0;
+    bool is_presence = is_about_presence(x->request);
     if (value.type != JSON_ARRAY)
         return refuse(x, rule->broken);
     for (uint32_t at = 0; json_next(value, &at, &key, &item); count++) {
-        if (count == LIMIT_CREATE_MEMBERS_MAX) {
-            x->reason = "at most 1000 users may be named";
+        if (count == (is_presence ? LIMIT_PRESENCE_USERS : LIMIT_CREATE_MEMBERS_MAX)) {
+            x->reason =
+                is_presence ? "at most 500 users may be named" : "at most 1000 users may be named";
             return RC_TOO_LARGE;
         }
         if (item.type != JSON_STRING || !key_user_is_valid(text_of(x->decoder, item.raw)))
@@ -299,16 +150,21 @@ static enum rc read_users(struct reading *x, struct json_value value, const stru
     return RC_OK;
 }
 
-static enum rc read_field(struct reading *x, enum field field)
+static enum rc read_field(struct reading *x, enum client_field field)
 {
     struct json_value value = x->values[field];
-    const struct rule *rule = &rules[field];
+    const struct client_rule *rule = &client_rules[field];
     void *to = (char *)x->request + rule->at;
     switch (rule->kind) {
     case RULE_TEXT:
         return read_text(x, value, rule, to);
     case RULE_NUMBER:
         if (!json_u64(value, to))
+            return refuse(x, rule->broken);
+        break;
+    case RULE_AMOUNT:
+        *(uint64_t *)to = 0;
+        if (value.type != JSON_NULL && !json_u64(value, to))
             return refuse(x, rule->broken);
         break;
     case RULE_BOOL:
@@ -363,11 +219,11 @@ static enum rc read_resume(struct reading *x)
 /* conversations and members page by name, history by seq. */
 static enum rc read_after_name(struct reading *x)
 {
-    static const struct rule by_conv = {
+    static const struct client_rule by_conv = {
         .is_valid = key_conv_is_valid,
         .broken = "after must be a conversation id",
     };
-    static const struct rule by_user = {
+    static const struct client_rule by_user = {
         .is_valid = key_user_is_valid,
         .broken = "after must be a user name",
     };
@@ -376,15 +232,14 @@ static enum rc read_after_name(struct reading *x)
                      &x->request->after_name);
 }
 
-static enum rc read_fields(struct reading *x)
+static enum rc read_fields(struct reading *x, struct client_shape shape)
 {
-    struct shape shape = shapes[x->request->type];
     uint32_t missing = shape.required & ~x->seen;
     if (missing != 0)
-        return refuse(x, rules[__builtin_ctz(missing)].required);
+        return refuse(x, client_rules[__builtin_ctz(missing)].required);
     x->seen &= shape.required | shape.optional;
     for (uint32_t left = x->seen; left != 0; left &= left - 1) {
-        enum field field = (enum field)__builtin_ctz(left);
+        enum client_field field = (enum client_field)__builtin_ctz(left);
         enum rc rc;
         if (field == FIELD_kind)
             continue; /* It has a default, so it is read whether it is there or not. */
@@ -404,8 +259,11 @@ static enum rc read_fields(struct reading *x)
 static enum rc check_users(struct reading *x)
 {
     struct client_request *r = x->request;
-    if (r->type != CLIENT_ADD && r->type != CLIENT_REMOVE && r->type != CLIENT_ROLE)
+    if (r->type != CLIENT_ADD && r->type != CLIENT_REMOVE && r->type != CLIENT_ROLE &&
+        !is_about_presence(r))
         return RC_OK;
+    if (r->user.base != NULL && (x->seen & BIT(user)) == 0)
+        return RC_OK; /* The path names him. */
     if (r->user.base != NULL && r->users.raw.base != NULL)
         return refuse(x, "users and user exclude each other");
     if (r->user.base != NULL) {
@@ -417,6 +275,12 @@ static enum rc check_users(struct reading *x)
     return RC_OK;
 }
 
+static bool names_entry(const struct client_request *r)
+{
+    return r->type == CLIENT_EDIT || r->type == CLIENT_DELETE || r->type == CLIENT_REACT ||
+           r->type == CLIENT_RECEIPTS;
+}
+
 /* What a field alone cannot tell. */
 static enum rc check_together(struct reading *x)
 {
@@ -426,11 +290,13 @@ static enum rc check_together(struct reading *x)
     if (r->has_after && r->has_before)
         return refuse(x, "after and before exclude each other");
     if (r->has_before && r->before == 0)
-        return refuse(x, rules[FIELD_before].broken);
+        return refuse(x, client_rules[FIELD_before].broken);
     if (r->has_limit && r->limit == 0)
-        return refuse(x, rules[FIELD_limit].broken);
-    if (r->type == CLIENT_INFO && r->title.base == NULL && r->meta.base == NULL)
-        return refuse(x, "info needs title or meta");
+        return refuse(x, client_rules[FIELD_limit].broken);
+    if (r->type == CLIENT_INFO && (x->seen & ~BIT(conv)) == 0)
+        return refuse(x, "info needs title, meta, history, retain_ms or retain_count");
+    if (names_entry(r) && r->seq == 0)
+        return refuse(x, "seq must be at least 1");
     if (r->title.size > LIMIT_TITLE_SIZE_MAX) {
         x->reason = "title must be at most 1024 bytes";
         return RC_TOO_LARGE;
@@ -451,29 +317,57 @@ static struct slice trim(struct slice text)
     return slice_of(text.base + from, text.size - from);
 }
 
-enum rc client_decode(struct client_decoder *d, struct slice text,
-                      struct client_request *ret_request, const char **ret_reason)
+/* Begin to read: the object in the text. */
+static enum rc open_object(struct client_decoder *d, struct slice text,
+                           struct client_request *request, struct reading *x,
+                           struct slice *ret_object)
 {
-    memset(ret_request, 0, sizeof(*ret_request));
-    ret_request->type = CLIENT_REQUEST_COUNT;
-    ret_request->on = true;
-    enum rc rc = json_check(text, ret_reason);
+    x->decoder = d;
+    x->request = request;
+    x->seen = 0;
+    x->reason = NULL;
+    enum rc rc = json_check(text, &x->reason);
     if (rc != RC_OK)
         return rc;
-    struct slice object = trim(text);
-    if (object.base[0] != '{') {
-        *ret_reason = "a request must be a JSON object";
-        return RC_BAD_REQUEST;
-    }
+    *ret_object = trim(text);
+    if (ret_object->base[0] != '{')
+        return refuse(x, "a request must be a JSON object");
     buf_clear(d->scratch);
     buf_reserve(d->scratch, text.size);
     d->text = text.base;
+    return RC_OK;
+}
 
+enum rc client_decode_body(struct client_decoder *d, struct slice text,
+                           struct client_request *request, const char **ret_reason)
+{
     struct reading x;
-    x.decoder = d;
-    x.request = ret_request;
-    x.seen = 0;
-    x.reason = NULL;
+    struct slice object;
+    enum rc rc = open_object(d, text, request, &x, &object);
+    if (rc == RC_OK)
+        rc = gather(&x, object);
+    if (rc == RC_OK)
+        rc = read_fields(&x, client_body_shapes[request->type]);
+    if (rc == RC_OK)
+        rc = check_together(&x);
+    if (rc != RC_OK)
+        *ret_reason = x.reason;
+    return rc;
+}
+
+enum rc client_decode(struct client_decoder *d, struct slice text,
+                      struct client_request *ret_request, const char **ret_reason)
+{
+    struct reading x;
+    struct slice object;
+    memset(ret_request, 0, sizeof(*ret_request));
+    ret_request->type = CLIENT_REQUEST_COUNT;
+    ret_request->on = true;
+    enum rc rc = open_object(d, text, ret_request, &x, &object);
+    if (rc != RC_OK) {
+        *ret_reason = x.reason;
+        return rc;
+    }
     enum rc gathered = gather(&x, object);
     rc = read_id(&x);
     if (rc == RC_OK)
@@ -481,7 +375,7 @@ enum rc client_decode(struct client_decoder *d, struct slice text,
     if (rc == RC_OK)
         rc = read_type(&x);
     if (rc == RC_OK)
-        rc = read_fields(&x);
+        rc = read_fields(&x, client_shapes[ret_request->type]);
     if (rc == RC_OK)
         rc = check_together(&x);
     if (rc != RC_OK)
@@ -526,4 +420,29 @@ enum member_role client_role(struct slice name)
     if (slice_equals(name, "owner"))
         return ROLE_OWNER;
     return 0;
+}
+
+uint64_t client_history(struct slice name)
+{
+    if (name.base == NULL)
+        return 0;
+    return slice_equals(name, "joined") ? HISTORY_JOINED : HISTORY_ALL;
+}
+
+uint64_t client_retention(bool has, uint64_t amount)
+{
+    if (!has)
+        return 0;
+    return amount != 0 ? amount : RETAIN_FOREVER;
+}
+
+enum presence_status client_status(struct slice name)
+{
+    if (slice_equals(name, "online"))
+        return PRESENCE_ONLINE;
+    if (slice_equals(name, "away"))
+        return PRESENCE_AWAY;
+    if (slice_equals(name, "busy"))
+        return PRESENCE_BUSY;
+    return PRESENCE_OFFLINE;
 }

@@ -1,41 +1,5 @@
-/* The way out. An entry is written for every recipient's sake once, but forty thousand times a
- * second all the same: so it is appends of constants, no format strings. */
-#include "gateway/client.h"
-
-#define PUT(out, literal) buf_append(out, literal, sizeof(literal) - 1)
-
-static void put_field(struct buf *out, const char *lead, size_t lead_size, struct slice text)
-{
-    buf_append(out, lead, lead_size);
-    json_append_string(out, text);
-}
-
-static void put_number(struct buf *out, const char *lead, size_t lead_size, uint64_t number)
-{
-    buf_append(out, lead, lead_size);
-    buf_append_u64_decimal(out, number);
-}
-
-/* `,"name":` and the value, as one literal and one value. */
-#define PUT_TEXT(out, name, text)     put_field(out, ",\"" name "\":", sizeof(name) + 3, text)
-#define PUT_NUMBER(out, name, number) put_number(out, ",\"" name "\":", sizeof(name) + 3, number)
-
-static void put_bool(struct buf *out, bool value)
-{
-    if (value)
-        PUT(out, "true");
-    else
-        PUT(out, "false");
-}
-
-/* The id of the request this answers, raw as it came. */
-static void put_id(struct buf *out, struct slice id)
-{
-    if (id.base == NULL)
-        return;
-    PUT(out, ",\"id\":");
-    buf_append_slice(out, id);
-}
+/* The way out: replies, and the events that are no entries. */
+#include "gateway/client_private.h"
 
 void client_put_welcome(struct buf *out, const struct client_welcome *welcome)
 {
@@ -96,131 +60,6 @@ void client_put_sent(struct buf *out, struct slice id, struct slice conv, struct
     PUT_NUMBER(out, "ts", ts);
     if (dup)
         PUT(out, ",\"dup\":true");
-    PUT(out, "}");
-}
-
-static struct slice role_name(uint64_t role)
-{
-    switch (role) {
-    case ROLE_OWNER:
-        return slice_string("owner");
-    case ROLE_ADMIN:
-        return slice_string("admin");
-    default:
-        return slice_string("member");
-    }
-}
-
-static struct slice change_name(uint64_t change)
-{
-    switch (change) {
-    case MEMBER_ADD:
-        return slice_string("joined");
-    case MEMBER_REMOVE:
-        return slice_string("removed");
-    case MEMBER_ROLE:
-        return slice_string("role");
-    default:
-        return slice_string("left");
-    }
-}
-
-static void put_message(struct buf *out, const struct msg_entry *entry)
-{
-    if (entry->cid.base != NULL)
-        PUT_TEXT(out, "cid", entry->cid);
-    PUT(out, ",\"body\":");
-    if (entry->body.size != 0)
-        buf_append_slice(out, entry->body);
-    else
-        PUT(out, "null");
-    if (entry->reply_to != 0)
-        PUT_NUMBER(out, "reply_to", entry->reply_to);
-}
-
-static void put_member(struct buf *out, const struct msg_entry *entry)
-{
-    PUT_TEXT(out, "change", change_name(entry->change));
-    PUT_TEXT(out, "user", entry->user);
-    if (entry->role != 0)
-        PUT_TEXT(out, "role", role_name(entry->role));
-}
-
-static void put_info(struct buf *out, const struct msg_entry *entry)
-{
-    if (entry->title.base != NULL)
-        PUT_TEXT(out, "title", entry->title);
-    if (entry->meta.size != 0) {
-        PUT(out, ",\"meta\":");
-        buf_append_slice(out, entry->meta);
-    }
-}
-
-/* An entry of a type this version does not know still takes its place in the order, or the client
- * would see a hole: it goes out with what all entries have. */
-static void put_entry_type(struct buf *out, uint64_t type)
-{
-    switch (type) {
-    case ENTRY_MESSAGE:
-        PUT(out, "{\"type\":\"message\"");
-        break;
-    case ENTRY_EDIT:
-        PUT(out, "{\"type\":\"edit\"");
-        break;
-    case ENTRY_DELETE:
-        PUT(out, "{\"type\":\"delete\"");
-        break;
-    case ENTRY_REACTION:
-        PUT(out, "{\"type\":\"reaction\"");
-        break;
-    case ENTRY_MEMBER:
-        PUT(out, "{\"type\":\"member\"");
-        break;
-    case ENTRY_INFO:
-        PUT(out, "{\"type\":\"info\"");
-        break;
-    default:
-        PUT(out, "{\"type\":\"entry\"");
-        break;
-    }
-}
-
-void client_put_entry(struct buf *out, struct slice conv, const struct msg_entry *entry)
-{
-    put_entry_type(out, entry->type);
-    PUT_TEXT(out, "conv", conv);
-    PUT_NUMBER(out, "seq", entry->seq);
-    PUT_NUMBER(out, "ts", entry->ts);
-    PUT_TEXT(out, "from", entry->from);
-    if (entry->type == ENTRY_MESSAGE)
-        put_message(out, entry);
-    else if (entry->type == ENTRY_MEMBER)
-        put_member(out, entry);
-    else if (entry->type == ENTRY_INFO)
-        put_info(out, entry);
-    PUT(out, "}");
-}
-
-void client_put_history(struct buf *out, struct slice id, struct slice conv, struct slice entries,
-                        uint64_t head, bool more)
-{
-    PUT(out, "{\"type\":\"history\"");
-    put_id(out, id);
-    PUT_TEXT(out, "conv", conv);
-    PUT(out, ",\"entries\":[");
-    struct record_reader r = record_reader_of(entries);
-    struct msg_entry entry;
-    for (bool first = true;
-         !record_reader_at_end(&r) && record_decode(&r, &msg_entry_desc, &entry) == RC_OK;
-         first = false) {
-        if (!first)
-            PUT(out, ",");
-        client_put_entry(out, conv, &entry);
-    }
-    PUT(out, "]");
-    PUT_NUMBER(out, "head", head);
-    PUT(out, ",\"more\":");
-    put_bool(out, more);
     PUT(out, "}");
 }
 
@@ -309,7 +148,7 @@ void client_put_members(struct buf *out, struct slice id, struct slice conv, str
             PUT(out, ",");
         PUT(out, "{\"user\":");
         json_append_string(out, member.user);
-        PUT_TEXT(out, "role", role_name(member.role));
+        PUT_TEXT(out, "role", client_role_name(member.role));
         PUT_NUMBER(out, "joined", member.joined);
         PUT(out, "}");
     }
@@ -354,9 +193,126 @@ void client_put_receipt(struct buf *out, struct slice conv, struct slice user, u
     PUT(out, "}");
 }
 
+void client_put_tally(struct buf *out, const struct msg_event_tally *tally)
+{
+    PUT(out, "{\"type\":\"receipt\"");
+    PUT_TEXT(out, "conv", tally->conv);
+    PUT_NUMBER(out, "seq", tally->seq);
+    PUT_NUMBER(out, "delivered_count", tally->delivered);
+    PUT_NUMBER(out, "read_count", tally->read);
+    PUT_NUMBER(out, "total", tally->total);
+    PUT(out, "}");
+}
+
+void client_put_typing(struct buf *out, struct slice conv, struct slice user, bool on)
+{
+    PUT(out, "{\"type\":\"typing\"");
+    PUT_TEXT(out, "conv", conv);
+    PUT_TEXT(out, "user", user);
+    PUT(out, ",\"on\":");
+    put_bool(out, on);
+    PUT(out, "}");
+}
+
+void client_put_activity(struct buf *out, struct slice conv, uint64_t head, uint64_t unread)
+{
+    PUT(out, "{\"type\":\"activity\"");
+    PUT_TEXT(out, "conv", conv);
+    PUT_NUMBER(out, "head", head);
+    PUT_NUMBER(out, "unread", unread);
+    PUT(out, "}");
+}
+
 void client_put_server_restart(struct buf *out, uint64_t reconnect_after_ms)
 {
     PUT(out, "{\"type\":\"server_restart\"");
     PUT_NUMBER(out, "reconnect_after_ms", reconnect_after_ms);
     PUT(out, "}");
+}
+
+static void put_readers(struct buf *out, struct slice readers)
+{
+    struct record_reader r = record_reader_of(readers);
+    struct msg_reader reader;
+    PUT(out, "[");
+    for (bool first = true;
+         !record_reader_at_end(&r) && record_decode(&r, &msg_reader_desc, &reader) == RC_OK;
+         first = false) {
+        if (!first)
+            PUT(out, ",");
+        PUT(out, "{\"user\":");
+        json_append_string(out, reader.user);
+        PUT_NUMBER(out, "ts", reader.ts);
+        PUT(out, "}");
+    }
+    PUT(out, "]");
+}
+
+void client_put_receipts(struct buf *out, struct slice id, struct slice conv, uint64_t seq,
+                         const struct msg_readers_page *page)
+{
+    PUT(out, "{\"type\":\"receipts\"");
+    put_id(out, id);
+    PUT_TEXT(out, "conv", conv);
+    PUT_NUMBER(out, "seq", seq);
+    PUT(out, ",\"delivered\":");
+    put_readers(out, page->delivered);
+    PUT(out, ",\"read\":");
+    put_readers(out, page->read);
+    PUT_NUMBER(out, "total", page->total);
+    if (page->more != 0)
+        PUT(out, ",\"more\":true");
+    PUT(out, "}");
+}
+
+static struct slice status_name(uint64_t status)
+{
+    switch (status) {
+    case PRESENCE_ONLINE:
+        return slice_string("online");
+    case PRESENCE_AWAY:
+        return slice_string("away");
+    case PRESENCE_BUSY:
+        return slice_string("busy");
+    default:
+        return slice_string("offline");
+    }
+}
+
+/* `"user":…` and what follows, up to the closing brace. */
+static void put_presence(struct buf *out, const struct msg_presence_item *item)
+{
+    PUT(out, "\"user\":");
+    json_append_string(out, item->user);
+    PUT_TEXT(out, "status", status_name(item->status));
+    if (item->last_seen != 0)
+        PUT_NUMBER(out, "last_seen", item->last_seen);
+    PUT(out, "}");
+}
+
+void client_put_presence(struct buf *out, const struct msg_presence_item *item)
+{
+    PUT(out, "{\"type\":\"presence\",");
+    put_presence(out, item);
+}
+
+void client_put_presence_list_begin(struct buf *out, struct slice id)
+{
+    PUT(out, "{\"type\":\"presence_list\"");
+    put_id(out, id);
+    PUT(out, ",\"users\":[");
+}
+
+void client_put_presence_list_item(struct buf *out, const struct msg_presence_item *item,
+                                   bool first)
+{
+    if (!first)
+        PUT(out, ",");
+    PUT(out, "{");
+    put_presence(out, item);
+}
+
+void client_put_presence_list_end(struct buf *out)
+{
+    PUT(out, "]}");
 }

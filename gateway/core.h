@@ -6,15 +6,24 @@
  *   calls.c      requests to them, in flight or waiting for the next leader
  *   users.c      which sessions a user has here, and his list of conversations
  *   watch.c      one conversation watched by this gateway: its live stream
- *   catchup.c    one session's way from where it stands into that stream
- *   session*.c   one client: life, requests, resume
- *   receipts.c   its cursors, coalesced */
+ *   pair.c       one session in one conversation
+ *   catchup.c    its way from where it stands into the live stream
+ *   large.c      its rest, where the conversation is large and not open
+ *   redelivery.c what it is given again, since it was not acknowledged
+ *   session*.c   one client: life, what goes out, requests, resume
+ *   receipts.c   its cursors, coalesced
+ *   presence*.c  who is online, for the sessions that ask
+ *   conv_list.c  a user's conversations, by activity
+ *   survey.c     how the cluster is
+ *   api*.c       the HTTP API */
 #ifndef GATEWAY_CORE_H
 #define GATEWAY_CORE_H
 
+#include "gateway/api.h"
 #include "gateway/client.h"
 #include "gateway/gateway.h"
 #include "gateway/routers.h"
+#include "gateway/survey.h"
 #include "gateway/wheel.h"
 #include "mesh/base/list.h"
 #include "mesh/base/map.h"
@@ -30,6 +39,9 @@ struct gateway {
     struct calls calls;
     struct map users;
     struct map watches;
+    struct presence presence;
+    struct survey survey;
+    struct api api;
     struct wheel wheel;      /* Timers of sessions. */
     struct list sessions;    /* All whose link is there. */
     struct list dirty;       /* Those with something to write this turn. */
@@ -40,11 +52,13 @@ struct gateway {
     struct list suspects;    /* Watches whose live stream is behind what is known, oldest first. */
     struct list empty;       /* Watches without a session: given up at the end of the turn. */
     struct list stale_users; /* Users whose list is to be asked for again. */
+    struct list stirred;     /* Large conversations that have something to tell. */
     struct list past_users;  /* Users without a session, kept for their rate limit, oldest first. */
     uint32_t session_count;
     uint32_t users_online;
     uint32_t watch_calls;   /* watch and fetch requests in flight. */
     uint32_t listing_calls; /* user_open requests in flight for stale users. */
+    uint64_t stirred_us;    /* When the next of them may. */
     uint64_t retry_due_us;  /* When what found no leader is tried again. */
     bool is_draining;
     bool retry_now;        /* A shard has become ready: do not wait for retry_due_us. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "gateway/edge_tcp.h"
 #include "gateway/gateway.h"
 #include "mesh/base/check.h"
 #include "mesh/base/log.h"
@@ -93,10 +94,18 @@ static bool link_is_blocked(const struct link *link)
     return lws_partial_buffered(conn_of(link)->wsi) != 0;
 }
 
+/* libwebsockets does not tell when it gets rid of a part of what it buffers, and a slow client
+ * takes minutes for the whole. */
+static uint64_t link_arrived(const struct link *link)
+{
+    return edge_tcp_acked(lws_get_socket_fd(conn_of(link)->wsi));
+}
+
 static const struct link_ops link_ops = {
     .write = link_write,
     .close = link_close,
     .is_blocked = link_is_blocked,
+    .arrived = link_arrived,
 };
 
 /* ---- A connection's life ---- */
@@ -144,6 +153,7 @@ static void on_destroyed(struct edge_conn *conn)
     end_session(conn);
     end_waiting(conn);
     edge_peer_left(conn);
+    edge_request_free(conn);
     buf_unref(&conn->input);
     mem_free(conn->close_reason);
     mem_free(conn);
@@ -240,6 +250,8 @@ static int on_event(struct edge_conn *conn, enum lws_callback_reasons event, voi
         return edge_on_body(conn, in, size);
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
         return edge_on_body_end(conn);
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        return edge_on_answer(conn);
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
         return edge_on_upgrade(conn);
     case LWS_CALLBACK_ESTABLISHED:
@@ -393,6 +405,7 @@ enum rc edge_new(const struct edge_options *options, uv_loop_t *loop, struct gat
         .node = options->node,
         .auth = auth,
         .is_dev = options->is_dev,
+        .body_size_max = options->frame_size_max,
         .origins = options->origins,
         .origin_count = options->origin_count,
         .files = web_files,

@@ -22,6 +22,13 @@ struct edge_peer {
     uint32_t connections;
 };
 
+/* A request to the API, from its head to its answer. */
+struct edge_request {
+    struct api_call *call; /* NULL once it is answered. */
+    struct http_api how;
+    struct buf *response; /* NULL before. */
+};
+
 /* One TCP connection from accept to close. Small: a gateway holds a hundred thousand idle ones. */
 struct edge_conn {
     struct link link; /* First: the session knows the connection by it. */
@@ -30,7 +37,8 @@ struct edge_conn {
     struct edge_peer *peer;  /* NULL where addresses are not counted. */
     struct session *session; /* NULL before the upgrade, and again once it was told of the end. */
     struct buf *input;       /* A message in pieces, or a request's body; NULL most of the time. */
-    char *close_reason;      /* Set with close_code. */
+    struct edge_request *request; /* Likewise. */
+    char *close_reason;           /* Set with close_code. */
     uint16_t close_code; /* Not 0: the session closed its link; nothing goes in or out any more. */
     bool is_close_sent;  /* And its frame has gone out. */
     bool is_waiting;     /* Not upgraded; counted in edge->waiting. */
@@ -87,6 +95,8 @@ void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer); /* Takes 
 int edge_on_request(struct edge_conn *conn);
 int edge_on_body(struct edge_conn *conn, const void *bytes, size_t size);
 int edge_on_body_end(struct edge_conn *conn);
+int edge_on_answer(struct edge_conn *conn);     /* The socket has room for what the API answered. */
+void edge_request_free(struct edge_conn *conn); /* Where there is one: nobody waits any more. */
 int edge_on_upgrade(struct edge_conn *conn);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "gateway/catchup.h"
 #include "gateway/core.h"
+#include "gateway/large.h"
 #include "gateway/session.h"
 #include "gateway/users.h"
 #include "gateway/watch.h"
@@ -17,6 +18,7 @@ void gateway_options_init(struct gateway_options *options)
 {
     *options = (struct gateway_options){
         .node = "gateway",
+        .address = "",
         .ping_ms = LIMIT_PING_MS,
         .idle_ms = LIMIT_IDLE_MS,
         .connect_ms = LIMIT_CONNECT_MS,
@@ -28,6 +30,8 @@ void gateway_options_init(struct gateway_options *options)
         .frames_per_second_max = 0,
         .request_ms = LIMIT_REQUEST_MS,
         .gather_us = LIMIT_GATHER_US,
+        .fanout_members = LIMIT_FANOUT_MEMBERS,
+        .redeliver_ms = LIMIT_REDELIVER_MS,
     };
 }
 
@@ -44,12 +48,16 @@ struct gateway *gateway_new(const struct gateway_options *options, const struct 
     gateway->bus = bus;
     client_decoder_init(&gateway->decoder);
     struct list *lists[] = {&gateway->sessions, &gateway->dirty,  &gateway->ready,
-                            &gateway->waiting,  &gateway->fenced, &gateway->dead};
+                            &gateway->waiting,  &gateway->fenced, &gateway->dead,
+                            &gateway->stirred};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_init(&gateway->wheel, env_now_us(env));
     routers_init(gateway);
     users_init(gateway);
+    presence_init(gateway);
+    survey_init(gateway);
+    api_init(gateway);
     watches_init(gateway);
     gateway->text = buf_new(1024);
     gateway->write = buf_new(1024);
@@ -72,7 +80,10 @@ void gateway_free(struct gateway **gateway)
         return;
     CHECK(taken->session_count == 0);
     watches_fini(taken);
+    presence_fini(taken);
     routers_fini(taken);
+    survey_fini(taken);
+    api_fini(taken);
     free_dead(taken);
     users_fini(taken);
     client_decoder_fini(&taken->decoder);
@@ -117,6 +128,7 @@ static void retry(struct gateway *gateway)
     gateway->retry_due_us = now_us + RETRY_US;
     routers_rewatch(gateway);
     users_retry(gateway);
+    presence_query_retry(gateway);
     make_waiting_ready(gateway);
 }
 
@@ -125,6 +137,7 @@ static void pump(struct session *session)
     list_remove(&session->in_ready);
     session_resume_pump(session);
     catchup_pump(session);
+    presence_catch_up(session);
     bool is_waiting = !list_is_empty(&session->waiting) || !session_is_asked(session);
     if (is_waiting && !session->is_choked && list_is_empty(&session->in_ready))
         list_append(&session->gateway->waiting, &session->in_ready);
@@ -175,14 +188,17 @@ void gateway_turn(struct gateway *gateway)
     refuse_fenced(gateway);
     calls_drain(gateway);
     users_turn(gateway);
+    survey_turn(gateway);
     tell_cluster(gateway);
     on_timers(gateway);
     watches_turn(gateway);
+    large_turn(gateway);
     if (gateway->was_full && gateway->watch_calls < CATCHUP_CALLS_MAX / 2) {
         gateway->was_full = false;
         make_waiting_ready(gateway);
     }
     retry(gateway);
+    presence_turn(gateway);
     pump_and_write(gateway);
     watches_collect(gateway);
     routers_flush(gateway);
@@ -200,11 +216,14 @@ uint64_t gateway_due_us(struct gateway *gateway)
         !list_is_empty(&gateway->dead) || !list_is_empty(&gateway->empty) || gateway->retry_now)
         return gateway_now_us(gateway);
     uint64_t due_us = least(routers_due_us(gateway), wheel_due_us(&gateway->wheel));
+    due_us = least(due_us, presence_due_us(gateway));
+    due_us = least(due_us, survey_due_us(gateway));
+    due_us = least(due_us, large_due_us(gateway));
     const struct watch *suspect = LIST_FIRST(&gateway->suspects, struct watch, node);
     if (suspect != NULL)
         due_us = least(due_us, suspect->suspect_us);
     if (gateway->routers.rewatch_pending > 0 || !list_is_empty(&gateway->waiting) ||
-        !list_is_empty(&gateway->stale_users))
+        !list_is_empty(&gateway->stale_users) || gateway->presence.must_ask)
         due_us = least(due_us, gateway->retry_due_us);
     return due_us;
 }

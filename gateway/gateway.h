@@ -20,7 +20,8 @@
 
 /* What an operator may set (nodes/options.tbl.h); zero is not a default: gateway_options_init(). */
 struct gateway_options {
-    const char *node; /* Node id. */
+    const char *node;    /* Node id. */
+    const char *address; /* http://HOST:PORT, as others are told; "" where that is nobody's. */
     uint64_t incarnation;
     uint32_t ping_ms;
     uint32_t idle_ms;
@@ -35,6 +36,8 @@ struct gateway_options {
     uint32_t bytes_per_second_max;      /* Likewise. */
     uint32_t request_ms;
     uint32_t gather_us;
+    uint32_t fanout_members; /* In larger conversations entries go to who has them open. */
+    uint32_t redeliver_ms;   /* What is not acknowledged for so long is given again. */
 };
 
 void gateway_options_init(struct gateway_options *options);

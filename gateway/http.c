@@ -1,4 +1,4 @@
-#include "gateway/http.h"
+#include "gateway/http_private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +10,8 @@
 #include "mesh/base/metrics.h"
 #include "mesh/wire/key.h"
 
-#define JSON_TYPE "application/json"
+#define API_PREFIX   "/v1/"
+#define OPENAPI_PATH "/v1/openapi.json"
 
 /* ---- Writing a response ---- */
 
@@ -19,6 +20,10 @@ static const char *status_text(unsigned status)
     switch (status) {
     case 200:
         return "OK";
+    case 201:
+        return "Created";
+    case 204:
+        return "No Content";
     case 304:
         return "Not Modified";
     case 400:
@@ -31,28 +36,38 @@ static const char *status_text(unsigned status)
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 409:
+        return "Conflict";
     case 411:
         return "Length Required";
     case 413:
         return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
     case 426:
         return "Upgrade Required";
+    case 429:
+        return "Too Many Requests";
+    case 500:
+        return "Internal Server Error";
+    case 501:
+        return "Not Implemented";
     case 503:
         return "Service Unavailable";
     }
     CHECK(false); /* A status of our own choosing that is not in this list. */
 }
 
-/* Every response bears these. no-referrer: a token may stand in the page's own URL. */
-static void put_head(struct buf *out, unsigned status, const char *content_type, size_t size,
-                     const char *more)
+/* Every response bears these; 204 says by itself that it has no body (RFC 9110, section 8.6).
+ * no-referrer: a token may stand in the page's own URL. */
+void http_put_head(struct buf *out, unsigned status, const char *content_type, size_t size,
+                   const char *more)
 {
-    buf_append_format(out,
-                      "HTTP/1.1 %u %s\r\n"
-                      "Content-Length: %zu\r\n"
-                      "X-Content-Type-Options: nosniff\r\n"
-                      "Referrer-Policy: no-referrer\r\n",
-                      status, status_text(status), size);
+    buf_append_format(out, "HTTP/1.1 %u %s\r\n", status, status_text(status));
+    if (status != 204)
+        buf_append_format(out, "Content-Length: %zu\r\n", size);
+    buf_append_string(out, "X-Content-Type-Options: nosniff\r\n"
+                           "Referrer-Policy: no-referrer\r\n");
     if (content_type != NULL)
         buf_append_format(out, "Content-Type: %s\r\n", content_type);
     buf_append_string(out, more);
@@ -62,15 +77,15 @@ static void put_head(struct buf *out, unsigned status, const char *content_type,
 static enum http_next put_response(struct buf *out, unsigned status, const char *content_type,
                                    struct slice body, bool is_head)
 {
-    put_head(out, status, content_type, body.size, "Cache-Control: no-store\r\n");
+    http_put_head(out, status, content_type, body.size, "Cache-Control: no-store\r\n");
     if (!is_head)
         buf_append_slice(out, body);
     return HTTP_KEEP;
 }
 
 /* `more`: header lines, or "". */
-static enum http_next put_error(struct buf *out, unsigned status, const char *code,
-                                const char *message, const char *more, bool is_head)
+enum http_next http_put_error(struct buf *out, unsigned status, const char *code,
+                              const char *message, const char *more, bool is_head)
 {
     struct buf *body = buf_new(256);
     buf_append_format(body, "{\"error\":{\"code\":\"%s\",\"message\":", code);
@@ -80,7 +95,7 @@ static enum http_next put_error(struct buf *out, unsigned status, const char *co
     int size =
         snprintf(lines, sizeof(lines), "Cache-Control: no-store\r\nConnection: close\r\n%s", more);
     CHECK(size > 0 && (size_t)size < sizeof(lines));
-    put_head(out, status, JSON_TYPE, body->size, lines);
+    http_put_head(out, status, HTTP_JSON_TYPE, body->size, lines);
     if (!is_head)
         buf_append_slice(out, buf_slice(body));
     buf_unref(&body);
@@ -101,7 +116,7 @@ static enum http_next answer_health(const struct http_site *site, bool is_head, 
                         health.up ? "UP" : "DOWN", site->node, health.connections, health.users,
                         health.shards_total, health.shards_led, site->wall_ms(site->context));
     CHECK(size > 0 && (size_t)size < sizeof(body)); /* A node id is at most 15 bytes. */
-    return put_response(out, health.up ? 200 : 503, JSON_TYPE, slice_of(body, (size_t)size),
+    return put_response(out, health.up ? 200 : 503, HTTP_JSON_TYPE, slice_of(body, (size_t)size),
                         is_head);
 }
 
@@ -121,6 +136,8 @@ static const struct web_file *find_file(const struct http_site *site, struct sli
     struct slice name = slice_of(path.base + 1, path.size - 1);
     if (name.size == 0)
         name = slice_string("index.html");
+    if (slice_equals(path, OPENAPI_PATH))
+        name = slice_string("openapi.json");
     for (size_t i = 0; i < site->file_count; i++) {
         const struct web_file *file = &site->files[i];
         struct slice whole = slice_string(file->name);
@@ -148,10 +165,10 @@ static enum http_next answer_file(const struct web_file *file, const struct http
                         file->etag);
     CHECK(size > 0 && (size_t)size < sizeof(lines));
     if (slice_equals(request->if_none_match, file->etag)) {
-        put_head(out, 304, NULL, 0, lines);
+        http_put_head(out, 304, NULL, 0, lines);
         return HTTP_KEEP;
     }
-    put_head(out, 200, file->content_type, file->size, lines);
+    http_put_head(out, 200, file->content_type, file->size, lines);
     if (request->method != HTTP_HEAD)
         buf_append(out, file->bytes, file->size);
     return HTTP_KEEP;
@@ -159,8 +176,8 @@ static enum http_next answer_file(const struct web_file *file, const struct http
 
 /* ---- Routing ---- */
 
-/* How long the body is. The server library takes atoll()'s word for it; here only digits count. */
-static enum rc body_size(const struct http_request *request, uint64_t *ret_size)
+/* The server library takes atoll()'s word for it; here only digits count. */
+static enum rc body_size(const struct http_request *request, uint64_t size_max, uint64_t *ret_size)
 {
     *ret_size = 0;
     struct slice text = request->content_length;
@@ -173,37 +190,56 @@ static enum rc body_size(const struct http_request *request, uint64_t *ret_size)
         if (text.base[i] < '0' || text.base[i] > '9')
             return RC_BAD_REQUEST;
         size = size * 10 + (uint64_t)(text.base[i] - '0');
-        if (size > HTTP_BODY_SIZE_MAX)
-            size = HTTP_BODY_SIZE_MAX + 1; /* Too large already; only the digits still matter. */
+        if (size > size_max)
+            size = size_max + 1; /* Too large already; only the digits still matter. */
     }
     *ret_size = size;
-    return size > HTTP_BODY_SIZE_MAX ? RC_TOO_LARGE : RC_OK;
+    return size > size_max ? RC_TOO_LARGE : RC_OK;
 }
 
 enum http_next http_answer_too_large(struct buf *out)
 {
-    return put_error(out, 413, "too_large", "a body has at most 4096 bytes", "", false);
+    return http_put_error(out, 413, "too_large", "the body is too large", "", false);
+}
+
+static bool has_prefix(struct slice text, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    return text.size >= size && memcmp(text.base, prefix, size) == 0;
+}
+
+static bool is_dev_token(const struct http_site *site, const struct http_request *request)
+{
+    return site->is_dev && slice_equals(request->path, "/v1/dev/token");
+}
+
+static bool is_api(const struct http_site *site, const struct http_request *request)
+{
+    return has_prefix(request->path, API_PREFIX) && !is_dev_token(site, request) &&
+           !slice_equals(request->path, OPENAPI_PATH);
 }
 
 /* HTTP_BODY: the body is fine as far as its head tells; anything else is the refusal. */
-static enum http_next check_body(const struct http_request *request, struct buf *out)
+static enum http_next check_body(const struct http_site *site, const struct http_request *request,
+                                 struct buf *out)
 {
     bool is_head = request->method == HTTP_HEAD;
     if (request->transfer_encoding.base != NULL)
-        return put_error(out, 411, "bad_request", "send Content-Length, not a chunked body", "",
-                         is_head);
+        return http_put_error(out, 411, "bad_request", "send Content-Length, not a chunked body",
+                              "", is_head);
     uint64_t size;
-    switch (body_size(request, &size)) {
+    switch (body_size(request, is_api(site, request) ? site->body_size_max : HTTP_BODY_SIZE_MAX,
+                      &size)) {
     case RC_OK:
         return HTTP_BODY;
     case RC_NOT_FOUND:
-        if (request->method != HTTP_POST)
+        if (request->method != HTTP_POST || is_api(site, request))
             return HTTP_BODY;
-        return put_error(out, 411, "bad_request", "send Content-Length", "", is_head);
+        return http_put_error(out, 411, "bad_request", "send Content-Length", "", is_head);
     case RC_TOO_LARGE:
         return http_answer_too_large(out);
     default:
-        return put_error(out, 400, "bad_request", "Content-Length is no number", "", is_head);
+        return http_put_error(out, 400, "bad_request", "Content-Length is no number", "", is_head);
     }
 }
 
@@ -211,11 +247,11 @@ static enum http_next answer_token(const struct http_site *site, const struct ht
                                    struct buf *out)
 {
     if (request->method != HTTP_POST)
-        return put_error(out, 405, "bad_request", "the method is not allowed here",
-                         "Allow: POST\r\n", request->method == HTTP_HEAD);
+        return http_put_error(out, 405, "bad_request", "the method is not allowed here",
+                              "Allow: POST\r\n", request->method == HTTP_HEAD);
     /* Else any page that a developer visits could fetch itself a token of this machine. */
     if (!http_origin_is_allowed(site, request))
-        return put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
+        return http_put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
     return HTTP_BODY;
 }
 
@@ -223,31 +259,40 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
                            struct buf *out)
 {
     bool is_head = request->method == HTTP_HEAD;
-    enum http_next next = check_body(request, out);
+    enum http_next next = check_body(site, request, out);
     if (next != HTTP_BODY)
         return next;
     if (request->path.size == 0 || request->path.base[0] != '/')
-        return put_error(out, 400, "bad_request", "the path must begin with a slash", "", is_head);
-    if (site->is_dev && slice_equals(request->path, "/v1/dev/token"))
+        return http_put_error(out, 400, "bad_request", "the path must begin with a slash", "",
+                              is_head);
+    if (is_dev_token(site, request))
         return answer_token(site, request, out);
+    if (is_api(site, request))
+        return http_answer_api(site, request, out);
 
     bool is_health = slice_equals(request->path, "/health");
     bool is_metrics = slice_equals(request->path, "/metrics");
     bool is_socket = slice_equals(request->path, "/ws");
     const struct web_file *file = find_file(site, request->path);
     if (!is_health && !is_metrics && !is_socket && file == NULL)
-        return put_error(out, 404, "not_found", "there is nothing at this path", "", is_head);
+        return http_put_error(out, 404, "not_found", "there is nothing at this path", "", is_head);
     if (request->method != HTTP_GET && request->method != HTTP_HEAD)
-        return put_error(out, 405, "bad_request", "the method is not allowed here",
-                         "Allow: GET, HEAD\r\n", false);
+        return http_put_error(out, 405, "bad_request", "the method is not allowed here",
+                              "Allow: GET, HEAD\r\n", false);
     if (is_socket)
-        return put_error(out, 426, "bad_request", "this path speaks WebSocket",
-                         "Upgrade: websocket\r\n", is_head);
+        return http_put_error(out, 426, "bad_request", "this path speaks WebSocket",
+                              "Upgrade: websocket\r\n", is_head);
     if (is_health)
         return answer_health(site, is_head, out);
     if (is_metrics)
         return answer_metrics(site, is_head, out);
     return answer_file(file, request, out);
+}
+
+uint64_t http_body_size(const struct http_request *request)
+{
+    uint64_t size;
+    return body_size(request, UINT32_MAX, &size) == RC_OK ? size : 0;
 }
 
 /* ---- POST /v1/dev/token ---- */
@@ -301,18 +346,19 @@ enum http_next http_answer_body(const struct http_site *site, struct slice body,
     enum http_next next;
     const char *reason = read_token_request(body, scratch, &request);
     if (reason != NULL) {
-        next = put_error(out, 400, "bad_request", reason, "", false);
+        next = http_put_error(out, 400, "bad_request", reason, "", false);
         goto done;
     }
     buf_append_string(json, "{\"token\":\"");
     uint64_t now_s = site->wall_ms(site->context) / 1000;
     if (auth_sign(site->auth, request.user, request.device, now_s, HTTP_DEV_TOKEN_LIFE_S, json) !=
         RC_OK) {
-        next = put_error(out, 503, "unavailable", "no key of this gateway can sign", "", false);
+        next =
+            http_put_error(out, 503, "unavailable", "no key of this gateway can sign", "", false);
         goto done;
     }
     buf_append_string(json, "\"}");
-    next = put_response(out, 200, JSON_TYPE, buf_slice(json), false);
+    next = put_response(out, 200, HTTP_JSON_TYPE, buf_slice(json), false);
 done:
     buf_unref(&json);
     buf_unref(&scratch);
@@ -406,21 +452,22 @@ bool http_upgrade(const struct http_site *site, const struct http_request *reque
     enum http_next next;
     const char *reason;
     if (!slice_equals(request->path, "/ws"))
-        next = put_error(out, 404, "not_found", "WebSockets are at /ws", "", false);
+        next = http_put_error(out, 404, "not_found", "WebSockets are at /ws", "", false);
     else if (request->method != HTTP_GET)
-        next = put_error(out, 405, "bad_request", "the method is not allowed here",
-                         "Allow: GET, HEAD\r\n", false);
+        next = http_put_error(out, 405, "bad_request", "the method is not allowed here",
+                              "Allow: GET, HEAD\r\n", false);
     else if (request->content_length.base != NULL || request->transfer_encoding.base != NULL)
-        next = put_error(out, 400, "bad_request", "an upgrade has no body", "", false);
+        next = http_put_error(out, 400, "bad_request", "an upgrade has no body", "", false);
     else if (!slice_equals(request->websocket_version, "13"))
-        next = put_error(out, 426, "unsupported", "WebSocket version 13 is spoken here",
-                         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", false);
+        next = http_put_error(out, 426, "unsupported", "WebSocket version 13 is spoken here",
+                              "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", false);
     else if (!http_origin_is_allowed(site, request))
-        next = put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
+        next = http_put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
     else if ((reason = read_options(request, ret_upgrade)) != NULL)
-        next = put_error(out, 400, "bad_request", reason, "", false);
+        next = http_put_error(out, 400, "bad_request", reason, "", false);
     else if ((reason = identify(site, request, ret_upgrade)) != NULL)
-        next = put_error(out, 401, "unauthorized", reason, "WWW-Authenticate: Bearer\r\n", false);
+        next =
+            http_put_error(out, 401, "unauthorized", reason, "WWW-Authenticate: Bearer\r\n", false);
     else
         return true;
     CHECK(next == HTTP_CLOSE);

@@ -1,15 +1,16 @@
-/* http - what a gateway answers to HTTP: health, metrics, pages, development tokens, and whether a
- * request may become a WebSocket.
+/* http - what a gateway answers to HTTP: health, metrics, pages, development tokens, whether a
+ * request may become a WebSocket, and how the answers of the HTTP API (api.h) are written.
  *
  * Pure: a request of slices in, the bytes of a whole response out. The edge (edge_http.c) only
- * carries them, so everything here is tested and fuzzed without a socket. An error answer always
- * ends the connection: after a request that was not understood, nothing tells where the next one
- * begins. */
+ * carries them, so everything here is tested and fuzzed without a socket. An error answer ends the
+ * connection, unless it is the API's: after a request that was not understood, nothing tells where
+ * the next one begins. */
 #ifndef GATEWAY_HTTP_H
 #define GATEWAY_HTTP_H
 
 #include <stdbool.h>
 
+#include "gateway/api.h"
 #include "gateway/auth.h"
 #include "gateway/gateway.h"
 #include "gateway/web.h"
@@ -25,6 +26,9 @@ enum http_method {
     HTTP_GET,
     HTTP_HEAD,
     HTTP_POST,
+    HTTP_PATCH,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
 };
 
 /* What answers are made from. All borrowed. */
@@ -32,6 +36,7 @@ struct http_site {
     const char *node;
     const struct auth *auth;
     bool is_dev;                /* POST /v1/dev/token exists. */
+    uint32_t body_size_max;     /* Of a request to the API. */
     const char *const *origins; /* Allowed besides the site's own; "*" allows every one. */
     uint32_t origin_count;
     const struct web_file *files;
@@ -51,6 +56,7 @@ struct http_request {
     struct slice origin;
     struct slice authorization;
     struct slice if_none_match;
+    struct slice content_type;
     struct slice content_length;
     struct slice transfer_encoding;
     struct slice websocket_version;
@@ -60,6 +66,7 @@ enum http_next {
     HTTP_KEEP,  /* `out` holds a response; the connection may serve another request. */
     HTTP_CLOSE, /* `out` holds a response that says so; close after it. */
     HTTP_BODY,  /* `out` is untouched: hand the whole body to http_answer_body(). */
+    HTTP_API,   /* `out` is untouched: it is the API's to answer, as http_api_head() puts it. */
 };
 
 /* Answer a request that asks for no upgrade. Appends the response, head and body, to `out`. */
@@ -70,8 +77,25 @@ MUST_CHECK enum http_next http_answer(const struct http_site *site,
 MUST_CHECK enum http_next http_answer_body(const struct http_site *site, struct slice body,
                                            struct buf *out);
 
-/* Append the answer to a body that turned out longer than HTTP_BODY_SIZE_MAX. */
+/* Append the answer to a body that turned out longer than it may be. */
 MUST_CHECK enum http_next http_answer_too_large(struct buf *out);
+
+/* ---- The API ---- */
+
+struct api_head http_api_head(const struct http_site *site, const struct http_request *request);
+/* How long the body is, of a request that was said HTTP_API to; 0: there is none. */
+uint64_t http_body_size(const struct http_request *request);
+
+/* How its answer is to be written. Outlives the request. */
+struct http_api {
+    bool is_head;     /* No body. */
+    bool will_close;  /* What follows on the connection is not to be read. */
+    struct buf *cors; /* Header lines for the page that asked; NULL: none did. */
+};
+
+void http_api_init(struct http_api *api, const struct http_request *request);
+void http_api_fini(struct http_api *api);
+void http_put_api(const struct http_api *api, const struct api_answer *answer, struct buf *out);
 
 /* Who is behind a WebSocket that may be. */
 struct http_upgrade {

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "mesh/base/buf.h"
 #include "mesh/base/slice.h"
@@ -25,6 +26,9 @@ struct link_ops {
     void (*close)(struct link *link, unsigned code, const char *reason);
     /* Is anything the link took still waiting for the client to read? */
     bool (*is_blocked)(const struct link *link);
+    /* Bytes that have arrived at the client's side: while it grows the client takes something. May
+     * be NULL: then only what makes room here counts as a sign of that. */
+    uint64_t (*arrived)(const struct link *link);
 };
 
 struct link {

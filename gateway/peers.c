@@ -56,7 +56,10 @@ bool peers_is_our_cluster(struct gateway *gateway, struct slice cluster)
 
 static void send_hello(struct gateway *gateway, struct peer *peer)
 {
-    struct msg_hello hello = {.version = MESSAGES_VERSION, .links = peer->is_up};
+    struct msg_hello hello = {.version = MESSAGES_VERSION,
+                              .links = peer->is_up,
+                              .sessions = gateway->session_count,
+                              .users = gateway->users_online};
     peers_add(gateway, peer, &msg_hello_desc, &hello);
     peer->must_send = true;
 }

@@ -1,24 +1,24 @@
 /* Every request of the client protocol: REQUEST(name, NAME, "fields it takes").
- * The names are the wire's. Those that the protocol defines but this version does not serve are
- * listed as well, so that they are answered `unsupported` and not `bad_request`. */
+ * The names are the wire's. */
 REQUEST(connect, CONNECT, "token, device, resume, epoch, batch")
 REQUEST(send, SEND, "conv or to, cid, body, reply_to")
 REQUEST(ack, ACK, "conv, seq")
 REQUEST(read, READ, "conv, seq")
 REQUEST(history, HISTORY, "conv, after or before, limit")
 REQUEST(conversations, CONVERSATIONS, "after, limit")
-REQUEST(create, CREATE, "conv, kind, members, title, meta, body")
+REQUEST(create, CREATE,
+        "conv, kind, members, title, meta, body, cid, history, retain_ms, retain_count")
 REQUEST(add, ADD, "conv, users")
 REQUEST(remove, REMOVE, "conv, users")
 REQUEST(leave, LEAVE, "conv")
 REQUEST(role, ROLE, "conv, user, role")
 REQUEST(members, MEMBERS, "conv, after, limit")
-REQUEST(info, INFO, "conv, title, meta")
+REQUEST(info, INFO, "conv, title, meta, history, retain_ms, retain_count")
 REQUEST(ping, PING, "")
 REQUEST(typing, TYPING, "conv, on")
-REQUEST(edit, EDIT, "conv, seq, body")
-REQUEST(delete, DELETE, "conv, seq")
-REQUEST(react, REACT, "conv, seq, emoji, on")
+REQUEST(edit, EDIT, "conv, seq, body, cid")
+REQUEST(delete, DELETE, "conv, seq, cid")
+REQUEST(react, REACT, "conv, seq, emoji, on, cid")
 REQUEST(open, OPEN, "conv")
 REQUEST(close, CLOSE, "conv")
 REQUEST(receipts, RECEIPTS, "conv, seq")

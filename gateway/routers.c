@@ -84,6 +84,7 @@ static void must_rewatch(struct gateway *gateway, struct shard *shard)
         gateway->routers.rewatch_pending++;
     }
     users_on_missed(gateway, &shard->users);
+    presence_on_missed(gateway, (uint32_t)(shard - gateway->routers.shards));
     gateway->retry_now = true;
 }
 
@@ -148,6 +149,7 @@ static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg
             list_init(&routers->shards[i].watches);
             list_init(&routers->shards[i].users);
             calls_init_shard(&routers->shards[i].calls);
+            presence_init_shard(&routers->shards[i].presence);
         }
         users_on_shards(gateway);
     }
@@ -215,8 +217,14 @@ static void on_packet(void *context, struct slice from, const struct packet *pac
     while (!record_reader_at_end(&r)) {
         uint32_t number;
         union answer answer;
+        struct msg_status_reply status;
         enum rc rc = record_peek(&r, &number);
         const struct record_desc *desc = rc == RC_OK ? answer_desc(number) : NULL;
+        if (rc == RC_OK && number == MSG_STATUS_REPLY &&
+            record_decode(&r, &msg_status_reply_desc, &status) == RC_OK) {
+            survey_on_status(gateway, peer, &status);
+            continue;
+        }
         if (rc == RC_OK)
             rc = desc != NULL ? record_decode(&r, desc, &answer) : record_skip(&r);
         if (rc != RC_OK) {
@@ -237,6 +245,9 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
         struct msg_event_receipt receipt;
         struct msg_event_user user;
         struct msg_event_device device;
+        struct msg_event_presence presence;
+        struct msg_event_typing typing;
+        struct msg_event_tally tally;
         union answer answer;
     } event;
     enum rc rc = record_peek(r, &number);
@@ -262,6 +273,18 @@ static enum rc on_event(struct gateway *gateway, struct peer *peer, struct recor
     case MSG_EVENT_DEVICE:
         if ((rc = record_decode(r, &msg_event_device_desc, &event)) == RC_OK)
             users_on_device(gateway, &event.device);
+        return rc;
+    case MSG_EVENT_TYPING:
+        if ((rc = record_decode(r, &msg_event_typing_desc, &event)) == RC_OK)
+            watch_on_typing(gateway, &event.typing);
+        return rc;
+    case MSG_EVENT_TALLY:
+        if ((rc = record_decode(r, &msg_event_tally_desc, &event)) == RC_OK)
+            watch_on_tally(gateway, &event.tally);
+        return rc;
+    case MSG_EVENT_PRESENCE:
+        if ((rc = record_decode(r, &msg_event_presence_desc, &event)) == RC_OK)
+            presence_on_event(gateway, peer, &event.presence);
         return rc;
     case MSG_EVENT_USER:
         if ((rc = record_decode(r, &msg_event_user_desc, &event)) == RC_OK)
@@ -295,6 +318,7 @@ static void on_published(void *context, struct slice from, const struct packet *
 
 static void on_peer(void *context, const struct msg_node *node, bool up)
 {
+    survey_on_node(context, node, up);
     peers_on_peer(context, node, up);
 }
 

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 
 #include "gateway/calls.h"
+#include "gateway/presence.h"
 #include "mesh/base/list.h"
 #include "mesh/base/map.h"
 #include "mesh/wire/bus.h"
@@ -41,7 +42,8 @@ struct shard {
     struct shard_calls calls;
     struct list watches; /* Of its conversations. */
     struct list users;   /* Users of this shard with sessions here. */
-    uint32_t rewatches;  /* `rewatch` requests in flight. */
+    struct shard_presence presence;
+    uint32_t rewatches; /* `rewatch` requests in flight. */
     bool must_rewatch;
 };
 

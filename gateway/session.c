@@ -1,8 +1,9 @@
 #include "gateway/session.h"
 
-#include "gateway/catchup.h"
 #include "gateway/fence.h"
-#include "gateway/frame.h"
+#include "gateway/left.h"
+#include "gateway/pair.h"
+#include "gateway/redelivery.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
@@ -35,11 +36,12 @@ static uint64_t due_us_of(const struct session *session)
         ms_after(session->heard_us, options->idle_ms),
         ms_after(alive_us, options->ping_ms),
         receipts_due_us(session),
+        redelivery_due_us(session),
         session->state == SESSION_NEW ? ms_after(session->accepted_us, options->connect_ms)
                                       : ENV_NEVER,
         session->state == SESSION_GREETED ? ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS)
                                           : ENV_NEVER,
-        session->blocked_us != 0 ? ms_after(session->blocked_us, LIMIT_STALL_MS) : ENV_NEVER,
+        session_stall_due_us(session),
         session->drain_us != 0 ? session->drain_us : ENV_NEVER,
     };
     uint64_t least = ENV_NEVER;
@@ -57,7 +59,7 @@ static bool is_in_time(struct session *session, uint64_t now_us)
     else if (session->state == SESSION_NEW &&
              now_us >= ms_after(session->accepted_us, options->connect_ms))
         session_close(session, CLOSE_TOKEN, "connect did not come");
-    else if (session->blocked_us != 0 && now_us >= ms_after(session->blocked_us, LIMIT_STALL_MS))
+    else if (session_is_stalled(session, now_us))
         session_close(session, CLOSE_SLOW, "nothing was read for too long");
     else if (now_us >= ms_after(session->heard_us, options->idle_ms))
         session_close(session, CLOSE_UNRESPONSIVE, "no sign of life");
@@ -76,6 +78,9 @@ void session_on_timer(struct session *session)
         now_us >= ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS))
         session_resume(session, NULL);
     receipts_flush(session, now_us);
+    redelivery_flush(session, now_us);
+    if (session->state == SESSION_CLOSED)
+        return;
     if (now_us >= ms_after(session->heard_us, options->ping_ms) &&
         now_us >= ms_after(session->pinged_us, options->ping_ms)) {
         session->pinged_us = now_us;
@@ -84,141 +89,6 @@ void session_on_timer(struct session *session)
             (void)session->link->ops->write(session->link, ping, sizeof(ping));
     }
     session_wake_by(session, due_us_of(session));
-}
-
-/* ---- Going out ---- */
-
-static void make_dirty(struct session *session)
-{
-    if (list_is_empty(&session->in_dirty))
-        list_append(&session->gateway->dirty, &session->in_dirty);
-}
-
-static uint64_t reply_bytes_max(const struct session *session)
-{
-    uint64_t max = (uint64_t)session->gateway->options.outbox_bytes_max * SESSION_REPLY_FACTOR;
-    return max < UINT32_MAX / 2 ? max : UINT32_MAX / 2;
-}
-
-static void rewind_dropped(void *owner, uint64_t seq)
-{
-    pair_rewind(owner, seq);
-}
-
-static void push(struct session *session, struct buf *frame)
-{
-    if (session->state == SESSION_CLOSED)
-        return;
-    /* Replies come only as fast as the client asks, but one that asks and never reads is bounded
-     * too: full of replies it is closed, and what it asked for it will ask again. */
-    if (outbox_push(&session->outbox, frame, NULL, 0, (uint32_t)reply_bytes_max(session)) !=
-        RC_OK) {
-        session_close(session, CLOSE_SLOW, "too many replies wait to be read");
-        return;
-    }
-    make_dirty(session);
-}
-
-void session_put(struct session *session)
-{
-    struct buf *frame = frame_text(buf_slice(session->gateway->text));
-    push(session, frame);
-    buf_unref(&frame);
-}
-
-void session_put_error(struct session *session, struct slice id, enum rc rc, const char *message,
-                       uint64_t retry_after_ms)
-{
-    buf_clear(session->gateway->text);
-    client_put_error(session->gateway->text, id, rc, message, retry_after_ms);
-    session_put(session);
-}
-
-/* What belongs to a pair can be had again: all of it makes room where there is none. */
-static bool push_owned(struct session *session, struct pair *pair, uint64_t seq, struct buf *frame)
-{
-    if (outbox_push(&session->outbox, frame, pair, seq,
-                    session->gateway->options.outbox_bytes_max) != RC_OK) {
-        session->is_choked = true;
-        outbox_drop_owned(&session->outbox, rewind_dropped);
-        return false;
-    }
-    make_dirty(session);
-    return true;
-}
-
-bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq, struct buf *frame)
-{
-    if (!push_owned(session, pair, seq, frame))
-        return false;
-    metric_add(deliveries_total, 1);
-    return true;
-}
-
-void session_push_receipt(struct session *session, struct pair *pair, struct buf *frame)
-{
-    /* Only the latest cursors count: where there is no room, the next receipt tells them. */
-    if (outbox_push(&session->outbox, frame, pair, 0, session->gateway->options.outbox_bytes_max) ==
-        RC_OK)
-        make_dirty(session);
-}
-
-bool session_push_gap(struct session *session, struct pair *pair, const struct msg_watched *gap)
-{
-    buf_clear(session->gateway->text);
-    client_put_gap(session->gateway->text, watch_conv(pair->watch), gap->gap_from, gap->gap_to,
-                   gap->head, gap->trimmed != 0);
-    struct buf *frame = frame_text(buf_slice(session->gateway->text));
-    bool is_pushed = push_owned(session, pair, gap->gap_from, frame);
-    buf_unref(&frame);
-    return is_pushed;
-}
-
-static bool is_below_half(const struct session *session)
-{
-    return session->outbox.bytes < session->gateway->options.outbox_bytes_max / 2;
-}
-
-bool session_has_room(struct session *session)
-{
-    if (!is_below_half(session))
-        session->is_choked = true;
-    return !session->is_choked;
-}
-
-void session_flush(struct session *session)
-{
-    struct gateway *gateway = session->gateway;
-    struct link *link = session->link;
-    while (session->outbox.count > 0 && !link->ops->is_blocked(link)) {
-        struct slice bytes;
-        uint32_t count = outbox_gather(&session->outbox, session->batch, gateway->write, &bytes);
-        if (!link->ops->write(link, bytes.base, bytes.size))
-            break;
-        metric_add(writes_out_total, 1);
-        metric_add(bytes_out_total, bytes.size);
-        outbox_consume(&session->outbox, count);
-        session->blocked_us = 0;
-    }
-    bool is_blocked = session->outbox.count > 0 || link->ops->is_blocked(link);
-    if (is_blocked && session->blocked_us == 0) {
-        session->blocked_us = gateway_now_us(gateway);
-        session_wake_by(session, ms_after(session->blocked_us, LIMIT_STALL_MS));
-    } else if (!is_blocked) {
-        session->blocked_us = 0;
-    }
-    if (session->is_choked && is_below_half(session)) {
-        session->is_choked = false;
-        session_make_ready(session);
-    }
-}
-
-void session_on_writable(struct session *session)
-{
-    if (session->state == SESSION_CLOSED)
-        return;
-    session->blocked_us = 0;
-    make_dirty(session);
 }
 
 /* ---- Catching up ---- */
@@ -254,7 +124,8 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     struct list *lists[] = {&session->in_user,   &session->in_dirty, &session->in_ready,
                             &session->in_fenced, &session->pairs,    &session->waiting,
                             &session->requests,  &session->receipts, &session->left,
-                            &session->fences};
+                            &session->unacked,   &session->fences,   &session->typing,
+                            &session->interests, &session->queries};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);
@@ -375,6 +246,9 @@ static void detach(struct session *session)
     metric_add(sessions_closed_total, 1);
     session_resume_fini(session);
     session_requests_fini(session);
+    session_typing_fini(session);
+    presence_leave(session);
+    session_list_leave(session);
     outbox_fini(&session->outbox);
     struct list *lists[2] = {&session->pairs, &session->waiting};
     for (size_t i = 0; i < 2; i++)

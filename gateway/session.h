@@ -14,7 +14,7 @@
  *                  the client reads slowly: entries are dropped from the outbox and read again
  * later on stop        server_restart, then 1012
  *
- * Loop thread only. An idle session costs about half a KiB, and 96 bytes for each conversation. */
+ * Loop thread only. An idle session costs about half a KiB, and 112 bytes for each conversation. */
 #ifndef GATEWAY_SESSION_H
 #define GATEWAY_SESSION_H
 
@@ -36,6 +36,7 @@ enum session_close {
     CLOSE_PROTOCOL = 4500,
     CLOSE_TOKEN = 4501,
     CLOSE_REPLACED = 4509,
+    CLOSE_LOGGED_OUT = 4503,
 };
 
 enum session_state {
@@ -45,16 +46,18 @@ enum session_state {
     SESSION_CLOSED,
 };
 
+struct listing;
 struct pair;
 struct resume;
 
 struct session {
     struct gateway *gateway;
     struct link *link;
-    struct user *user;     /* NULL while NEW and once CLOSED. */
-    char *device;          /* NULL while NEW. */
-    struct resume *resume; /* While the list of conversations is read, else NULL. */
-    struct list node;      /* On the gateway's sessions, at the end on its dead. */
+    struct user *user;       /* NULL while NEW and once CLOSED. */
+    char *device;            /* NULL while NEW. */
+    struct resume *resume;   /* While the list of conversations is read, else NULL. */
+    struct listing *listing; /* A `conversations` request being answered, else NULL. */
+    struct list node;        /* On the gateway's sessions, at the end on its dead. */
     struct list in_user;
     struct list in_dirty;
     struct list in_ready;  /* On the gateway's ready or waiting, or on itself. */
@@ -62,38 +65,49 @@ struct session {
     struct list pairs;     /* Conversations with nothing to be asked for. */
     struct list waiting;   /* Conversations that have. */
     struct list requests;  /* Those in flight for the client. */
-    struct list fences;   /* Conversations in which a send was refused and must come again first. */
-    struct list left;     /* Conversations whose removal of its user it was given, oldest first. */
-    struct list receipts; /* Cursors sent within the last second, oldest first. */
+    struct list fences; /* Conversations in which a send was refused and must come again first. */
+    struct list typing; /* Conversations its user types in, the one told longest ago first. */
+    struct list interests; /* Users whose presence it watches. */
+    struct list queries;   /* `presence` requests whose answers are awaited. */
+    struct list left;      /* Conversations that it left, oldest first (left.h). */
+    struct list unacked;   /* Pairs of which an acknowledgement is awaited (redelivery.h). */
+    struct list receipts;  /* Cursors sent within the last second, oldest first. */
     struct wheel_timer timer;
     struct outbox outbox;
     uint64_t id;
     uint64_t accepted_us;
     uint64_t heard_us; /* The last sign of life. */
     uint64_t pinged_us;
-    uint64_t blocked_us; /* Since when the client takes nothing; 0: it does. */
-    uint64_t retry_us;   /* Before this nothing is asked for again. */
-    uint64_t drain_us;   /* When it is closed for the restart; 0: not draining. */
-    uint64_t second_us;  /* When the current second of the frame rate began. */
-    uint64_t missed;     /* For `resumed`. */
-    uint32_t resuming;   /* Conversations not caught up yet. */
+    uint64_t blocked_us;   /* Since when the client takes nothing; 0: it does. */
+    uint64_t arrived;      /* Of its link, when that was looked at last while it was blocked, */
+    uint64_t looked_us;    /* and when that was. */
+    uint64_t unblocked_us; /* When it last began to take something again. */
+    uint64_t retry_us;     /* Before this nothing is asked for again. */
+    uint64_t drain_us;     /* When it is closed for the restart; 0: not draining. */
+    uint64_t second_us;    /* When the current second of the frame rate began. */
+    uint64_t missed;       /* For `resumed`. */
+    uint32_t resuming;     /* Conversations not caught up yet. */
     uint32_t pair_count;
-    uint32_t frames;        /* In the current second. */
-    uint32_t bytes;         /* Likewise. */
-    uint16_t calls;         /* Pairs whose answer is awaited. */
-    uint16_t request_count; /* Length of `requests`. */
-    uint16_t page_count;    /* How many of them read. */
-    uint16_t receipt_count; /* Length of `receipts`. */
-    uint16_t left_count;    /* Length of `left`. */
-    uint8_t state;          /* enum session_state. */
-    uint8_t bad_frames;     /* In a row. */
+    uint32_t frames;         /* In the current second. */
+    uint32_t bytes;          /* Likewise. */
+    uint16_t calls;          /* Pairs whose answer is awaited. */
+    uint16_t request_count;  /* Length of `requests`. */
+    uint16_t page_count;     /* How many of them read. */
+    uint16_t receipt_count;  /* Length of `receipts`. */
+    uint16_t left_count;     /* Length of `left`. */
+    uint16_t interest_count; /* Length of `interests`. */
+    uint8_t query_count;     /* Length of `queries`. */
+    uint8_t typing_count;    /* Length of `typing`. */
+    uint8_t state;           /* enum session_state. */
+    uint8_t bad_frames;      /* In a row. */
     bool batch;
+    bool has_acked;     /* So it is expected to go on acknowledging. */
     bool has_connected; /* A `connect` came. */
     bool is_greeted;    /* The welcome is out. */
     bool is_announced;  /* The leader told of it: a session of its device told of later replaces it.
                          */
-    bool is_listing;    /* A `conversations` request is being answered. */
     bool is_choked;     /* Pairs wait until the outbox has room. */
+    bool misses_presence; /* Of somebody it watches, for want of room. */
 };
 
 static inline struct slice session_user(const struct session *session)
@@ -101,7 +115,7 @@ static inline struct slice session_user(const struct session *session)
     return user_name(session->user);
 }
 
-/* ---- What the parts of the gateway say to a session ---- */
+/* ---- What the parts of the gateway say to a session (most of it in session_out.c) ---- */
 
 /* A send that is refused before it is looked at, since too many frames came. */
 void session_refuse_send(struct session *session, const struct client_request *request,
@@ -115,10 +129,16 @@ void session_put_error(struct session *session, struct slice id, enum rc rc, con
  * have been rewound. */
 bool session_push_entry(struct session *session, struct pair *pair, uint64_t seq,
                         struct buf *frame);
-void session_push_receipt(struct session *session, struct pair *pair, struct buf *frame);
+/* What only counts now (receipts, typing): where there is no room it is lost. */
+void session_push_passing(struct session *session, struct pair *pair, struct buf *frame);
+/* False: no room. True: it is on its way, and where it is dropped again large_on_behind() hears. */
+bool session_push_activity(struct session *session, struct pair *pair, uint64_t head,
+                           uint64_t unread);
 /* The gap begins at pair's cursor + 1. Dropped and rewound like an entry, or it would come before
  * the entries that it follows. False: likewise. */
 bool session_push_gap(struct session *session, struct pair *pair, const struct msg_watched *gap);
+/* What may as well be lost, and goes first where there is no room. False: it was. */
+bool session_push_hint(struct session *session, struct buf *frame);
 /* More may be read from the log for it. Where not, it is made ready once there is room. */
 bool session_has_room(struct session *session);
 
@@ -129,10 +149,14 @@ void session_on_listed(struct session *session, struct slice conv); /* By a list
 /* `seq` is that of the member entry that says so. */
 void session_on_list_change(struct session *session, struct slice conv, uint64_t seq, bool gone);
 
-/* ---- Life ---- */
-
 /* Write what is there, as far as the link takes it. */
 void session_flush(struct session *session);
+/* The client has taken nothing for too long. */
+bool session_is_stalled(struct session *session, uint64_t now_us);
+uint64_t session_stall_due_us(const struct session *session); /* When to look whether it has. */
+
+/* ---- Life ---- */
+
 /* Flush, close the link, leave everything. Callable from anywhere; freed at the end of the turn. */
 void session_close(struct session *session, enum session_close code, const char *reason);
 void session_on_timer(struct session *session);
@@ -185,6 +209,7 @@ void session_requests_fini(struct session *session);
 /* ---- session_list.c ---- */
 
 void session_list_conversations(struct session *session, const struct client_request *request);
+void session_list_leave(struct session *session); /* It ends: waits for no list. */
 
 /* ---- receipts.c ---- */
 
@@ -194,5 +219,11 @@ void receipts_note(struct session *session, struct slice conv, uint64_t delivere
 void receipts_flush(struct session *session, uint64_t now_us); /* Those due by now. */
 uint64_t receipts_due_us(const struct session *session);
 void receipts_fini(struct session *session); /* Everything leaves. */
+
+/* ---- session_typing.c ---- */
+
+/* Told to the conversation's leader, now and then at most. */
+void session_typing(struct session *session, struct slice conv, bool on);
+void session_typing_fini(struct session *session);
 
 #endif

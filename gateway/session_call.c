@@ -8,7 +8,8 @@
 
 static bool is_page(const struct session_request *request)
 {
-    return request->request.answer_number != MSG_RESULT;
+    enum message_number number = request->request.answer_number;
+    return number != MSG_RESULT && number != MSG_LOOKED;
 }
 
 void session_request_add(struct session *session, struct session_request *request)
@@ -56,6 +57,7 @@ static struct client_call *call_new(const struct client_request *request, struct
                                         request->cid.size + request->title.size);
     call->type = request->type;
     call->kind = request->kind;
+    call->seq = request->seq;
     call->id_size = (uint16_t)request->id.size;
     call->conv_size = (uint8_t)conv.size;
     call->cid_size = (uint8_t)request->cid.size;

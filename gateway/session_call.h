@@ -13,6 +13,7 @@ struct client_call {
     struct session_request base;
     enum client_request_type type;
     enum conv_kind kind;
+    uint64_t seq;
     uint16_t id_size; /* 0: the reply bears no id. */
     uint8_t conv_size;
     uint8_t cid_size;
@@ -32,7 +33,8 @@ static inline struct slice session_call_conv(const struct client_call *call)
 
 static inline struct slice session_call_cid(const struct client_call *call)
 {
-    return slice_of(call->text + call->id_size + call->conv_size, call->cid_size);
+    const char *at = call->text + call->id_size + call->conv_size;
+    return call->cid_size != 0 ? slice_of(at, call->cid_size) : (struct slice){0};
 }
 
 static inline struct slice session_call_title(const struct client_call *call)

@@ -1,8 +1,9 @@
 /* What a client asks for: each request becomes one message to the leader of its shard. */
 #include "gateway/fence.h"
+#include "gateway/large.h"
+#include "gateway/redelivery.h"
 #include "gateway/session_call.h"
 
-#include "mesh/base/crypto.h"
 #include "mesh/wire/key.h"
 
 /* Pages (history, members) of one session in flight are few, since each may be large. */
@@ -17,7 +18,8 @@ static void put_result(struct session *session, const struct client_call *call,
 {
     struct buf *text = session->gateway->text;
     buf_clear(text);
-    if (call->type == CLIENT_SEND)
+    if (call->type == CLIENT_SEND || call->type == CLIENT_EDIT || call->type == CLIENT_DELETE ||
+        call->type == CLIENT_REACT)
         /* Where the gateway asked twice, the second answer is the first one for the client. */
         client_put_sent(text, session_call_id(call), session_call_conv(call),
                         session_call_cid(call), result->seq, result->ts,
@@ -99,9 +101,43 @@ static void on_send(struct session *session, const struct client_request *reques
     submit(session, request, conv, &msg_cmd_send_desc, &command, REPEAT_IF_UNDONE);
 }
 
+static enum entry_type change_of(enum client_request_type type)
+{
+    switch (type) {
+    case CLIENT_EDIT:
+        return ENTRY_EDIT;
+    case CLIENT_DELETE:
+        return ENTRY_DELETE;
+    default:
+        return ENTRY_REACTION;
+    }
+}
+
+/* Without a cid a deletion may come twice, since there is nothing left for the second; an edit or a
+ * reaction may not, or it would undo what came in between. */
+static void on_change(struct session *session, const struct client_request *request)
+{
+    struct msg_cmd_change command = {.conv = request->conv,
+                                     .user = session_user(session),
+                                     .device = slice_string(session->device),
+                                     .type = change_of(request->type),
+                                     .target = request->seq,
+                                     .cid = request->cid,
+                                     .body = request->body,
+                                     .emoji = request->emoji,
+                                     .on = request->type == CLIENT_REACT && request->on};
+    enum request_repeat repeat = REPEAT_NEVER;
+    if (request->cid.base != NULL)
+        repeat = REPEAT_IF_UNDONE;
+    else if (request->type == CLIENT_DELETE)
+        repeat = REPEAT_FREELY;
+    submit(session, request, request->conv, &msg_cmd_change_desc, &command, repeat);
+}
+
 static void on_cursor(struct session *session, const struct client_request *request)
 {
     uint64_t read = request->type == CLIENT_READ ? request->seq : 0;
+    redelivery_on_ack(session, request->conv, request->seq);
     if (request->id.base == NULL) {
         receipts_note(session, request->conv, request->seq, read);
         return;
@@ -137,7 +173,7 @@ static struct buf *users_of(struct session *session, const struct client_request
 
 static void on_create(struct session *session, const struct client_request *request)
 {
-    char made[2 + 23] = "g:";
+    char made[KEY_GROUP_SIZE];
     char direct[KEY_DIRECT_SIZE];
     struct slice conv = request->conv;
     struct slice last = {0};
@@ -159,9 +195,9 @@ static void on_create(struct session *session, const struct client_request *requ
         conv = slice_of(direct, sizeof(direct));
     } else if (conv.base == NULL) {
         struct env *env = session->gateway->env;
-        uint64_t random[2] = {env_random(env), env_random(env)};
-        crypto_base64url_encode(random, sizeof(random), made + 2);
-        conv = slice_string(made);
+        const uint64_t random[2] = {env_random(env), env_random(env)};
+        key_group(random, made);
+        conv = slice_of(made, sizeof(made));
     }
     struct msg_cmd_create command = {.conv = conv,
                                      .user = session_user(session),
@@ -171,7 +207,10 @@ static void on_create(struct session *session, const struct client_request *requ
                                      .title = request->title,
                                      .meta = request->meta,
                                      .cid = request->cid,
-                                     .body = request->body};
+                                     .body = request->body,
+                                     .history = client_history(request->history),
+                                     .retain_ms = request->retain_ms,
+                                     .retain_count = request->retain_count};
     /* Without a cid the second is a conflict, or its message there twice. */
     bool is_same = as.cid.base != NULL || (as.kind == CONV_DIRECT && as.body.base == NULL);
     submit(session, &as, conv, &msg_cmd_create_desc, &command,
@@ -207,10 +246,14 @@ static void on_member_change(struct session *session, const struct client_reques
 
 static void on_info(struct session *session, const struct client_request *request)
 {
-    struct msg_cmd_info command = {.conv = request->conv,
-                                   .user = session_user(session),
-                                   .title = request->title,
-                                   .meta = request->meta};
+    struct msg_cmd_info command = {
+        .conv = request->conv,
+        .user = session_user(session),
+        .title = request->title,
+        .meta = request->meta,
+        .history = client_history(request->history),
+        .retain_ms = client_retention(request->has_retain_ms, request->retain_ms),
+        .retain_count = client_retention(request->has_retain_count, request->retain_count)};
     submit(session, request, request->conv, &msg_cmd_info_desc, &command, REPEAT_NEVER);
 }
 
@@ -237,6 +280,9 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
         const struct msg_fetched *answer = data;
         client_put_history(gateway->text, session_call_id(call), session_call_conv(call),
                            answer->entries, answer->head, answer->more != 0);
+    } else if (call->type == CLIENT_RECEIPTS) {
+        client_put_receipts(gateway->text, session_call_id(call), session_call_conv(call),
+                            call->seq, data);
     } else {
         const struct msg_members_page *answer = data;
         client_put_members(gateway->text, session_call_id(call), session_call_conv(call),
@@ -292,6 +338,43 @@ static void on_members(struct session *session, const struct client_request *req
     session_call_send(session, call, &msg_members_desc, &message, REPEAT_FREELY);
 }
 
+static void on_receipts(struct session *session, const struct client_request *request)
+{
+    if (!may_page(session, request))
+        return;
+    struct client_call *call =
+        session_call_begin(session, request, request->conv, MSG_READERS_PAGE, on_page);
+    if (call == NULL)
+        return;
+    struct msg_readers message = {.req = call->base.request.id,
+                                  .shard = call->base.request.shard,
+                                  .conv = request->conv,
+                                  .user = session_user(session),
+                                  .seq = request->seq};
+    session_call_send(session, call, &msg_readers_desc, &message, REPEAT_FREELY);
+}
+
+static void on_conversations(struct session *session, const struct client_request *request)
+{
+    if (may_page(session, request))
+        session_list_conversations(session, request);
+}
+
+static void on_presence(struct session *session, const struct client_request *request)
+{
+    if (may_page(session, request))
+        presence_query(session, request);
+}
+
+/* ---- What is answered here ---- */
+
+static void put_ok(struct session *session, const struct client_request *request)
+{
+    buf_clear(session->gateway->text);
+    client_put_ok(session->gateway->text, request->id);
+    session_put(session);
+}
+
 static void on_ping(struct session *session, const struct client_request *request)
 {
     struct gateway *gateway = session->gateway;
@@ -300,52 +383,67 @@ static void on_ping(struct session *session, const struct client_request *reques
     session_put(session);
 }
 
-static void dispatch(struct session *session, const struct client_request *request)
+static void on_typing(struct session *session, const struct client_request *request)
 {
-    switch (request->type) {
-    case CLIENT_SEND:
-        on_send(session, request);
-        return;
-    case CLIENT_ACK:
-    case CLIENT_READ:
-        on_cursor(session, request);
-        return;
-    case CLIENT_HISTORY:
-        on_history(session, request);
-        return;
-    case CLIENT_CONVERSATIONS:
-        if (may_page(session, request))
-            session_list_conversations(session, request);
-        return;
-    case CLIENT_CREATE:
-        on_create(session, request);
-        return;
-    case CLIENT_ADD:
-        on_member_change(session, request, MEMBER_ADD);
-        return;
-    case CLIENT_REMOVE:
-        on_member_change(session, request, MEMBER_REMOVE);
-        return;
-    case CLIENT_LEAVE:
-        on_member_change(session, request, MEMBER_LEAVE);
-        return;
-    case CLIENT_ROLE:
-        on_member_change(session, request, MEMBER_ROLE);
-        return;
-    case CLIENT_MEMBERS:
-        on_members(session, request);
-        return;
-    case CLIENT_INFO:
-        on_info(session, request);
-        return;
-    case CLIENT_PING:
-        on_ping(session, request);
-        return;
-    default:
-        session_put_error(session, request->id, RC_UNSUPPORTED, NULL, 0);
-        return;
-    }
+    session_typing(session, request->conv, request->on);
+    if (request->id.base != NULL)
+        put_ok(session, request);
 }
+
+static void on_status(struct session *session, const struct client_request *request)
+{
+    users_set_status(session->gateway, session->user, client_status(request->status));
+    put_ok(session, request);
+}
+
+static void on_add(struct session *session, const struct client_request *request)
+{
+    on_member_change(session, request, MEMBER_ADD);
+}
+
+static void on_remove(struct session *session, const struct client_request *request)
+{
+    on_member_change(session, request, MEMBER_REMOVE);
+}
+
+static void on_leave(struct session *session, const struct client_request *request)
+{
+    on_member_change(session, request, MEMBER_LEAVE);
+}
+
+static void on_role(struct session *session, const struct client_request *request)
+{
+    on_member_change(session, request, MEMBER_ROLE);
+}
+
+static void (*const handlers[CLIENT_REQUEST_COUNT])(struct session *,
+                                                    const struct client_request *) = {
+    [CLIENT_CONNECT] = session_on_connect,
+    [CLIENT_SEND] = on_send,
+    [CLIENT_ACK] = on_cursor,
+    [CLIENT_READ] = on_cursor,
+    [CLIENT_HISTORY] = on_history,
+    [CLIENT_CONVERSATIONS] = on_conversations,
+    [CLIENT_CREATE] = on_create,
+    [CLIENT_ADD] = on_add,
+    [CLIENT_REMOVE] = on_remove,
+    [CLIENT_LEAVE] = on_leave,
+    [CLIENT_ROLE] = on_role,
+    [CLIENT_MEMBERS] = on_members,
+    [CLIENT_INFO] = on_info,
+    [CLIENT_PING] = on_ping,
+    [CLIENT_TYPING] = on_typing,
+    [CLIENT_EDIT] = on_change,
+    [CLIENT_DELETE] = on_change,
+    [CLIENT_REACT] = on_change,
+    [CLIENT_OPEN] = large_on_open,
+    [CLIENT_CLOSE] = large_on_close,
+    [CLIENT_RECEIPTS] = on_receipts,
+    [CLIENT_PRESENCE] = on_presence,
+    [CLIENT_WATCH] = presence_watch,
+    [CLIENT_UNWATCH] = presence_unwatch,
+    [CLIENT_STATUS] = on_status,
+};
 
 void session_on_request(struct session *session, const struct client_request *request)
 {
@@ -358,6 +456,6 @@ void session_on_request(struct session *session, const struct client_request *re
     } else {
         if (session->state == SESSION_GREETED)
             session_resume(session, NULL); /* It wants nothing else: from the server's record. */
-        dispatch(session, request);
+        handlers[request->type](session, request);
     }
 }

@@ -1,6 +1,8 @@
 /* How a session gets its conversations: the list of its user, page by page, each conversation from
  * where the client says it is, or from where the server's record says. */
-#include "gateway/catchup.h"
+#include "gateway/large.h"
+#include "gateway/left.h"
+#include "gateway/pair.h"
 #include "gateway/session.h"
 #include "mesh/base/check.h"
 #include "mesh/base/crypto.h"
@@ -260,13 +262,19 @@ void session_on_listed(struct session *session, struct slice conv)
         pair_open(session, conv, true, left_take(session, conv), false);
 }
 
+/* He was given that removal, and what followed when he was added again; or would have been. */
+static bool is_old_news(const struct pair *pair, uint64_t seq)
+{
+    bool is_past = pair->is_cursor_known && pair->until == 0 && pair->cursor > seq;
+    return is_past || large_is_later(pair, seq);
+}
+
 void session_on_list_change(struct session *session, struct slice conv, uint64_t seq, bool gone)
 {
     if (session->state != SESSION_OPEN || !key_conv_is_valid(conv))
         return;
     struct pair *pair = pair_find(session, conv);
-    /* Old news: he was given that removal, and what followed when he was added again. */
-    if (pair != NULL && gone && pair->is_cursor_known && pair->until == 0 && pair->cursor > seq)
+    if (gone && (pair != NULL ? is_old_news(pair, seq) : left_is_told(session, conv, seq)))
         return;
     if (pair != NULL) {
         pair->is_reopened = !gone; /* His removal before may still be on its way here. */
@@ -281,4 +289,6 @@ void session_on_list_change(struct session *session, struct slice conv, uint64_t
         put_conversation(session, conv, gone); /* May close the session. */
     if (!gone)
         session_on_listed(session, conv);
+    else if (pair != NULL && session->state == SESSION_OPEN)
+        large_on_gone(pair, seq);
 }

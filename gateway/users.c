@@ -100,11 +100,34 @@ void users_remove(struct gateway *gateway, struct session *session)
         struct msg_user_close message = {.shard = shard, .user = user_name(user)};
         routers_tell(gateway, shard, &msg_user_close_desc, &message);
     }
+    user->status = PRESENCE_OFFLINE;
     list_remove(&user->in_shard);
     list_remove(&user->node);
     list_append(&gateway->past_users, &user->node);
     gateway->users_online--;
     metric_set(online_users, gateway->users_online);
+}
+
+/* Where no leader is heard, the next one is told with his sessions (list_again). */
+static void tell_status(struct gateway *gateway, const struct user *user)
+{
+    uint32_t shard;
+    if (user->status == PRESENCE_OFFLINE ||
+        routers_user_shard(gateway, user_name(user), &shard) != RC_OK ||
+        !routers_is_live(gateway, shard))
+        return;
+    struct msg_user_status message = {.shard = shard,
+                                      .user = user_name(user),
+                                      .status = user->status,
+                                      .age_ms = (gateway_now_us(gateway) - user->status_us) / 1000};
+    routers_tell(gateway, shard, &msg_user_status_desc, &message);
+}
+
+void users_set_status(struct gateway *gateway, struct user *user, enum presence_status status)
+{
+    user->status = (uint8_t)status;
+    user->status_us = gateway_now_us(gateway);
+    tell_status(gateway, user);
 }
 
 /* A user who left stays until his window has passed, so that leaving does not reset his rate. The
@@ -238,6 +261,8 @@ static void announce(struct session *session, uint64_t age_ms)
 static bool list_again(struct gateway *gateway, struct user *user)
 {
     struct session *first = NULL;
+    /* Before anything else is said of him, or the leader would show him as online for a moment. */
+    tell_status(gateway, user);
     LIST_EACH(node, &user->sessions)
     {
         struct session *session = LIST_ENTRY(node, struct session, in_user);
@@ -297,13 +322,16 @@ void users_on_device(struct gateway *gateway, const struct msg_event_device *eve
     LIST_EACH(node, &user->sessions)
     {
         struct session *session = LIST_ENTRY(node, struct session, in_user);
-        if (session->id == event->session)
+        if (event->kick != 0) {
+            session_close(session, CLOSE_LOGGED_OUT, "logged out by the server");
+        } else if (session->id == event->session) {
             session->is_announced = true;
-        else if (!session->is_announced || !slice_equals(event->device, session->device))
+        } else if (!session->is_announced || !slice_equals(event->device, session->device)) {
             continue;
-        else if (age_ms_of(session) >= event->age_ms)
+        } else if (age_ms_of(session) >= event->age_ms) {
             session_close(session, CLOSE_REPLACED, "a newer connection of this device");
-        else
+        } else {
             announce(session, age_ms_of(session)); /* The other one is the older. */
+        }
     }
 }

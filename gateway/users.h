@@ -17,8 +17,10 @@ struct user {
     struct list node;     /* On the gateway's stale_users or past_users, or on itself. */
     struct request *call; /* user_open in flight for a stale list. */
     uint64_t window_us;   /* When the minute of the connection rate began. */
+    uint64_t status_us;   /* When he set his status. */
     uint32_t window_count;
     uint32_t session_count;
+    uint8_t status; /* enum presence_status; PRESENCE_OFFLINE: he set none. */
     uint8_t name_size;
     char name[]; /* name_size bytes. */
 };
@@ -37,6 +39,9 @@ MUST_CHECK enum rc users_connect(struct gateway *gateway, struct slice name,
                                  struct user **ret_user);
 void users_add(struct gateway *gateway, struct user *user, struct session *session);
 void users_remove(struct gateway *gateway, struct session *session);
+
+/* What he wants to be shown as, until his last session here is gone. */
+void users_set_status(struct gateway *gateway, struct user *user, enum presence_status status);
 
 /* Send a user_open for the page after `after`. `request` has its on_done and whether it may wait;
  * taken on RC_OK only. `opener`, where not NULL, is a session that begins: others of its device

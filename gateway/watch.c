@@ -1,7 +1,8 @@
 #include "gateway/watch.h"
 
-#include "gateway/catchup.h"
 #include "gateway/frame.h"
+#include "gateway/large.h"
+#include "gateway/pair.h"
 #include "gateway/session.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
@@ -9,9 +10,6 @@
 
 /* An answer may overtake published events; after two beats a lost one has shown itself. */
 #define WATCH_SUSPECT_US (LIMIT_BEAT_MS * 2000u)
-
-/* In groups up to this size receipts go to everybody; beyond, only to the user's own devices. */
-#define WATCH_RECEIPT_MEMBERS_MAX 10u
 
 static struct slice key_of(const void *thing)
 {
@@ -115,25 +113,28 @@ static void settle_parked(struct watch *watch)
 }
 
 /* The stream lost what lies between its head and `head`: the pairs read it from the log. */
-static void skip_to(struct watch *watch, uint64_t head)
+static void skip_to(struct gateway *gateway, struct watch *watch, uint64_t head)
 {
     watch->head = head;
+    watch->left_at = head;
     if (watch->recent != NULL && watch->recent->first + watch->recent->count != head + 1)
         recent_clear(watch);
     LIST_EACH(node, &watch->live)
     pair_settle(LIST_ENTRY(node, struct pair, in_watch));
     settle_parked(watch);
+    large_on_head(gateway, watch, true);
 }
 
 void watch_on_known(struct gateway *gateway, struct watch *watch, uint64_t seq)
 {
     if (!watch->is_started || seq <= watch->head)
         return;
-    if (list_is_empty(&watch->live)) {
-        skip_to(watch, seq);
+    /* Live sessions wait for the stream, which is on its way, and are not made to ask for it; nor
+     * are those that rest made to ask whether they missed something in it. */
+    if (list_is_empty(&watch->live) && watch->large == NULL) {
+        skip_to(gateway, watch, seq);
         return;
     }
-    /* Live sessions wait for the stream, which is on its way, and are not made to ask for it. */
     if (seq > watch->known)
         watch->known = seq;
     if (!list_is_empty(&watch->node))
@@ -149,14 +150,28 @@ void watch_start(struct gateway *gateway, struct watch *watch, uint64_t head)
         return;
     }
     watch->is_started = true;
-    skip_to(watch, head > watch->known ? head : watch->known);
+    skip_to(gateway, watch, head > watch->known ? head : watch->known);
 }
 
 void watch_on_head(struct gateway *gateway, struct slice conv, uint64_t head)
 {
     struct watch *watch = map_get(&gateway->watches, conv);
     if (watch != NULL && watch->is_started && head > watch->head)
-        skip_to(watch, head);
+        skip_to(gateway, watch, head);
+}
+
+void watch_on_count(struct gateway *gateway, struct watch *watch, uint64_t seq, uint64_t members,
+                    uint64_t messages)
+{
+    if (members == 0 || seq < watch->counted_at)
+        return;
+    watch->counted_at = seq;
+    watch->messages = messages;
+    bool is_large = members > gateway->options.fanout_members;
+    if (is_large && watch->large == NULL)
+        large_begin(watch);
+    else if (!is_large && watch->large != NULL)
+        large_end(watch);
 }
 
 void watches_turn(struct gateway *gateway)
@@ -167,7 +182,7 @@ void watches_turn(struct gateway *gateway)
            now_us >= watch->suspect_us) {
         list_remove(&watch->node);
         if (watch->known > watch->head)
-            skip_to(watch, watch->known);
+            skip_to(gateway, watch, watch->known);
     }
 }
 
@@ -178,6 +193,26 @@ struct buf *watch_encode(struct gateway *gateway, struct slice conv, const struc
     buf_clear(gateway->text);
     client_put_entry(gateway->text, conv, entry);
     return frame_text(buf_slice(gateway->text));
+}
+
+/* The next one of the stream. Who had everything before it is given it; then those who rest hear of
+ * it, and whoever it removes of them is out. */
+static void advance(struct gateway *gateway, struct watch *watch,
+                    const struct msg_event_entry *event, const struct msg_entry *entry,
+                    struct buf *frame)
+{
+    watch->head = entry->seq;
+    LIST_EACH(node, &watch->live)
+    pair_deliver(LIST_ENTRY(node, struct pair, in_watch), entry, frame);
+    settle_parked(watch);
+    if (entry->type == ENTRY_MEMBER && pair_is_removal(entry)) {
+        watch->left_at = entry->seq;
+        large_on_removal(gateway, watch, entry->user, entry->seq);
+    } else if (entry->type == ENTRY_MESSAGE) {
+        large_on_sent(gateway, watch, entry->from, event->messages);
+    }
+    watch_on_count(gateway, watch, entry->seq, event->members, event->messages);
+    large_on_head(gateway, watch, false);
 }
 
 void watch_on_entry(struct gateway *gateway, const struct msg_event_entry *event)
@@ -193,42 +228,67 @@ void watch_on_entry(struct gateway *gateway, const struct msg_event_entry *event
     }
     if (watch->is_started && entry.seq <= watch->head)
         return;
-    struct buf *frame = watch_encode(gateway, event->conv, &entry);
     if (watch->is_started && entry.seq != watch->head + 1)
-        skip_to(watch, entry.seq - 1);
+        skip_to(gateway, watch, entry.seq - 1);
+    struct buf *frame = watch_encode(gateway, event->conv, &entry);
     /* Who leaves with this entry must be told from it: such an entry is read from the log. */
     bool is_last_for_some = entry.type == ENTRY_MEMBER && pair_is_removal(&entry);
     if (!is_last_for_some && !list_is_empty(&watch->catching))
         recent_push(watch, entry.seq, frame);
     else
         recent_clear(watch);
-    if (watch->is_started) {
-        watch->head = entry.seq;
-        LIST_EACH(node, &watch->live)
-        pair_deliver(LIST_ENTRY(node, struct pair, in_watch), &entry, frame);
-        settle_parked(watch);
-    } else if (entry.seq > watch->known) {
+    if (watch->is_started)
+        advance(gateway, watch, event, &entry, frame);
+    else if (entry.seq > watch->known)
         watch->known = entry.seq;
-    }
     buf_unref(&frame);
 }
 
-static void push_receipt(struct list *pairs, const struct msg_event_receipt *event,
-                         struct buf *frame)
+/* ---- What is no entry ---- */
+
+/* The frame of what was encoded into gateway->text. One reference, the caller's. */
+static struct buf *frame_of_text(struct gateway *gateway)
+{
+    return frame_text(buf_slice(gateway->text));
+}
+
+/* It knows of the conversation and may still hear of it. */
+static bool is_here(const struct pair *pair)
+{
+    return pair->state != PAIR_TO_WATCH && pair->state != PAIR_WATCHING && pair->until == 0;
+}
+
+/* To all but the sessions of `user`, where he is not absent. */
+static void push_to_others(struct list *pairs, struct slice user, struct buf *frame)
 {
     LIST_EACH(node, pairs)
     {
         struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
-        if (pair->state == PAIR_TO_WATCH || pair->state == PAIR_WATCHING || pair->until != 0)
-            continue;
-        bool is_own = slice_equal(session_user(pair->session), event->user);
-        /* What his own devices were delivered is no news to a user, what he has read elsewhere is.
-         */
-        if (is_own ? event->read != 0 : event->members <= WATCH_RECEIPT_MEMBERS_MAX)
-            session_push_receipt(pair->session, pair, frame);
+        if (is_here(pair) && !slice_equal(session_user(pair->session), user))
+            session_push_passing(pair->session, pair, frame);
     }
 }
 
+/* What his own devices were delivered is no news to a user, what he has read elsewhere is. */
+static void push_to_reader(struct gateway *gateway, struct watch *watch,
+                           const struct msg_event_receipt *event, struct buf *frame)
+{
+    struct user *user = map_get(&gateway->users, event->user);
+    if (user == NULL || event->read == 0)
+        return;
+    LIST_EACH(node, &user->sessions)
+    {
+        struct session *session = LIST_ENTRY(node, struct session, in_user);
+        struct pair *pair = pair_find(session, watch_conv(watch));
+        if (pair == NULL)
+            continue;
+        large_on_read(pair, event->messages);
+        if (is_here(pair))
+            session_push_passing(session, pair, frame);
+    }
+}
+
+/* In small groups everybody sees how far each one is. */
 void watch_on_receipt(struct gateway *gateway, const struct msg_event_receipt *event)
 {
     struct watch *watch = map_get(&gateway->watches, event->conv);
@@ -236,9 +296,37 @@ void watch_on_receipt(struct gateway *gateway, const struct msg_event_receipt *e
         return;
     buf_clear(gateway->text);
     client_put_receipt(gateway->text, event->conv, event->user, event->delivered, event->read);
-    struct buf *frame = frame_text(buf_slice(gateway->text));
-    push_receipt(&watch->live, event, frame);
-    push_receipt(&watch->catching, event, frame);
+    struct buf *frame = frame_of_text(gateway);
+    push_to_reader(gateway, watch, event, frame);
+    if (event->members <= LIMIT_RECEIPTS_MEMBERS) {
+        push_to_others(&watch->live, event->user, frame);
+        push_to_others(&watch->catching, event->user, frame);
+    }
+    buf_unref(&frame);
+}
+
+void watch_on_tally(struct gateway *gateway, const struct msg_event_tally *event)
+{
+    struct watch *watch = map_get(&gateway->watches, event->conv);
+    if (watch == NULL)
+        return;
+    buf_clear(gateway->text);
+    client_put_tally(gateway->text, event);
+    struct buf *frame = frame_of_text(gateway);
+    push_to_others(&watch->live, (struct slice){0}, frame);
+    push_to_others(&watch->catching, (struct slice){0}, frame);
+    buf_unref(&frame);
+}
+
+void watch_on_typing(struct gateway *gateway, const struct msg_event_typing *event)
+{
+    struct watch *watch = map_get(&gateway->watches, event->conv);
+    if (watch == NULL)
+        return;
+    buf_clear(gateway->text);
+    client_put_typing(gateway->text, event->conv, event->user, event->on != 0);
+    struct buf *frame = frame_of_text(gateway);
+    push_to_others(&watch->live, event->user, frame);
     buf_unref(&frame);
 }
 
@@ -252,6 +340,8 @@ static void free_watch(struct gateway *gateway, struct watch *watch)
     list_remove(&watch->in_shard);
     list_remove(&watch->node);
     recent_clear(watch);
+    if (watch->large != NULL)
+        large_end(watch);
     mem_free(watch);
 }
 

@@ -1,18 +1,8 @@
 /* watch - one conversation, watched by this gateway for one session or thousands.
  *
- * The live stream of a conversation has a position, `head`. A pair is one session in one
- * conversation; it is *live* when its cursor is at head, so a new entry goes to all live pairs
- * without looking further. All others catch up: from the entries kept here while anybody does, else
- * from the log.
- *
- *     TO_WATCH -> WATCHING -> TO_FETCH <-> FETCHING
- *                     |          |            |
- *                     +----------+---> LIVE <-+
- *                                \--> PARKED      has more than the live stream brought so far
- *
- * A hole in the stream sends the live ones back to TO_FETCH. An entry is given to a session only if
- * it is cursor + 1: whatever is missed, repeated or late, a session gets every seq once and in
- * order.
+ * The live stream of a conversation has a position, `head`; a new entry goes to the pairs that are
+ * there (pair.h). Who catches up reads the entries kept here while anybody does, else the log. What
+ * is no entry (receipts, typing) goes to whom it concerns and may be lost on the way.
  *
  * Loop thread only. */
 #ifndef GATEWAY_WATCH_H
@@ -37,41 +27,18 @@ struct watch {
     struct list catching;  /* All other pairs. */
     struct list node;      /* On the gateway's suspects or empty, or on itself. */
     struct recent *recent; /* NULL while nobody catches up. */
+    struct large *large;   /* NULL while it is not large. */
     uint64_t head;         /* The live stream is here. */
     uint64_t known;        /* The log reaches at least this far. */
     uint64_t suspect_us;   /* When known > head is no longer put down to the network. */
+    uint64_t counted_at;   /* As of this entry, */
+    uint64_t messages;     /* so many of those up to it are messages. */
+    uint64_t left_at;      /* Up to here somebody may have left. */
     uint32_t shard;
     uint32_t pair_count;
     bool is_started; /* head is known. */
     uint8_t conv_size;
     char conv[];
-};
-
-enum pair_state {
-    PAIR_TO_WATCH, /* Waits to ask the leader. */
-    PAIR_WATCHING, /* Asked. */
-    PAIR_TO_FETCH, /* Behind: waits to read on. */
-    PAIR_FETCHING, /* Asked, or somebody else at the same cursor did. */
-    PAIR_PARKED,   /* Ahead of the live stream. */
-    PAIR_LIVE,
-};
-
-struct pair {
-    struct list in_watch;
-    struct list in_session; /* On its waiting list in the TO_ states, else on pairs. */
-    struct session *session;
-    struct watch *watch;
-    struct request *call; /* PAIR_WATCHING: the request. */
-    uint64_t cursor;      /* Last seq given to the session. */
-    uint64_t gap_to;      /* The last gap it was given ends here; 0: none. */
-    uint64_t until;       /* Where not 0: the user was removed here and sees nothing beyond. */
-    uint8_t state;        /* enum pair_state. */
-    bool is_cursor_known; /* Else the stored one of the device is asked for. */
-    bool is_resuming;     /* Counts for the session's `resumed`. */
-    bool is_again;        /* Watched before: his removal in the log may have been an old one. */
-    bool is_told_gone;    /* The last event about his membership was `gone`, */
-    bool is_told_in;      /* or that he is in. */
-    bool is_reopened;     /* Added again while still here: open once more when removal comes. */
 };
 
 void watches_init(struct gateway *gateway);
@@ -91,12 +58,18 @@ struct buf *watch_recent(const struct watch *watch, uint64_t seq);
 void watch_on_known(struct gateway *gateway, struct watch *watch, uint64_t seq);
 /* The live stream begins at `head`, or further where it was heard of already. */
 void watch_start(struct gateway *gateway, struct watch *watch, uint64_t head);
+/* After the entry at `seq` so many are members, and so many entries are messages; members 0: this
+ * is not known. */
+void watch_on_count(struct gateway *gateway, struct watch *watch, uint64_t seq, uint64_t members,
+                    uint64_t messages);
 /* The frame of an entry. One reference, the caller's. */
 struct buf *watch_encode(struct gateway *gateway, struct slice conv, const struct msg_entry *entry);
 
 /* From routers.c. */
 void watch_on_entry(struct gateway *gateway, const struct msg_event_entry *event);
 void watch_on_receipt(struct gateway *gateway, const struct msg_event_receipt *event);
+void watch_on_tally(struct gateway *gateway, const struct msg_event_tally *event);
+void watch_on_typing(struct gateway *gateway, const struct msg_event_typing *event);
 void watch_on_head(struct gateway *gateway, struct slice conv, uint64_t head); /* Rewatched. */
 
 void watches_turn(struct gateway *gateway);    /* Suspects. */

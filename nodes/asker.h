@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 #include "mesh/zmq_bus.h"
-#include "nodes/cluster_view.h"
+#include "gateway/cluster_view.h"
 #include "nodes/config.h"
 #include "nodes/loop.h"
 

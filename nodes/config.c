@@ -158,6 +158,8 @@ static enum rc check_text(enum config_option option, const char *text, const cha
         return sentence_write(error, RC_CONFIG, "%s is one of %s, not \"%s\"", where, row->metavar,
                               text);
     const char *mistake = config_rule_mistake(option, text);
+    if (mistake != NULL && option == CONFIG_OPTION_api_key)
+        return sentence_write(error, RC_CONFIG, "%s %s", where, mistake); /* It may be the key. */
     if (mistake != NULL)
         return sentence_write(error, RC_CONFIG, "%s %s, not \"%s\"", where, mistake, text);
     return RC_OK;
@@ -284,6 +286,9 @@ static void settle_auth(struct config *c)
     snprintf(c->auth.audience, sizeof(c->auth.audience), "%s",
              c->audience != NULL ? c->audience : "");
     c->auth.leeway_s = c->leeway_s;
+    c->auth.api_keys.count = 0;
+    for (uint32_t i = 0; i < c->api_key.count; i++)
+        CHECK(api_key_add(&c->auth.api_keys, slice_string(c->api_key.items[i])) == RC_OK);
 }
 
 enum rc config_read(struct config *c, enum config_command command, int argc, char **argv,

@@ -270,6 +270,8 @@ static enum rc read_option(struct reader *r, uint32_t line, const char *path, co
         snprintf(joined, sizeof(joined), "%s%s", r->folder, value);
         value = joined;
     }
+    if (option == CONFIG_OPTION_webhook_secret && r->others_may_read)
+        return fail_at(r, line, path, "this file may be read by everybody: chmod 600 it");
     snprintf(where, sizeof(where), "%s:%u: %s", r->file, line, path);
     return config_set(r->config, option, CONFIG_FILE, value, where, r->error);
 }

@@ -7,6 +7,7 @@
 
 #include "mesh/endpoint.h"
 #include "mesh/wire/key.h"
+#include "nodes/webhook.h"
 
 #define LOWER  "abcdefghijklmnopqrstuvwxyz"
 #define DIGITS "0123456789"
@@ -103,6 +104,12 @@ static bool is_claim(const char *text)
     return strlen(text) < sizeof(((struct auth *)0)->issuer);
 }
 
+static bool is_api_key(const char *text)
+{
+    struct api_key key;
+    return api_key_parse(slice_string(text), &key) == RC_OK;
+}
+
 /* ---- Which option has which ---- */
 
 static const struct {
@@ -116,12 +123,15 @@ static const struct {
     {CONFIG_OPTION_listen, is_listen,
      "is tcp://HOST:PORT, with room for the next two ports, or ipc://PATH of up to 99 characters"},
     {CONFIG_OPTION_advertise, is_advertise, "is a host that others can reach, without a port"},
+    {CONFIG_OPTION_webhook, webhook_url_is_valid, "is a URL of http or https with a host"},
     {CONFIG_OPTION_join, is_join, "is where a router listens, tcp://HOST:PORT or ipc://PATH"},
     {CONFIG_OPTION_bind, is_address, "is a numeric IPv4 or IPv6 address"},
     {CONFIG_OPTION_origin, is_origin,
      "is scheme://host or scheme://host:port, in small letters and without a slash after it, or *"},
     {CONFIG_OPTION_issuer, is_claim, "is at most 128 bytes"},
     {CONFIG_OPTION_audience, is_claim, "is at most 128 bytes"},
+    {CONFIG_OPTION_api_key, is_api_key,
+     "is NAME:SHA256, a line that chatmesh apikey NAME prints; never the key itself"},
 };
 
 const char *config_rule_mistake(enum config_option option, const char *text)

@@ -25,6 +25,7 @@
 #include "nodes/dev_notify.h"
 #include "nodes/dev_reason.h"
 #include "nodes/tools.h"
+#include "nodes/webhook_setup.h"
 
 #define NODES_MAX     198u
 #define TICK_MS       100u
@@ -262,6 +263,8 @@ static int watch(struct dev *dev)
 static int prepare(struct dev *dev, struct sentence *sentence)
 {
     const struct config *c = dev->config;
+    if (webhook_setup_check(c) != EXIT_FINE)
+        return EXIT_MISTAKE;
     if (c->port + c->gateways - 1 > 65535)
         return tools_fail(EXIT_MISTAKE, "--port %u leaves no room for %u gateways", c->port,
                           c->gateways);
@@ -280,6 +283,7 @@ static int prepare(struct dev *dev, struct sentence *sentence)
     dev->setup.notify = dev->notify.name;
     if (dev_notify_open(&dev->notify, sentence) != RC_OK ||
         dev_child_setup(&dev->setup, c, &dev->folder, sentence) != RC_OK ||
+        dev_files_api_key(&dev->folder, dev->setup.api_key, sentence) != RC_OK ||
         dev_files_write_state(&dev->folder, &dev->setup.joins, dev->setup.host, c->port,
                               c->gateways, sentence) != RC_OK)
         return tools_fail(EXIT_MISTAKE, "%s", sentence->text);
@@ -302,6 +306,8 @@ int dev_run(const struct config *c)
     sigprocmask(SIG_BLOCK, &dev.signals, NULL);
     printf("starting %u router%s and %u gateway%s, data in %s\n", c->routers,
            c->routers == 1 ? "" : "s", c->gateways, c->gateways == 1 ? "" : "s", dev.folder.text);
+    printf("cluster page http://%s:%u/admin, key of the HTTP API in %s/api.key\n", dev.setup.host,
+           c->port, dev.folder.text);
     fflush(stdout);
     for (uint32_t i = 0; i < c->routers; i++)
         add_router(&dev, i + 1);

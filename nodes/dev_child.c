@@ -144,10 +144,18 @@ static void add_option(struct arguments *a, const struct config *c, enum config_
     }
 }
 
+/* Handed on in the environment, which others do not see: a URL may hold a password as well. */
+static bool is_private(enum config_option option)
+{
+    return option == CONFIG_OPTION_webhook || option == CONFIG_OPTION_webhook_secret ||
+           option == CONFIG_OPTION_webhook_secret_file;
+}
+
 static bool is_dev_business(enum config_option option)
 {
-    return option == CONFIG_OPTION_config || option == CONFIG_OPTION_data ||
-           option == CONFIG_OPTION_bind || option == CONFIG_OPTION_port;
+    return is_private(option) || option == CONFIG_OPTION_config || option == CONFIG_OPTION_data ||
+           option == CONFIG_OPTION_bind || option == CONFIG_OPTION_port ||
+           option == CONFIG_OPTION_api_key;
 }
 
 static void add_joins(struct arguments *a, const struct dev_files_joins *joins, uint32_t without)
@@ -171,6 +179,18 @@ static void collect_router(struct arguments *a, const struct dev_child_setup *se
         add(a, "--zone=z%u", (router - 1) % zones + 1);
 }
 
+/* In a file like the others, so that at SIGHUP the keys are those of all files; what was given as
+ * flags or in the environment goes before files, and then so does this one. */
+static void add_api_keys(struct arguments *a, const struct dev_child_setup *setup)
+{
+    if (setup->config->source[CONFIG_OPTION_api_key] <= CONFIG_FILE) {
+        add(a, "--config=%s/api.zpl", setup->folder->text);
+        return;
+    }
+    add_option(a, setup->config, CONFIG_OPTION_api_key);
+    add(a, "--api-key=%s", setup->api_key);
+}
+
 static void collect_gateway(struct arguments *a, const struct dev_child_setup *setup, uint32_t port)
 {
     const struct config *c = setup->config;
@@ -178,6 +198,7 @@ static void collect_gateway(struct arguments *a, const struct dev_child_setup *s
     add(a, "--bind=%s", setup->bind);
     add(a, "--port=%u", port);
     add(a, "--dev-tokens");
+    add_api_keys(a, setup);
     for (uint32_t i = 0; i < c->config.count; i++)
         add(a, "--config=%s", c->config.items[i]);
     add(a, "--config=%s/auth.zpl", setup->folder->text);
@@ -218,19 +239,32 @@ static void collect(struct arguments *a, const struct dev_child_setup *setup, co
         collect_gateway(a, setup, port);
 }
 
+/* The variables were meant for dev, which has handed on as flags what it should; but what is
+ * private stays, for routers. */
+static void set_environment(const struct config *c, bool is_router)
+{
+    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        const struct option_row *row = &option_rows[i];
+        char variable[OPTION_VARIABLE_SIZE];
+        option_variable(row, variable);
+        unsetenv(variable);
+        if (!is_router || !is_private((enum config_option)i))
+            continue;
+        const char *text = *(char *const *)(const void *)((const char *)c + row->offset);
+        if (text != NULL)
+            setenv(variable, text, 1);
+    }
+}
+
 /* In the child, between fork and exec. */
-_Noreturn static void become(const struct dev_child_setup *setup, const char *node,
+_Noreturn static void become(const struct dev_child_setup *setup, const char *node, bool is_router,
                              struct arguments *a, pid_t supervisor)
 {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != supervisor)
         _exit(1); /* It died before the line above. */
-    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
-        char variable[OPTION_VARIABLE_SIZE];
-        option_variable(&option_rows[i], variable);
-        unsetenv(variable); /* Meant for dev, which has handed on what it should. */
-    }
+    set_environment(setup->config, is_router);
     setenv("NOTIFY_SOCKET", setup->notify, 1);
     struct dev_files_path path = dev_files_join(setup->folder, node, "log");
     int log = open(path.text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -253,7 +287,7 @@ pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, uin
     pid_t supervisor = getpid();
     pid_t pid = fork();
     if (pid == 0)
-        become(setup, node, &a, supervisor);
+        become(setup, node, router != 0, &a, supervisor);
     for (uint32_t i = 0; i < a.count; i++)
         mem_free(a.items[i]);
     return pid;

@@ -16,6 +16,7 @@ struct dev_child_setup {
     const char *notify;           /* Where the nodes say that they are ready: NOTIFY_SOCKET. */
     const char *bind;             /* Address the gateways listen on. */
     const char *host;             /* Address they are reached by from here. */
+    char api_key[API_KEY_LINE_SIZE_MAX + 1]; /* Of the HTTP API, besides those in the config. */
 };
 
 /* Choose the mesh ports; check that the gateways' ports are free. RC_IN_USE, with a sentence: one

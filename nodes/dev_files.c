@@ -15,6 +15,7 @@
 
 #define SECRET_SIZE    32u
 #define STATE_SIZE_MAX 16384u
+#define API_KEY_NAME   "dev"
 
 struct dev_files_path dev_files_folder(const struct config *c)
 {
@@ -81,6 +82,50 @@ enum rc dev_files_prepare(const struct dev_files_path *folder, struct sentence *
         return rc;
     struct dev_files_path auth = dev_files_join(folder, "auth", "zpl");
     return make_auth(auth.text, sentence);
+}
+
+static enum rc write_api_key(const char *path, struct sentence *sentence)
+{
+    char text[API_KEY_SIZE + 1], line[API_KEY_LINE_SIZE_MAX + 1];
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (f == NULL)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path, strerror(errno));
+    api_key_make(API_KEY_NAME, text, line);
+    fprintf(f, "%s\n", text);
+    crypto_wipe(text, sizeof(text));
+    if (fclose(f) != 0)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path, strerror(errno));
+    return RC_OK;
+}
+
+enum rc dev_files_api_key(const struct dev_files_path *folder,
+                          char ret_line[API_KEY_LINE_SIZE_MAX + 1], struct sentence *sentence)
+{
+    struct dev_files_path path = dev_files_join(folder, "api", "key");
+    char text[API_KEY_SIZE + 2];
+    enum rc rc = access(path.text, F_OK) != 0 ? write_api_key(path.text, sentence) : RC_OK;
+    if (rc != RC_OK)
+        return rc;
+    FILE *f = fopen(path.text, "re");
+    bool is_read = f != NULL && fgets(text, sizeof(text), f) != NULL;
+    if (f != NULL)
+        fclose(f);
+    struct slice key = slice_of(text, is_read ? strcspn(text, "\r\n") : 0);
+    if (key.size != API_KEY_SIZE || !api_key_is_one(key))
+        return sentence_write(sentence, RC_CONFIG,
+                              "%s holds no API key; without the file a new one is made", path.text);
+    api_key_line(API_KEY_NAME, key, ret_line);
+    crypto_wipe(text, sizeof(text));
+    path = dev_files_join(folder, "api", "zpl");
+    f = fopen(path.text, "we");
+    bool is_written = f != NULL && fprintf(f, "auth\n    api_key = \"%s\"\n", ret_line) > 0;
+    if (f != NULL && fclose(f) != 0)
+        is_written = false;
+    if (!is_written)
+        return sentence_write(sentence, RC_CONFIG, "cannot write %s: %s", path.text,
+                              strerror(errno));
+    return RC_OK;
 }
 
 enum rc dev_files_lock(const struct dev_files_path *folder, struct sentence *sentence)

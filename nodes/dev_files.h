@@ -2,6 +2,7 @@
  *
  *     cluster.key   the mesh key, as keygen makes it
  *     auth.zpl      a config file with the key that signs tokens, mode 0600
+ *     api.key       the key of its HTTP API, mode 0600; api.zpl lets it in
  *     dev.json      {"join":["tcp://127.0.0.1:PORT"],"pid":N,"gateways":["http://127.0.0.1:8080"]}
  *     dev.lock      held by the running `chatmesh dev`
  *     dev.born      the cluster was ready once: no router may begin another in this folder
@@ -33,6 +34,11 @@ struct dev_files_path dev_files_join(const struct dev_files_path *folder, const 
 /* Make the folder with its parents (mode 0700), its key and auth.zpl where they are missing.
  * RC_CONFIG with a sentence: the folder cannot be had, or holds somebody else's files. */
 MUST_CHECK enum rc dev_files_prepare(const struct dev_files_path *folder,
+                                     struct sentence *sentence);
+
+/* Make api.key where it is missing, and api.zpl; the line that is in it. */
+MUST_CHECK enum rc dev_files_api_key(const struct dev_files_path *folder,
+                                     char ret_line[API_KEY_LINE_SIZE_MAX + 1],
                                      struct sentence *sentence);
 
 /* Hold the folder for this process until it ends. RC_IN_USE where another one does. */

@@ -22,7 +22,8 @@ struct gateway_node {
     struct auth auth;  /* Core and edge borrow it; replaced in place at SIGHUP. */
     uint64_t incarnation;
     bool is_draining;
-    int code; /* Exit code, once the loop has ended. */
+    int code;          /* Exit code, once the loop has ended. */
+    char address[160]; /* http://HOST:PORT, for people and for other nodes. */
 };
 
 /* ---- The turn ---- */
@@ -111,14 +112,13 @@ static int join_mesh(struct gateway_node *node)
 {
     const struct config *c = node->config;
     struct env *env = loop_env(node->loop);
-    char address[160];
-    print_address(c, address, sizeof(address));
+    print_address(c, node->address, sizeof(node->address));
     node->incarnation = env_wall_ms(env);
     struct node_start_bus start = {
         .role = NODE_GATEWAY,
         .node = c->id,
         .incarnation = node->incarnation,
-        .http = address,
+        .http = node->address,
         .key = c->key,
     };
     return node_start_bus(&start, c, env, &node->bus);
@@ -130,6 +130,7 @@ static void make_core(struct gateway_node *node)
     struct gateway_options options;
     gateway_options_init(&options);
     options.node = c->id;
+    options.address = node->address;
     options.incarnation = node->incarnation;
     options.ping_ms = c->ping_ms;
     options.idle_ms = c->idle_ms;
@@ -144,6 +145,8 @@ static void make_core(struct gateway_node *node)
     options.bytes_per_second_max = c->bytes_per_second;
     options.request_ms = c->request_ms;
     options.gather_us = c->gather_us;
+    options.fanout_members = c->fanout_members;
+    options.redeliver_ms = c->redeliver_ms;
     node->gateway =
         gateway_new(&options, &node->auth, loop_env(node->loop), zmq_bus_port(node->bus));
     struct bus_handler handler = gateway_bus_handler(node->gateway);

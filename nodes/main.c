@@ -76,6 +76,12 @@ static int run_keygen(struct config *c, const char **operands)
     return tools_keygen(operands[0]);
 }
 
+static int run_apikey(struct config *c, const char **operands)
+{
+    (void)c;
+    return tools_apikey(operands[0]);
+}
+
 static int run_config(struct config *c, const char **operands)
 {
     (void)c;
@@ -151,6 +157,12 @@ static const struct command commands[] = {
      "All nodes of a cluster need the same file. It is made readable by its owner alone, and one\n"
      "that exists is never overwritten.\n",
      "  chatmesh keygen /etc/chatmesh/cluster.key\n", run_keygen},
+    {"apikey", 0, "NAME", 1, "a key for the HTTP API, on stdout",
+     "With it a server of yours may do everything under /v1/ on behalf of the operator. Prints "
+     "the\n"
+     "key, and the line of the gateways' config that lets it in: its digest, so that no config\n"
+     "holds the key. Several may be good at a time, which is how one is replaced.\n",
+     "  chatmesh apikey billing\n", run_apikey},
     {"config", 0, "check FILE", 2, "checks a config file",
      "Prints \"FILE: ok\", or file, line, key and what is wrong with it.\n",
      "  chatmesh config check /etc/chatmesh/chatmesh.zpl\n", run_config},

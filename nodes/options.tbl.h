@@ -39,6 +39,13 @@ OPTION(grace, duration, R | D, "cluster/grace", "grace", "TIME",
 OPTION(handover_ms, number, R | D, "router/handover_ms", "handover-ms", "MS", NUMBER(5000), 0,
        600000, "time a router has at SIGTERM to hand over what it leads")
 
+OPTION(webhook, text, R | D, "push/url", "webhook", "URL", TEXT(NULL), 0, 0,
+       "where routers post what offline members have missed")
+OPTION(webhook_secret, text, R | D, "push/secret", "webhook-secret", "SECRET", TEXT(NULL), 0, 0,
+       "what those posts are signed with; others on the machine see it here: better in a file")
+OPTION(webhook_secret_file, path, R | D, "push/secret_file", "webhook-secret-file", "FILE",
+       TEXT(NULL), 0, 0, "a file with the secret on its first line, which not everybody may read")
+
 OPTION(bind, text, G | D, "http/bind", "bind", "ADDRESS", TEXT("0.0.0.0"), 0, 0,
        "address that clients connect to; dev takes 127.0.0.1 unless told otherwise")
 OPTION(port, number, G | D, "http/port", "port", "PORT", NUMBER(8080), 1, 65535,
@@ -90,6 +97,12 @@ OPTION(request_ms, number, G | D, "limits/request_ms", "request-ms", "MS", NUMBE
        100, 60000, "time a router has to answer")
 OPTION(gather_us, number, G | D, "limits/gather_us", "gather-us", "US", NUMBER(LIMIT_GATHER_US), 0,
        100000, "a request waits so long for company on its way to the router")
+OPTION(fanout_members, number, G | D, "limits/fanout_members", "fanout-members", "N",
+       NUMBER(LIMIT_FANOUT_MEMBERS), 1, 1000000000,
+       "in a larger conversation entries are pushed only to who has it open")
+OPTION(redeliver_ms, number, G | D, "limits/redeliver_ms", "redeliver-ms", "MS",
+       NUMBER(LIMIT_REDELIVER_MS), 100, 3600000,
+       "what a client that acknowledges has not acknowledged for so long is pushed again")
 OPTION(resume_count, number, R | D, "limits/resume_count", "resume-count", "N",
        NUMBER(LIMIT_RESUME_COUNT), 1, LIMIT_RESUME_COUNT,
        "entries replayed on resume; more missed is announced as a gap")

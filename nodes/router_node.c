@@ -10,6 +10,8 @@
 #include "nodes/notify.h"
 #include "nodes/router_data.h"
 #include "nodes/tools.h"
+#include "nodes/webhook.h"
+#include "nodes/webhook_setup.h"
 #include "storage/rocks_kv.h"
 
 #define PROGRESS_US 5000000u /* A router that joins says so, as often as this. */
@@ -35,6 +37,7 @@ struct router_node {
     enum phase phase;
     struct join *join;          /* JOINING and STORING. */
     struct router *router;      /* From SERVING on. */
+    struct webhook *webhook;    /* Likewise; NULL where none is set. */
     enum rc stored;             /* STORING: RC_AGAIN until the sync is reported. */
     uint64_t began_us;          /* JOINING: since when. */
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
@@ -81,9 +84,41 @@ static struct router_options options_of(const struct router_node *node)
     return options;
 }
 
+static void on_posted(void *context, uint32_t status, const char *reason)
+{
+    struct router_node *node = context;
+    router_on_posted(node->router, status, reason);
+}
+
+static int open_webhook(struct router_node *node)
+{
+    char *secret;
+    int code = webhook_setup_secret(node->config, &secret);
+    if (code != EXIT_FINE || secret == NULL)
+        return code;
+    const struct webhook_options options = {
+        .url = node->config->webhook,
+        .secret = secret,
+        .total_ms = WEBHOOK_TOTAL_MS,
+        .on_posted = on_posted,
+        .context = node,
+    };
+    node->webhook = webhook_new(&options, loop_uv(node->loop), loop_env(node->loop));
+    webhook_setup_forget(&secret);
+    return EXIT_FINE;
+}
+
 static int start_router(struct router_node *node)
 {
     struct router_options options = options_of(node);
+    struct push_port push;
+    int code = open_webhook(node);
+    if (code != EXIT_FINE)
+        return code;
+    if (node->webhook != NULL) {
+        push = webhook_port(node->webhook);
+        options.push = &push;
+    }
     enum rc rc = router_new(&options, loop_env(node->loop), zmq_bus_port(node->bus), node->data.kv,
                             &node->router);
     if (rc != RC_OK)
@@ -285,7 +320,8 @@ static int check_options(const struct config *c)
 {
     if (c->data == NULL)
         return tools_fail(EXIT_MISTAKE, "--data names the router's data directory");
-    return node_start_check(c, c->listen);
+    int code = webhook_setup_check(c);
+    return code == EXIT_FINE ? node_start_check(c, c->listen) : code;
 }
 
 /* With an empty directory it depends on --join alone whether a cluster begins here: a router that
@@ -362,6 +398,7 @@ int router_node_run(const struct config *c)
         code = node.code;
     }
     join_free(&node.join);
+    webhook_free(&node.webhook);
     router_free(&node.router);
     zmq_bus_free(&node.bus);
     router_data_close(&node.data);

@@ -5,8 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "gateway/json.h"
+#include "gateway/cluster_json.h"
 #include "mesh/base/crypto.h"
+#include "mesh/base/mem.h"
 #include "nodes/asker.h"
 #include "nodes/tools.h"
 
@@ -46,14 +47,6 @@ static struct slice address_of(const struct msg_node *node)
     return node->role == NODE_ROUTER ? node->gossip : node->http;
 }
 
-/* One that is there and not on the list is about to be. */
-static const char *state_of(const struct cluster_view *view, const struct cluster_view_router *r)
-{
-    if (r->state[0] != '\0')
-        return r->state;
-    return view->has_list ? "joining" : "unknown";
-}
-
 static void print_cluster(const struct status *s, char text[33])
 {
     const uint8_t *cluster = zmq_bus_cluster(s->asker.bus);
@@ -64,67 +57,33 @@ static void print_cluster(const struct status *s, char text[33])
 
 /* ---- JSON ---- */
 
-static void append_nodes(const struct status *s, struct buf *out)
+static void print_json(const struct status *s)
 {
+    const struct asker *a = &s->asker;
+    struct cluster_json cluster = {.id = zmq_bus_cluster(a->bus)};
+    struct cluster_view_answer *answers = mem_zero((a->router_count + 1) * sizeof(*answers));
+    struct cluster_json_node *nodes = mem_zero(LIMIT_MEMBERS_MAX * sizeof(*nodes));
     const struct msg_node *node;
-    bool is_first = true;
-    for (size_t at = 0; (node = asker_next_node(&s->asker, &at)) != NULL; is_first = false) {
-        buf_append_format(out,
-                          "%s{\"id\":\"%.*s\",\"role\":\"%s\",\"address\":", is_first ? "" : ",",
-                          SLICE_ARGS(node->id), node->role == NODE_ROUTER ? "router" : "gateway");
-        json_append_string(out, address_of(node));
-        buf_append_format(out, ",\"up_since\":%" PRIu64 ",\"state\":\"%s\"}", node->incarnation,
-                          node->leaving != 0 ? "leaving" : "up");
-    }
-}
-
-static void append_members(const struct status *s, const struct cluster_view *view, struct buf *out)
-{
-    for (uint32_t i = 0; i < view->router_count; i++) {
-        const struct cluster_view_router *r = &view->routers[i];
-        buf_append_format(out, "%s{\"id\":\"%s\",\"zone\":", i > 0 ? "," : "", r->id);
-        json_append_string(out, slice_string(r->zone));
-        buf_append_format(out, ",\"weight\":%u,\"state\":", r->weight);
-        json_append_string(out, slice_string(state_of(view, r)));
-        buf_append_format(out,
-                          ",\"up\":%s,\"led\":%" PRIu64 ",\"replicas\":%" PRIu64
-                          ",\"moves\":{\"pending\":%" PRIu64 ",\"done\":%" PRIu64
-                          ",\"bytes\":%" PRIu64 "}}",
-                          node_of(s, r->id) != NULL ? "true" : "false", r->led, r->replicas,
-                          r->pending, r->done, r->bytes);
-    }
-}
-
-/* The answers of the routers as they are: what this program does not know is shown all the same. */
-static void append_answers(const struct status *s, struct buf *out)
-{
-    bool is_first = true;
-    for (uint32_t i = 0; i < s->asker.router_count; i++) {
-        if (s->asker.routers[i].json == NULL)
+    for (size_t at = 0;
+         cluster.node_count < LIMIT_MEMBERS_MAX && (node = asker_next_node(a, &at)) != NULL;)
+        nodes[cluster.node_count++] = cluster_json_node(node);
+    for (uint32_t i = 0; i < a->router_count; i++) {
+        const struct asker_router *r = &a->routers[i];
+        if (r->json == NULL)
             continue;
-        buf_append_string(out, is_first ? "" : ",");
-        buf_append_slice(out, buf_slice(s->asker.routers[i].json));
-        is_first = false;
+        struct cluster_view_answer *answer = &answers[cluster.answer_count++];
+        snprintf(answer->node, sizeof(answer->node), "%s", r->id);
+        answer->json = buf_slice(r->json);
     }
-}
-
-static void print_json(const struct status *s, const struct cluster_view *view)
-{
-    char cluster[33];
+    cluster.nodes = nodes;
+    cluster.answers = answers;
     struct buf *out = buf_new(4096);
-    print_cluster(s, cluster);
-    buf_append_format(out, "{\"cluster\":\"%s\",\"nodes\":[", cluster);
-    append_nodes(s, out);
-    buf_append_format(out,
-                      "],\"shards\":{\"total\":%" PRIu64 ",\"led\":%" PRIu64
-                      "},\"moves\":{\"pending\":%" PRIu64 ",\"bytes\":%" PRIu64 "},\"members\":[",
-                      view->shards, view->led, view->pending, view->bytes);
-    append_members(s, view, out);
-    buf_append_string(out, "],\"routers\":[");
-    append_answers(s, out);
-    buf_append_string(out, "]}\n");
+    cluster_json_put(&cluster, out);
+    buf_append_byte(out, '\n');
     fwrite(out->bytes, 1, out->size, stdout);
     buf_unref(&out);
+    mem_free(nodes);
+    mem_free(answers);
 }
 
 /* ---- Tables ---- */
@@ -167,8 +126,8 @@ static void print_router(const struct status *s, const struct cluster_view *view
     if (node != NULL)
         print_time(node->incarnation, since);
     printf("%-15s  %-8s  %-15s  %4s  %8" PRIu64 "  %5s  %10s  %-28.*s  %s\n", r->id,
-           state_of(view, r), r->zone[0] != '\0' ? r->zone : "-", led, r->replicas, pending,
-           r->has_answered ? bytes : "-",
+           cluster_view_state(view, r), r->zone[0] != '\0' ? r->zone : "-", led, r->replicas,
+           pending, r->has_answered ? bytes : "-",
            SLICE_ARGS(node != NULL ? node->gossip : slice_string("-")), since);
 }
 
@@ -244,7 +203,7 @@ static int show(const struct status *s)
     const struct config *c = s->asker.config;
     uint32_t answered = asker_view(&s->asker, &view);
     if (answered > 0 && c->json)
-        print_json(s, &view);
+        print_json(s);
     else if (answered > 0)
         print_tables(s, &view);
     cluster_view_fini(&view);

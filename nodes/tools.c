@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "mesh/base/buf.h"
+#include "mesh/base/crypto.h"
 #include "mesh/keyfile.h"
 #include "mesh/wire/key.h"
 #include "nodes/dev_files.h"
@@ -73,6 +74,24 @@ int tools_keygen(const char *file)
     if (rc != RC_OK)
         return tools_fail(rc == RC_IO ? EXIT_FAILED : EXIT_MISTAKE, "%s", sentence.text);
     printf("%s: made; copy it to every node of the cluster, and to nobody else\n", file);
+    return EXIT_FINE;
+}
+
+int tools_apikey(const char *name)
+{
+    char text[API_KEY_SIZE + 1];
+    char line[API_KEY_LINE_SIZE_MAX + 1];
+    if (!api_key_name_is_valid(slice_string(name)))
+        return tools_fail(EXIT_MISTAKE, "an API key's name is 1 to 64 of [A-Za-z0-9_-]");
+    api_key_make(name, text, line);
+    printf(
+        "%s\n\n"
+        "That is the key, for whoever is to use it; it is kept nowhere. The gateways get this, in\n"
+        "their config file, and take it at SIGHUP:\n\n"
+        "auth\n"
+        "    api_key = \"%s\"\n",
+        text, line);
+    crypto_wipe(text, sizeof(text));
     return EXIT_FINE;
 }
 

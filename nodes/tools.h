@@ -1,4 +1,4 @@
-/* tools - the commands that do one thing and end: token, keygen, config check.
+/* tools - the commands that do one thing and end: token, keygen, apikey, config check.
  *
  * Each returns the process's exit code and has said on stderr what went wrong. */
 #ifndef NODES_TOOLS_H
@@ -12,6 +12,7 @@
 
 int tools_token(struct config *c);        /* chatmesh token */
 int tools_keygen(const char *file);       /* chatmesh keygen FILE */
+int tools_apikey(const char *name);       /* chatmesh apikey NAME */
 int tools_config_check(const char *file); /* chatmesh config check FILE */
 
 /* One sentence on stderr, "chatmesh: ...", and the code given. */

@@ -3,6 +3,10 @@
 #   cmake -DFOLDER=gateway/web -DOUT=build/web.c -P scripts/embed.cmake
 #
 # The ETag is the digest of the bytes, so a browser asks again only for what has changed.
+#
+# The client library is one file to those who download it, though it is written as several: /client.js
+# is client_base.js, all client_*.js, client_core.js and client.js, one after another, without the
+# imports and exports between them. So their top-level names must differ; a test imports the result.
 cmake_minimum_required(VERSION 3.25)
 
 set(type_html "text/html; charset=utf-8")
@@ -17,6 +21,25 @@ set(type_ico "image/x-icon")
 set(type_woff2 "font/woff2")
 set(type_txt "text/plain; charset=utf-8")
 
+# bundle(OUT MODULE...): the modules as one.
+function(bundle out)
+    set(text "")
+    foreach(module IN LISTS ARGN)
+        file(READ ${FOLDER}/${module}.js source)
+        string(REGEX REPLACE "\nimport [^\;]*\;" "" source "${source}")
+        if(NOT module STREQUAL "client")
+            string(REGEX REPLACE "\nexport (async |class |const |function )" "\n\\1" source "${source}")
+        endif()
+        string(APPEND text "${source}\n")
+    endforeach()
+    file(WRITE ${out} "${text}")
+endfunction()
+
+file(GLOB parts RELATIVE ${FOLDER} ${FOLDER}/client_*.js)
+list(TRANSFORM parts REPLACE "\\.js$" "")
+list(REMOVE_ITEM parts client_base client_core client_types)
+bundle(${OUT}.client.js client_base ${parts} client_core client)
+
 file(GLOB paths LIST_DIRECTORIES false ${FOLDER}/*)
 set(arrays "")
 set(rows "")
@@ -25,6 +48,11 @@ foreach(path IN LISTS paths)
     get_filename_component(name ${path} NAME)
     if(name MATCHES "\\.md$" OR NOT name MATCHES "^[A-Za-z0-9][A-Za-z0-9._-]*$")
         continue() # The folder's README, an editor's backup.
+    endif()
+    if(name MATCHES "^client_")
+        continue() # Within client.js.
+    elseif(name STREQUAL "client.js")
+        set(path ${OUT}.client.js)
     endif()
     string(REGEX MATCH "[A-Za-z0-9]*$" extension ${name})
     set(type "application/octet-stream")

@@ -75,6 +75,21 @@ void keyspace_entry(struct keyspace_key *k, const struct keyspace *s, struct sli
     add_u64(k, seq);
 }
 
+void keyspace_reactions(struct keyspace_key *k, const struct keyspace *s, struct slice conv,
+                        uint64_t seq)
+{
+    keyspace_name(k, s, KEYSPACE_REACTION, conv);
+    add_u64(k, seq);
+}
+
+void keyspace_reaction(struct keyspace_key *k, const struct keyspace *s, struct slice conv,
+                       uint64_t seq, struct slice emoji, struct slice user)
+{
+    keyspace_reactions(k, s, conv, seq);
+    add_name(k, emoji);
+    add_name(k, user);
+}
+
 enum kv_family keyspace_family(const struct keyspace_key *k)
 {
     CHECK(k->size > TABLE_AT);

@@ -21,6 +21,7 @@
  * keyspace_after_name(). */
 #define KEYSPACE_SIZE_MAX                                                                          \
     (KEYSPACE_HEADER_SIZE + LIMIT_CONV_SIZE_MAX + LIMIT_USER_SIZE_MAX + LIMIT_DEVICE_SIZE_MAX + 4u)
+_Static_assert(LIMIT_EMOJI_SIZE_MAX + sizeof(uint64_t) <= LIMIT_DEVICE_SIZE_MAX, "of a reaction");
 #define KEYSPACE_DIGEST_SIZE 16u
 #define KEYSPACE_DEDUP_SIZE  29u /* A whole key: shard, generation, table, bucket, digest. */
 
@@ -35,7 +36,7 @@ enum keyspace_table {
     KEYSPACE_DEDUP = 'k',    /* bucket32 digest : row_dedup */
     KEYSPACE_MEMBER = 'm',   /* conv user : row_member */
     KEYSPACE_OWED = 'o',     /* conv : row_owed */
-    KEYSPACE_RETAIN = 't',   /* conv : nothing; those with retention, for the leader to walk */
+    KEYSPACE_RETAIN = 't',   /* conv : row_retain */
     KEYSPACE_USER = 'U',     /* user : row_user */
     KEYSPACE_REACTION = 'x', /* conv seq64 emoji user : row_reaction */
     KEYSPACE_CURSOR = 'r',   /* conv user : row_cursor */
@@ -71,6 +72,11 @@ void keyspace_device(struct keyspace_key *k, const struct keyspace *s, struct sl
                      struct slice user, struct slice device);
 void keyspace_entry(struct keyspace_key *k, const struct keyspace *s, struct slice conv,
                     uint64_t seq);
+/* All reactions to the message at `seq`, or, with the next seq, where they end. */
+void keyspace_reactions(struct keyspace_key *k, const struct keyspace *s, struct slice conv,
+                        uint64_t seq);
+void keyspace_reaction(struct keyspace_key *k, const struct keyspace *s, struct slice conv,
+                       uint64_t seq, struct slice emoji, struct slice user);
 void keyspace_bucket(struct keyspace_key *k, const struct keyspace *s, uint32_t bucket);
 void keyspace_dedup(struct keyspace_key *k, const struct keyspace *s, uint32_t bucket,
                     const uint8_t digest[KEYSPACE_DIGEST_SIZE]);

@@ -21,7 +21,8 @@
     F(T, u64, history, "enum conv_history; 0: all")                                                \
     F(T, u64, retain_ms, "entries older than this are removed; 0: never")                          \
     F(T, u64, retain_count, "only so many of the newest entries are kept; 0: all")                 \
-    F(T, u64, dropped, "1: it was ended by the operator: there is no such conversation")
+    F(T, u64, dropped, "1: the operator ends it: it is there no longer; 2: its members are gone")  \
+    F(T, str, dropped_to, "while dropped is 1: members up to this name are removed")
 
 /* What changes with every entry of a conversation; written once a turn. */
 #define ROW_FIELDS_head(F, T)                                                                      \
@@ -51,7 +52,8 @@
     F(T, u64, messages, "how many messages there are up to `read`")                                \
     F(T, u64, delivered, "the highest seq any of his devices has")                                 \
     F(T, u64, read_ts, "log time at which `read` last moved")                                      \
-    F(T, u64, delivered_ts, "likewise")
+    F(T, u64, delivered_ts, "likewise")                                                            \
+    F(T, u64, sent, "seq of the newest message that he sent, 0 none")
 
 /* What one device of a member has. */
 #define ROW_FIELDS_device(F, T) F(T, u64, delivered, "everything up to this seq")
@@ -76,6 +78,11 @@
 
 /* That a member reacted to a message so; the key says all. */
 #define ROW_FIELDS_reaction(F, T) F(T, u64, seq, "of the entry that set it")
+
+/* A conversation with retention, for the leader's walk; the row is there only while it has. */
+#define ROW_FIELDS_retain(F, T)                                                                    \
+    F(T, u64, ms, "as the conversation's retain_ms")                                               \
+    F(T, u64, count, "as its retain_count")
 
 /* Control group: what the cluster is. */
 #define ROW_FIELDS_cluster(F, T)                                                                   \
@@ -103,4 +110,5 @@
     M(cluster, CLUSTER, 10)                                                                        \
     M(router, ROUTER, 11)                                                                          \
     M(user, USER, 12)                                                                              \
-    M(reaction, REACTION, 13)
+    M(reaction, REACTION, 13)                                                                      \
+    M(retain, RETAIN, 14)

@@ -46,6 +46,11 @@ void crypto_digest(uint8_t *out, size_t size_out, const struct slice *parts, siz
     crypto_generichash_final(&state, out, size_out);
 }
 
+void crypto_sha256(uint8_t out[32], struct slice message)
+{
+    crypto_hash_sha256(out, (const unsigned char *)message.base, message.size);
+}
+
 void crypto_hmac_sha256(uint8_t out[32], struct slice key, struct slice message)
 {
     crypto_auth_hmacsha256_state state;

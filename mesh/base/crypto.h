@@ -24,6 +24,9 @@ uint64_t crypto_hash64(const uint8_t key[16], struct slice bytes);
  * and ("a","bc") differ. size_out 16..64. */
 void crypto_digest(uint8_t *out, size_t size_out, const struct slice *parts, size_t count);
 
+/* SHA-256 (FIPS 180-4). */
+void crypto_sha256(uint8_t out[32], struct slice message);
+
 /* HMAC-SHA-256 (RFC 2104). */
 void crypto_hmac_sha256(uint8_t out[32], struct slice key, struct slice message);
 

@@ -55,6 +55,7 @@
 #define LIMIT_READERS_MAX       1000u  /* Members looked at for one `receipts`. */
 #define LIMIT_FANOUT_MEMBERS    100u   /* In larger groups entries go to who has it open. */
 #define LIMIT_ACTIVITY_MS       1000u  /* To the others: `activity`, at most so often. */
+#define LIMIT_ACTIVITY_PER_SEC  10000u /* Of one gateway: beyond, the interval grows. */
 #define LIMIT_TYPING_MS         5000u  /* Then it expires. */
 #define LIMIT_TYPING_GAP_MS     2000u  /* One event a user and conversation within it. */
 #define LIMIT_PRESENCE_USERS    500u   /* In one presence, watch or unwatch. */
@@ -65,6 +66,8 @@
 #define LIMIT_PUSH_WAIT_MS      2000u  /* Who has an entry by then is not told by webhook. */
 #define LIMIT_PUSH_EVENTS_MAX   100u   /* In one POST. */
 #define LIMIT_PUSH_USERS_MAX    1000u  /* In one event. */
+#define LIMIT_RETENTION_MS      3000u  /* How often conversations with retention are looked at, */
+#define LIMIT_RETENTION_CONVS   64u    /* and how many of them in one turn. */
 
 /* Mesh. */
 #define LIMIT_HELLO_MS         1000u /* Gateway to router: I am here. */

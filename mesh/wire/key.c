@@ -44,6 +44,14 @@ void key_direct(struct slice a, struct slice b, char id[KEY_DIRECT_SIZE])
     memcpy(id + 3, text, 32);
 }
 
+void key_group(const uint64_t random[2], char id[KEY_GROUP_SIZE])
+{
+    char text[KEY_GROUP_SIZE - 2 + 1]; /* With a NUL. */
+    crypto_base64url_encode(random, 2 * sizeof(random[0]), text);
+    memcpy(id, "g:", 2);
+    memcpy(id + 2, text, KEY_GROUP_SIZE - 2);
+}
+
 bool key_is_utf8(struct slice text)
 {
     if (text.size == 0)
@@ -117,6 +125,11 @@ bool key_device_is_valid(struct slice device)
 bool key_cid_is_valid(struct slice cid)
 {
     return name_is_valid(cid, LIMIT_CID_SIZE_MAX);
+}
+
+bool key_emoji_is_valid(struct slice emoji)
+{
+    return name_is_valid(emoji, LIMIT_EMOJI_SIZE_MAX);
 }
 
 bool key_node_is_valid(struct slice node)

@@ -11,7 +11,9 @@
 /* Every second: I am here, keep my watches. The router then publishes beats on my topic. */
 #define FIELDS_hello(F, T)                                                                         \
     F(T, u64, version, "protocol version of the mesh: MESSAGES_VERSION")                           \
-    F(T, u64, links, "1 where the gateway's link to this router is up, else 0")
+    F(T, u64, links, "1 where the gateway's link to this router is up, else 0")                    \
+    F(T, u64, sessions, "clients connected to it")                                                 \
+    F(T, u64, users, "and how many users they are")
 
 /* A device of `user` came: list the conversations, and tell this gateway of changes to the list. */
 #define FIELDS_user_open(F, T)                                                                     \
@@ -22,7 +24,9 @@
     F(T, u64, limit, "conversations at most, 1..LIMIT_USER_CONVS_PAGE")                            \
     F(T, str, device, "where a session begins: its device; older ones of it are replaced")         \
     F(T, u64, session, "and its id, random")                                                       \
-    F(T, u64, age_ms, "and how long ago it began")
+    F(T, u64, age_ms, "and how long ago it began")                                                 \
+    F(T, u64, peek, "1: only tell: the gateway follows nobody and nobody came")                    \
+    F(T, u64, past, "1: and the conversations he left as well")
 
 /* The last session of `user` on this gateway is gone. No answer. */
 #define FIELDS_user_close(F, T)                                                                    \
@@ -37,7 +41,9 @@
     F(T, str, user, "must be, or have been, a member")                                             \
     F(T, str, device, "whose delivered cursor is used where `from` is not known")                  \
     F(T, u64, from_known, "1: the client said `from`; 0: use the stored delivered cursor")         \
-    F(T, u64, from, "the last seq the device has")
+    F(T, u64, from, "the last seq the device has")                                                 \
+    F(T, u64, fanout, "where not 0: of a conversation with more members than this no entries are " \
+                      "wanted, and no gap: `from` is then the resume point itself")
 
 /* Entries by position, for history and for catching up. */
 #define FIELDS_fetch(F, T)                                                                         \
@@ -128,6 +134,12 @@
     F(T, u64, status, "enum presence_status, not PRESENCE_OFFLINE")                                \
     F(T, u64, age_ms, "how long ago he set it")
 
+/* Log a user out: all gateways are told to close his sessions. Answered by result. */
+#define FIELDS_user_kick(F, T)                                                                     \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, u64, shard, "of the user")                                                                \
+    F(T, str, user, "who")
+
 /* ---- Router to gateway, on the request channel ---- */
 
 #define FIELDS_status_reply(F, T)                                                                  \
@@ -155,7 +167,9 @@
     F(T, u64, more, "1 where head is beyond the entries sent: fetch on")                           \
     F(T, u64, members, "how many members the conversation has")                                    \
     F(T, u64, messages, "how many entries up to head are messages")                                \
-    F(T, u64, read_messages, "how many of them lie up to the user's read cursor")
+    F(T, u64, read_messages, "how many of them lie up to the user's read cursor")                  \
+    F(T, u64, trimmed_to, "where not 0: up to here the gap was removed by retention; all of it "   \
+                          "where trimmed is 1, else its first part")
 
 #define FIELDS_fetched(F, T)                                                                       \
     F(T, u64, req, "of fetch")                                                                     \
@@ -163,7 +177,8 @@
     F(T, str, conv, "the conversation")                                                            \
     F(T, u64, head, "the newest seq this user may see")                                            \
     F(T, bin, entries, "seq of entry records, ascending and contiguous")                           \
-    F(T, u64, more, "1 where more entries lie in the asked direction")
+    F(T, u64, more, "1 where more entries lie in the asked direction")                             \
+    F(T, u64, trimmed, "entries up to here were removed by retention; 0: none")
 
 #define FIELDS_rewatched(F, T)                                                                     \
     F(T, u64, req, "of rewatch")                                                                   \
@@ -370,7 +385,8 @@
     F(T, str, user, "who")                                                                         \
     F(T, str, device, "which device")                                                              \
     F(T, u64, session, "the id of the session that replaces all before it")                        \
-    F(T, u64, age_ms, "how long ago it began, when its gateway said so")
+    F(T, u64, age_ms, "how long ago it began, when its gateway said so")                           \
+    F(T, u64, kick, "1: no session began: all of the user's are logged out; told to every gateway")
 
 /* Somebody types in a watched conversation, or stopped. */
 #define FIELDS_event_typing(F, T)                                                                  \
@@ -628,6 +644,7 @@
     M(presence_query, PRESENCE_QUERY, 15)                                                          \
     M(presence_watch, PRESENCE_WATCH, 16)                                                          \
     M(user_status, USER_STATUS, 17)                                                                \
+    M(user_kick, USER_KICK, 18)                                                                    \
     M(event_typing, EVENT_TYPING, 48)                                                              \
     M(event_tally, EVENT_TALLY, 49)                                                                \
     M(event_presence, EVENT_PRESENCE, 52)                                                          \

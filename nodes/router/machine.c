@@ -16,6 +16,7 @@ enum rc machine_open(struct kv *kv, uint32_t shard, uint32_t generation, const u
     machine_dedup_init(m, cluster);
     machine_digest_init(m, cluster);
     machine_control_init(m);
+    machine_overlay_init(m);
     map_init(&m->index, machine_index_key);
 
     struct keyspace_key key;
@@ -43,6 +44,7 @@ void machine_free(struct machine **machine)
     machine_control_fini(m);
     machine_index_written(m);
     map_fini(&m->index);
+    machine_overlay_fini(m);
     machine_dedup_fini(m);
     machine_cache_fini(m);
     buf_unref(&m->write_value);
@@ -67,8 +69,10 @@ static enum rc apply_command(struct machine *m, struct slice bytes, struct machi
     if (rc != RC_OK)
         return machine_refuse(result, rc, result->detail);
     result->detail = NULL;
-    if (c.key_kind != MACHINE_KEY_CONTROL)
-        result->conv = c.key_kind == MACHINE_KEY_USER ? c.as.index.conv : c.key;
+    if (c.key_kind == MACHINE_KEY_CONV)
+        result->conv = c.key;
+    else if (c.number == MSG_CMD_INDEX)
+        result->conv = c.as.index.conv;
     if ((c.key_kind == MACHINE_KEY_CONTROL) != (m->keys.shard == CONTROL_GROUP))
         return machine_refuse(result, RC_UNSUPPORTED, "this group does not take such a command");
     m->mark++;
@@ -86,8 +90,19 @@ static enum rc apply_command(struct machine *m, struct slice bytes, struct machi
     case MSG_CMD_INDEX:
         return machine_set_index(m, &c.as.index, result);
     case MSG_CMD_TOLD:
-        machine_outbox_told(m, c.as.told.conv, c.as.told.seq);
-        return RC_OK;
+        return machine_outbox_told(m, &c.as.told);
+    case MSG_CMD_CHANGE:
+        return machine_change(m, &c.as.change, result);
+    case MSG_CMD_TRIM:
+        return machine_trim(m, &c.as.trim, result);
+    case MSG_CMD_ERASE:
+        return machine_erase(m, &c.as.erase, result);
+    case MSG_CMD_DROP:
+        return machine_drop(m, &c.as.drop, result);
+    case MSG_CMD_PUSHED:
+        return machine_set_pushed(m, &c.as.pushed, result);
+    case MSG_CMD_SEEN:
+        return machine_see(m, &c.as.seen);
     case MSG_CMD_CLUSTER:
         return machine_set_cluster(m, &c.as.cluster, result);
     case MSG_CMD_ROUTER:
@@ -184,4 +199,5 @@ void machine_written(struct machine *m)
     machine_cache_written(m);
     machine_dedup_written(m);
     machine_index_written(m);
+    machine_overlay_written(m);
 }

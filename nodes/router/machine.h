@@ -6,14 +6,15 @@
  *
  * One turn: machine_apply() for each committed entry, machine_flush() once, the batch is written,
  * machine_written(). Between apply and written, reads inside the machine see what was applied,
- * through the cache of conversations (heads, cursors) and a small overlay of new deduplication
- * rows; the public reads below are for after machine_written().
+ * through the cache of conversations (heads, cursors) and overlays of rows that a later command may
+ * ask for; the public reads below are for after machine_written().
  *
  * Keys a message: its entry and its deduplication row; heads, cursors and the applied index are
  * written once a turn for all of it. Rows are in storage/rows.tbl.h, keys in storage/keyspace.h. */
 #ifndef NODES_ROUTER_MACHINE_H
 #define NODES_ROUTER_MACHINE_H
 
+#include "mesh/base/limits.h"
 #include "mesh/wire/messages.h"
 #include "storage/kv.h"
 
@@ -88,7 +89,9 @@ void machine_written(struct machine *machine);
 
 /* ---- Reads: of the leader, after machine_written(). Each fills the answer (not req); sequences
  * are appended to `into` (empty), which the answer's bin then points into. Errors that a client may
- * cause are in the answer's rc; the return value is RC_OK, RC_IO or RC_CORRUPT. ---- */
+ * cause are in the answer's rc; the return value is RC_OK, RC_IO or RC_CORRUPT. Where the user is
+ * absent in a fetch, members or summary request, the operator reads, who sees everything. What is
+ * trimmed nobody sees: a watch announces it as a gap, a fetch begins behind it. ---- */
 
 MUST_CHECK enum rc machine_watch(struct machine *machine, const struct msg_watch *request,
                                  uint32_t resume_count_max, struct msg_watched *answer,
@@ -101,8 +104,35 @@ MUST_CHECK enum rc machine_summary(struct machine *machine, const struct msg_sum
                                    struct msg_summaries *answer, struct buf *into);
 MUST_CHECK enum rc machine_user_convs(struct machine *machine, const struct msg_user_open *request,
                                       struct msg_user_convs *answer, struct buf *into);
+/* Who has an entry, and who has read it: its sender and who joined after it are left out, who read
+ * it has it. Looks at LIMIT_READERS_MAX members (or who were) at most, in order of their names;
+ * where there are `more`, `total` is of the conversation. The answer's rc: RC_NOT_FOUND also where
+ * there is no entry at `seq`, or none that the asker may see; RC_FORBIDDEN: he is no member. */
+MUST_CHECK enum rc machine_readers(struct machine *machine, const struct msg_readers *request,
+                                   struct msg_readers_page *answer, struct buf *into);
+/* How many members have, and have read, the newest message; seq is 0 where there is none. `conv` of
+ * it is the one given. */
+MUST_CHECK enum rc machine_tally(struct machine *machine, struct slice conv,
+                                 struct msg_event_tally *ret_tally);
+/* Is `user` a member of `conv`, and where is its head? *ret_answer: RC_OK, RC_NOT_FOUND,
+ * RC_FORBIDDEN, RC_BAD_REQUEST. */
+MUST_CHECK enum rc machine_look(struct machine *machine, struct slice conv, struct slice user,
+                                uint64_t *ret_answer, uint64_t *ret_head);
+/* When a user was last online, ms since 1970; 0: not known. */
+MUST_CHECK enum rc machine_last_seen(struct machine *machine, struct slice user, uint64_t *ret_ms);
 /* The newest seq of a conversation, 0 where there is none. */
 MUST_CHECK enum rc machine_head(struct machine *machine, struct slice conv, uint64_t *ret_head);
+
+/* ---- Retention, driven by the leader ---- */
+
+/* Look at conversations with retention, in the order of their ids, at most *left of them, which
+ * counts down, as for the end; from the one behind `after` on, which moves on: it is empty where
+ * the walk begins, and again where it ended. `visit` is called for each that has entries which it
+ * need not keep, those up to `upto`, at this wall clock. RC_CORRUPT, RC_IO. */
+MUST_CHECK enum rc machine_retained(struct machine *machine, struct buf *after, uint32_t *left,
+                                    uint64_t now_ms,
+                                    void (*visit)(void *context, struct slice conv, uint64_t upto),
+                                    void *context);
 
 /* ---- Control group ----
  *
@@ -143,5 +173,50 @@ struct machine_owed {
 MUST_CHECK enum rc machine_owed(struct machine *machine, uint32_t limit,
                                 void (*visit)(void *context, const struct machine_owed *owed),
                                 void *context);
+
+/* ---- What the webhook has yet to be told of: driven by the leader (push.h) ---- */
+
+/* Up to where a conversation needs no telling: `pushed`, or what retention removed. UINT64_MAX:
+ * there is no such conversation. */
+MUST_CHECK enum rc machine_untold(struct machine *machine, struct slice conv, uint64_t *ret_pushed);
+
+/* Where a walk that takes several turns is: zeroed at its beginning. */
+struct machine_scan {
+    uint32_t rows_left;              /* Rows that may be looked at now: counts down. */
+    bool is_over;                    /* There is nothing behind. */
+    uint32_t after_size;             /* 0: nothing was looked at yet. */
+    char after[LIMIT_CONV_SIZE_MAX]; /* The last name that was: a conversation or a user. */
+};
+_Static_assert(LIMIT_CONV_SIZE_MAX >= LIMIT_USER_SIZE_MAX, "a scan has room for either");
+
+/* Visit the conversations with a message beyond `pushed`, but not those where nothing happened
+ * since the log time `since`. */
+MUST_CHECK enum rc machine_walk_untold(
+    struct machine *machine, uint64_t since, struct machine_scan *scan,
+    void (*visit)(void *context, struct slice conv, uint64_t newest), void *context);
+
+/* A member who does not have everything. */
+struct machine_behind {
+    struct slice user;
+    uint64_t joined; /* What came before it is not for him. */
+    uint64_t has;    /* Some device of his has, or he has read, everything up to here. */
+};
+typedef bool (*machine_behind_visit)(void *context, const struct machine_behind *behind);
+
+/* Visit the members, by name, for whom there is something up to `seq` that they do not have; stop
+ * behind one for whom `visit` is false. Members as rows: never all in memory. */
+MUST_CHECK enum rc machine_behind(struct machine *machine, struct slice conv, uint64_t seq,
+                                  struct machine_scan *scan, machine_behind_visit visit,
+                                  void *context);
+
+/* Append the records of entries first..last that are still there, `count_max` at most. *ret_next:
+ * where to go on, last + 1 at the end. */
+MUST_CHECK enum rc machine_untold_entries(struct machine *machine, struct slice conv,
+                                          uint64_t first, uint64_t last, uint32_t count_max,
+                                          struct buf *into, uint64_t *ret_next);
+/* The first of the entries first..last, which are there, that is not older than `since`; last + 1
+ * where all are. */
+MUST_CHECK enum rc machine_first_since(struct machine *machine, struct slice conv, uint64_t since,
+                                       uint64_t first, uint64_t last, uint64_t *ret_seq);
 
 #endif

@@ -2,6 +2,8 @@
 #include "mesh/base/mem.h"
 #include "nodes/router/machine_parts.h"
 
+#define FRESH_KEPT_MAX 64u
+
 static struct slice conv_key(const void *thing)
 {
     return ((const struct machine_conv *)thing)->id;
@@ -47,9 +49,11 @@ enum rc machine_cache_device(struct machine *m, struct machine_conv *conv,
     struct keyspace_key key;
     struct row_device row = {0};
     keyspace_device(&key, &m->keys, conv->id, member->user, id);
-    enum rc rc = machine_rows_get(m, &key, &row_device_desc, &row);
-    if (rc != RC_OK && rc != RC_NOT_FOUND)
-        return rc;
+    if (!member->devices_removed) {
+        enum rc rc = machine_rows_get(m, &key, &row_device_desc, &row);
+        if (rc != RC_OK && rc != RC_NOT_FOUND)
+            return rc;
+    }
     struct machine_device *device = NEW_NAMED(struct machine_device, id, id);
     device->row = row;
     device->next = member->devices;
@@ -79,8 +83,9 @@ static struct machine_member *put_member(struct machine_conv *conv, struct slice
 enum rc machine_cache_member(struct machine *m, struct machine_conv *conv, struct slice user,
                              struct machine_member **ret_member)
 {
-    *ret_member = map_get(&conv->members, user);
-    if (*ret_member != NULL || conv->written_seq == 0)
+    struct machine_member *known = map_get(&conv->members, user);
+    *ret_member = known == NULL || known->is_forgotten ? NULL : known;
+    if (known != NULL || conv->written_seq == 0)
         return RC_OK;
     struct keyspace_key key;
     struct row_member row;
@@ -102,15 +107,66 @@ enum rc machine_cache_member(struct machine *m, struct machine_conv *conv, struc
     return RC_OK;
 }
 
+static void forget(struct machine *m, struct machine_conv *conv, struct machine_member *member)
+{
+    free_devices(member);
+    member->row = (struct row_member){.left = member->row.left != 0 ? member->row.left : 1};
+    member->cursor = (struct row_cursor){0};
+    member->row_changed = false;
+    member->cursor_changed = false;
+    member->is_forgotten = true;
+    member->devices_removed = true;
+    machine_cache_touch_member(m, conv, member);
+}
+
 struct machine_member *machine_cache_add_member(struct machine *m, struct machine_conv *conv,
                                                 struct slice user)
 {
-    struct machine_member *member = put_member(conv, user);
+    struct machine_member *member = map_get(&conv->members, user);
+    if (member == NULL)
+        member = put_member(conv, user);
+    CHECK(member->is_forgotten || member->row.joined == 0);
+    member->is_forgotten = false;
     machine_cache_touch_member(m, conv, member);
     return member;
 }
 
-/* A conversation of very many members that is never idle would gather them all. */
+/* Removed at once, and not at the flush: what he does later in this turn is put behind it. */
+void machine_cache_forget_member(struct machine *m, struct machine_conv *conv,
+                                 struct machine_member *member)
+{
+    struct keyspace_key from;
+    struct keyspace_key to;
+    keyspace_names(&from, &m->keys, KEYSPACE_MEMBER, conv->id, member->user);
+    m->batch->ops->remove(m->batch, KV_STATE, keyspace_slice(&from));
+    keyspace_names(&from, &m->keys, KEYSPACE_CURSOR, conv->id, member->user);
+    m->batch->ops->remove(m->batch, KV_STATE, keyspace_slice(&from));
+    keyspace_names(&from, &m->keys, KEYSPACE_DEVICE, conv->id, member->user);
+    to = from;
+    keyspace_to_end(&to);
+    kv_remove_range(m->batch, KV_STATE, keyspace_slice(&from), keyspace_slice(&to));
+    forget(m, conv, member);
+}
+
+void machine_cache_forget_members(struct machine *m, struct machine_conv *conv)
+{
+    static const enum keyspace_table tables[] = {KEYSPACE_MEMBER, KEYSPACE_CURSOR, KEYSPACE_DEVICE};
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        struct keyspace_key from;
+        struct keyspace_key to;
+        keyspace_name(&from, &m->keys, tables[i], conv->id);
+        to = from;
+        keyspace_to_end(&to);
+        kv_remove_range(m->batch, KV_STATE, keyspace_slice(&from), keyspace_slice(&to));
+    }
+    struct machine_member *member;
+    for (size_t at = 0; (member = map_next(&conv->members, &at)) != NULL;)
+        forget(m, conv, member);
+}
+
+/* A conversation of very many members that is never idle would gather them all. Those that changed
+ * in this turn stay, however many: the next walk comes when as many again have been added, so that
+ * a command costs the same in a group of any size. */
 static void drop_clean_members(struct machine_conv *conv)
 {
     struct map kept;
@@ -124,6 +180,7 @@ static void drop_clean_members(struct machine_conv *conv)
     }
     map_fini(&conv->members);
     conv->members = kept;
+    conv->members_max = (uint32_t)kept.count * 2 + MACHINE_CACHE_MEMBERS;
 }
 
 /* ---- Conversations ---- */
@@ -134,6 +191,7 @@ static struct machine_conv *new_conv(struct slice id)
     list_init(&conv->link);
     list_init(&conv->unwritten);
     map_init(&conv->members, member_key);
+    conv->members_max = MACHINE_CACHE_MEMBERS;
     return conv;
 }
 
@@ -146,7 +204,7 @@ static void free_conv(struct machine *m, struct machine_conv *conv)
     map_remove(&m->convs, conv->id);
     list_remove(&conv->link);
     buf_unref(&conv->info_value);
-    mem_free(conv->others);
+    mem_free(conv->fresh);
     mem_free(conv);
 }
 
@@ -208,6 +266,14 @@ static enum rc load(struct machine *m, struct slice id, struct machine_conv **re
 
 enum rc machine_cache_conv(struct machine *m, struct slice id, struct machine_conv **ret_conv)
 {
+    enum rc rc = machine_cache_any_conv(m, id, ret_conv);
+    if (rc == RC_OK && *ret_conv != NULL && (*ret_conv)->info.dropped != 0)
+        *ret_conv = NULL;
+    return rc;
+}
+
+enum rc machine_cache_any_conv(struct machine *m, struct slice id, struct machine_conv **ret_conv)
+{
     trim(m); /* Before the lookup: what this call returns stays until the next. */
     struct machine_conv *conv = map_get(&m->convs, id);
     if (conv == NULL)
@@ -216,7 +282,7 @@ enum rc machine_cache_conv(struct machine *m, struct slice id, struct machine_co
         list_remove(&conv->link);
         list_append(&m->clean, &conv->link);
     }
-    if (conv->members.count > MACHINE_CACHE_MEMBERS)
+    if (conv->members.count > conv->members_max)
         drop_clean_members(conv);
     *ret_conv = conv;
     return RC_OK;
@@ -313,6 +379,17 @@ void machine_cache_flush(struct machine *m, struct kv_batch *batch)
     }
 }
 
+/* A busy conversation has as many the next turn; an array of a storm is given back. */
+static void drop_fresh(struct machine_conv *conv)
+{
+    conv->fresh_count = 0;
+    if (conv->fresh_capacity <= FRESH_KEPT_MAX)
+        return;
+    mem_free(conv->fresh);
+    conv->fresh = NULL;
+    conv->fresh_capacity = 0;
+}
+
 void machine_cache_written(struct machine *m)
 {
     LIST_EACH(node, &m->unwritten)
@@ -320,11 +397,13 @@ void machine_cache_written(struct machine *m)
         struct machine_conv *conv = LIST_ENTRY(node, struct machine_conv, link);
         LIST_EACH(member, &conv->unwritten)
         {
-            free_devices(LIST_ENTRY(member, struct machine_member, link));
+            struct machine_member *written = LIST_ENTRY(member, struct machine_member, link);
+            free_devices(written);
+            written->devices_removed = false;
             list_remove(member);
         }
         conv->written_seq = conv->head.seq;
-        conv->others_count = 0;
+        drop_fresh(conv);
         conv->is_unwritten = false;
         list_remove(&conv->link);
         list_append(&m->clean, &conv->link);

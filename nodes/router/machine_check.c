@@ -100,12 +100,13 @@ static enum rc check_create_direct(const struct msg_cmd_create *c, const char **
         *ret_detail = "a direct conversation has exactly one other member";
         return RC_BAD_REQUEST;
     }
-    if (!is_direct_of(c->conv, c->user, first)) {
+    if (c->user.base == NULL || !is_direct_of(c->conv, c->user, first)) {
         *ret_detail = "the conversation is not the direct one of these users";
         return RC_BAD_REQUEST;
     }
-    if (c->title.base != NULL || c->meta.base != NULL) {
-        *ret_detail = "a direct conversation has no title and no meta";
+    if (c->title.base != NULL || c->meta.base != NULL || c->history != 0 || c->retain_ms != 0 ||
+        c->retain_count != 0) {
+        *ret_detail = "a direct conversation has no title, no meta and no rules";
         return RC_BAD_REQUEST;
     }
     return RC_OK;
@@ -123,6 +124,14 @@ static enum rc check_create(const struct msg_cmd_create *c, const char **ret_det
         return rc;
     if (!device_is_fine(c->device) || !cid_is_fine(c->cid)) {
         *ret_detail = "the device or cid is not valid";
+        return RC_BAD_REQUEST;
+    }
+    if (c->history > HISTORY_JOINED) {
+        *ret_detail = "the history is not known";
+        return RC_BAD_REQUEST;
+    }
+    if (c->user.base == NULL && c->body.base != NULL) {
+        *ret_detail = "a message has a sender";
         return RC_BAD_REQUEST;
     }
     if (c->kind == CONV_DIRECT)
@@ -149,7 +158,7 @@ static enum rc check_member(const struct msg_cmd_member *c, const char **ret_det
         *ret_detail = "the change is not known";
         return RC_BAD_REQUEST;
     }
-    if (count == 0 && c->change != MEMBER_LEAVE) {
+    if (c->change == MEMBER_LEAVE ? c->user.base == NULL : count == 0) {
         *ret_detail = "no user is named";
         return RC_BAD_REQUEST;
     }
@@ -162,11 +171,36 @@ static enum rc check_member(const struct msg_cmd_member *c, const char **ret_det
 
 static enum rc check_info(const struct msg_cmd_info *c, const char **ret_detail)
 {
-    if (c->title.base == NULL && c->meta.base == NULL) {
-        *ret_detail = "neither a title nor meta is given";
+    if (c->title.base == NULL && c->meta.base == NULL && c->history == 0 && c->retain_ms == 0 &&
+        c->retain_count == 0) {
+        *ret_detail = "nothing is to be changed";
+        return RC_BAD_REQUEST;
+    }
+    if (c->history > HISTORY_JOINED) {
+        *ret_detail = "the history is not known";
         return RC_BAD_REQUEST;
     }
     return check_title_and_meta(c->title, c->meta, ret_detail);
+}
+
+static enum rc check_change(const struct msg_cmd_change *c, const char **ret_detail)
+{
+    if (!device_is_fine(c->device) || !cid_is_fine(c->cid)) {
+        *ret_detail = "the device or cid is not valid";
+        return RC_BAD_REQUEST;
+    }
+    switch ((enum entry_type)c->type) {
+    case ENTRY_EDIT:
+        return check_body(c->body, ret_detail);
+    case ENTRY_DELETE:
+        return RC_OK;
+    case ENTRY_REACTION:
+        *ret_detail = "a reaction has an emoji, and a user who shows it";
+        return key_emoji_is_valid(c->emoji) && c->user.base != NULL ? RC_OK : RC_BAD_REQUEST;
+    default:
+        *ret_detail = "the change is not known";
+        return RC_BAD_REQUEST;
+    }
 }
 
 static enum rc check_cluster(const struct msg_cmd_cluster *c, const char **ret_detail)
@@ -214,6 +248,15 @@ static enum rc check_control(struct machine_command *c, const char **ret_detail)
     return check_router(&c->as.router, ret_detail);
 }
 
+static enum rc check_seen(struct machine_command *c, const char **ret_detail)
+{
+    c->key_kind = MACHINE_KEY_USER;
+    c->key = c->as.seen.user;
+    *ret_detail = "the user's name or the time is not valid";
+    bool is_fine = key_user_is_valid(c->key) && (c->as.seen.ts > 0 || c->as.seen.erase != 0);
+    return is_fine ? RC_OK : RC_BAD_REQUEST;
+}
+
 /* What the number says, decoded into its place; *ret_conv and *ret_user, which it is from or about,
  * stay absent where it is nobody. */
 static enum rc decode(struct slice bytes, struct machine_command *c, struct slice *ret_conv,
@@ -238,7 +281,15 @@ static enum rc decode(struct slice bytes, struct machine_command *c, struct slic
         COMMAND(CURSOR, cursor)
         COMMAND(INDEX, index)
         COMMAND(TOLD, told)
+        COMMAND(PUSHED, pushed)
+        COMMAND(CHANGE, change)
+        COMMAND(TRIM, trim)
+        COMMAND(ERASE, erase)
+        COMMAND(DROP, drop)
 #undef COMMAND
+    case MSG_CMD_SEEN:
+        rc = record_decode(&r, &msg_cmd_seen_desc, &c->as.seen);
+        break;
     case MSG_CMD_CLUSTER:
         rc = record_decode(&r, &msg_cmd_cluster_desc, &c->as.cluster);
         break;
@@ -256,8 +307,33 @@ static enum rc decode(struct slice bytes, struct machine_command *c, struct slic
                 : c->number == MSG_CMD_INFO   ? c->as.info.user
                 : c->number == MSG_CMD_CURSOR ? c->as.cursor.user
                 : c->number == MSG_CMD_INDEX  ? c->as.index.user
+                : c->number == MSG_CMD_SEEN   ? c->as.seen.user
+                : c->number == MSG_CMD_CHANGE ? c->as.change.user
+                : c->number == MSG_CMD_ERASE  ? c->as.erase.user
                                               : (struct slice){0};
     return RC_OK;
+}
+
+/* What a leader notes of a conversation, and what the operator does, is in nobody's name. */
+static bool needs_user(const struct machine_command *c, struct slice user)
+{
+    switch (c->number) {
+    case MSG_CMD_TOLD:
+    case MSG_CMD_PUSHED:
+    case MSG_CMD_TRIM:
+    case MSG_CMD_DROP:
+        return false;
+    case MSG_CMD_CREATE:
+        return user.base != NULL || c->as.create.as_server == 0;
+    case MSG_CMD_MEMBER:
+        return user.base != NULL || c->as.member.as_server == 0;
+    case MSG_CMD_INFO:
+        return user.base != NULL || c->as.info.as_server == 0;
+    case MSG_CMD_CHANGE:
+        return user.base != NULL || c->as.change.as_server == 0;
+    default:
+        return true;
+    }
 }
 
 enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
@@ -273,7 +349,9 @@ enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
     }
     if (c->number == MSG_CMD_CLUSTER || c->number == MSG_CMD_ROUTER)
         return check_control(c, ret_detail);
-    if (!key_conv_is_valid(conv) || (c->number != MSG_CMD_TOLD && !key_user_is_valid(user))) {
+    if (c->number == MSG_CMD_SEEN)
+        return check_seen(c, ret_detail);
+    if (!key_conv_is_valid(conv) || (needs_user(c, user) && !key_user_is_valid(user))) {
         *ret_detail = "the conversation's id or the user's name is not valid";
         return RC_BAD_REQUEST;
     }
@@ -288,6 +366,8 @@ enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
         return check_member(&c->as.member, ret_detail);
     case MSG_CMD_INFO:
         return check_info(&c->as.info, ret_detail);
+    case MSG_CMD_CHANGE:
+        return check_change(&c->as.change, ret_detail);
     case MSG_CMD_CURSOR:
         *ret_detail = "the device is not valid";
         return device_is_fine(c->as.cursor.device) ? RC_OK : RC_BAD_REQUEST;

@@ -8,8 +8,8 @@ static enum rc join_new(struct machine *m, struct machine_conv *conv, struct sli
     struct machine_member *member;
     enum rc rc = machine_cache_member(m, conv, user, &member);
     if (rc != RC_OK || member != NULL)
-        return rc; /* Named twice: taken once. */
-    machine_join(m, conv, from, user, NULL, role);
+        return rc;                                                  /* Named twice: taken once. */
+    machine_join(m, conv, from, user, NULL, role)->row.visible = 1; /* There from the start. */
     return RC_OK;
 }
 
@@ -40,16 +40,25 @@ static enum rc create_group(struct machine *m, const struct msg_cmd_create *c,
         .meta = c->meta,
         .creator = c->user,
         .created = m->applied.clock,
+        .history = c->history,
+        .retain_ms = c->retain_ms != RETAIN_FOREVER ? c->retain_ms : 0,
+        .retain_count = c->retain_count != RETAIN_FOREVER ? c->retain_count : 0,
     };
+    const uint64_t rules[] = {info.history, info.retain_ms, info.retain_count};
     struct machine_conv *conv = machine_cache_create(m, c->conv, &info);
-    enum rc rc = join_new(m, conv, c->user, c->user, ROLE_OWNER);
+    machine_digest_numbers(m, rules, 3); /* No entry bears them. */
+    if (info.retain_ms != 0 || info.retain_count != 0)
+        machine_retain(m, conv->id, &info);
+    struct slice from = machine_author(c->user);
+    enum rc rc = c->user.base != NULL ? join_new(m, conv, from, from, ROLE_OWNER) : RC_OK;
     struct record_reader names = record_reader_of(c->members);
     for (struct slice name; rc == RC_OK && machine_next_name(&names, &name);)
-        rc = join_new(m, conv, c->user, name, ROLE_MEMBER);
-    if (c->title.base != NULL || c->meta.base != NULL) {
+        rc = join_new(m, conv, from, name, ROLE_MEMBER);
+    /* What begins with nobody in it begins with this entry: a log is never empty. */
+    if (c->title.base != NULL || c->meta.base != NULL || conv->head.seq == 0) {
         struct msg_entry entry = {
             .type = ENTRY_INFO,
-            .from = c->user,
+            .from = from,
             .title = c->title,
             .meta = c->meta,
         };
@@ -66,9 +75,14 @@ static enum rc send_first(struct machine *m, struct machine_conv *conv,
     enum rc rc = machine_cache_member(m, conv, c->user, &creator);
     if (rc != RC_OK)
         return rc;
-    if (!machine_is_current(creator))
-        return RC_CORRUPT; /* Nobody leaves a direct conversation, and a new group has its owner. */
-    struct msg_entry message = {.cid = c->cid, .body = c->body, .device = c->device};
+    if (!machine_is_current(creator) && conv->info.kind != CONV_DIRECT)
+        return RC_CORRUPT; /* A new group has its owner. */
+    struct msg_entry message = {
+        .from = c->user,
+        .cid = c->cid,
+        .body = c->body,
+        .device = c->device,
+    };
     return machine_send_message(m, conv, creator, &message, result);
 }
 
@@ -79,7 +93,7 @@ static enum rc create_again(struct machine *m, const struct machine_conv *conv,
     if (c->cid.base != NULL && slice_equal(conv->info.creator, c->user)) {
         uint8_t digest[KEYSPACE_DIGEST_SIZE];
         struct row_dedup row;
-        machine_dedup_digest(m, c->conv, c->user, c->cid, digest);
+        machine_dedup_digest(m, c->conv, machine_author(c->user), c->cid, digest);
         enum rc rc = machine_dedup_find(m, conv, digest, &row);
         if (rc == RC_OK) {
             result->seq = row.seq;
@@ -107,9 +121,16 @@ static enum rc open_direct(struct machine *m, struct machine_conv *conv,
     }
     if (c->body.base != NULL)
         return send_first(m, conv, c, result);
+    uint64_t before = conv->head.seq;
+    struct machine_member *member;
+    enum rc rc = machine_cache_member(m, conv, c->user, &member);
+    if (rc != RC_OK)
+        return rc;
+    if (!machine_is_current(member))
+        machine_join(m, conv, c->user, c->user, member, ROLE_MEMBER);
     result->seq = conv->head.seq;
     result->ts = conv->head.last_ts;
-    result->dup = !is_new;
+    result->dup = !is_new && conv->head.seq == before;
     return RC_OK;
 }
 
@@ -117,9 +138,11 @@ enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
                        struct machine_result *result)
 {
     struct machine_conv *conv;
-    enum rc rc = machine_cache_conv(m, c->conv, &conv);
+    enum rc rc = machine_cache_any_conv(m, c->conv, &conv);
     if (rc != RC_OK)
         return rc;
+    if (conv != NULL && conv->info.dropped != 0)
+        return machine_refuse(result, RC_CONFLICT, "the conversation of this id was ended");
     if (c->kind == CONV_DIRECT)
         return open_direct(m, conv, c, result);
     if (conv != NULL)
@@ -133,7 +156,7 @@ enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
     result->ts = conv->head.last_ts;
     if (c->cid.base != NULL) { /* So that a retry is known as one though there is no message. */
         uint8_t digest[KEYSPACE_DIGEST_SIZE];
-        machine_dedup_digest(m, c->conv, c->user, c->cid, digest);
+        machine_dedup_digest(m, c->conv, machine_author(c->user), c->cid, digest);
         machine_dedup_put(m, digest, result->seq);
         machine_digest_bytes(m, c->cid); /* No record bears it. */
     }

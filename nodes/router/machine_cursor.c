@@ -1,11 +1,73 @@
+/* machine_cursor - how far each member is, and how far the newest message came.
+ *
+ * The head counts the members who have, and who have read, the newest message, so that a large
+ * group can be told in two numbers what 100,000 cursors say, and a cursor that moves costs the same
+ * in a group of any size. The rule: a member counts while he is one, is not its sender, and his
+ * cursor is at or past it. So a new message starts at nobody; a cursor that crosses it adds one;
+ * who leaves is taken off, who comes back with his old cursor is put on again; and who joined after
+ * it counts once his cursors have passed it. A message that was deleted is counted on: its entry is
+ * there. One that was trimmed too, but nobody is told of it any more (machine_readers.c). */
 #include "nodes/router/machine_parts.h"
 
 void machine_read_all(struct machine *m, struct machine_conv *conv, struct machine_member *member)
 {
     member->cursor.read = conv->head.seq;
     member->cursor.messages = conv->head.messages;
+    member->cursor.read_ts = m->applied.clock;
+    member->cursor.sent = conv->head.last_message;
     member->cursor_changed = true;
     machine_cache_touch_member(m, conv, member);
+}
+
+static bool is_counted(const struct machine_conv *conv, const struct machine_member *member)
+{
+    return conv->head.last_message != 0 && machine_is_current(member) &&
+           member->cursor.sent != conv->head.last_message;
+}
+
+/* What was read has arrived. */
+static bool has(const struct row_cursor *cursor, uint64_t seq)
+{
+    return cursor->delivered >= seq || cursor->read >= seq;
+}
+
+void machine_count_in(struct machine_conv *conv, const struct machine_member *member)
+{
+    if (!is_counted(conv, member))
+        return;
+    conv->head.last_delivered += has(&member->cursor, conv->head.last_message);
+    conv->head.last_read += member->cursor.read >= conv->head.last_message;
+    conv->head_changed = true;
+}
+
+/* Never below 0: rows of a time before there were such numbers count for nothing. */
+static void take_one(uint64_t *number, bool is_counted_there)
+{
+    if (is_counted_there && *number > 0)
+        --*number;
+}
+
+void machine_count_out(struct machine_conv *conv, const struct machine_member *member)
+{
+    if (!is_counted(conv, member))
+        return;
+    take_one(&conv->head.last_delivered, has(&member->cursor, conv->head.last_message));
+    take_one(&conv->head.last_read, member->cursor.read >= conv->head.last_message);
+    conv->head_changed = true;
+}
+
+/* The cursor of `member` was at `before`. */
+static void count_crossing(struct machine_conv *conv, const struct machine_member *member,
+                           const struct row_cursor *before)
+{
+    uint64_t seq = conv->head.last_message;
+    if (!is_counted(conv, member))
+        return;
+    bool has_now = !has(before, seq) && has(&member->cursor, seq);
+    bool read_now = before->read < seq && member->cursor.read >= seq;
+    conv->head.last_delivered += has_now;
+    conv->head.last_read += read_now;
+    conv->head_changed |= has_now || read_now;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -25,9 +87,11 @@ static enum rc move_read(struct machine *m, struct machine_conv *conv,
         return rc;
     member->cursor.read = read;
     member->cursor.messages = messages;
+    member->cursor.read_ts = m->applied.clock;
     member->cursor_changed = true;
     machine_cache_touch_member(m, conv, member);
     receipt->read = read;
+    receipt->messages = messages;
     return RC_OK;
 }
 
@@ -52,6 +116,7 @@ static enum rc move_delivered(struct machine *m, struct machine_conv *conv,
     }
     if (delivered > member->cursor.delivered) {
         member->cursor.delivered = delivered;
+        member->cursor.delivered_ts = m->applied.clock;
         member->cursor_changed = true;
         machine_cache_touch_member(m, conv, member);
         receipt->delivered = delivered;
@@ -88,6 +153,7 @@ enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,
         .user = member->user,
         .members = conv->head.members,
     };
+    const struct row_cursor before = member->cursor;
     uint64_t head = member->row.left != 0 ? member->row.left : conv->head.seq;
     uint64_t read = least(c->read, head);
     uint64_t delivered = least(c->delivered, head);
@@ -96,7 +162,10 @@ enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,
     rc = move_read(m, conv, member, read, &receipt);
     if (rc == RC_OK)
         rc = move_delivered(m, conv, member, c->device, delivered, &receipt);
-    if (rc == RC_OK && (receipt.read != 0 || receipt.delivered != 0))
+    if (rc == RC_OK && (receipt.read != 0 || receipt.delivered != 0)) {
+        count_crossing(conv, member, &before);
+        machine_pushed_by_all(m, conv);
         tell(m, &receipt);
+    }
     return rc;
 }

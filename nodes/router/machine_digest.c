@@ -5,9 +5,12 @@
  *
  *   an entry of Raft's log   its index; of a batch also the log time
  *   a command                its result and conversation, after what it brought about:
- *   an entry made            its record
+ *   an entry made or changed its record
+ *   entries trimmed          up to where
+ *   rules of a conversation  history, retention; that it was dropped; a name that was erased
  *   a cursor moved           the receipt; the device's own cursor
  *   a list changed           the user, seq, gone; what a list was told
+ *   a user was seen          when, and who
  *   a router, the cluster    the row
  *
  * Rows that follow from these (heads, members, deduplication) are not folded in themselves, for

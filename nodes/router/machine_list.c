@@ -12,33 +12,57 @@ static uint64_t clamp(uint64_t limit, uint64_t max)
     return limit < 1 ? 1 : limit > max ? max : limit;
 }
 
+/* What is unread, is there and may be seen: who sees nothing of what was before him has read it
+ * (machine_join), and what is trimmed nobody can read any more. */
+static uint64_t unread(const struct row_head *head, const struct machine_member *member)
+{
+    uint64_t gone = member->cursor.messages > head->trimmed_messages ? member->cursor.messages
+                                                                     : head->trimmed_messages;
+    return head->messages - gone;
+}
+
+/* The newest message, where this reader (NULL: the operator) sees it. */
+static enum rc read_last(struct machine *m, const struct machine_conv *conv,
+                         const struct machine_member *member, struct buf *last)
+{
+    uint64_t seq = conv->head.last_message;
+    uint64_t first = member != NULL ? member->row.visible : 1;
+    uint64_t next;
+    buf_clear(last);
+    if (seq <= conv->head.trimmed || seq < first)
+        return RC_OK;
+    return machine_log_read(m, conv->id, seq, seq, 1, last, &next);
+}
+
 static enum rc summarize(struct machine *m, struct machine_conv *conv, struct slice user,
                          struct buf *last, struct buf *into)
 {
-    struct machine_member *member;
-    enum rc rc = machine_cache_member(m, conv, user, &member);
-    if (rc != RC_OK || !machine_is_current(member))
-        return rc;
+    struct machine_member *member = NULL;
+    if (user.base != NULL) {
+        enum rc rc = machine_cache_member(m, conv, user, &member);
+        if (rc != RC_OK || !machine_is_current(member))
+            return rc;
+    }
     struct msg_summary_item item = {
         .conv = conv->id,
         .kind = conv->info.kind,
         .title = conv->info.title,
         .meta = conv->info.meta,
         .head = conv->head.seq,
-        .read = member->cursor.read,
-        .unread = conv->head.messages - member->cursor.messages,
         .members = conv->head.members,
     };
-    if (item.kind == CONV_DIRECT)
+    if (member != NULL) {
+        item.read = member->cursor.read;
+        item.unread = unread(&conv->head, member);
+    }
+    if (item.kind == CONV_DIRECT && member != NULL)
         item.peer = slice_equal(user, conv->info.creator) ? conv->info.peer : conv->info.creator;
-    uint64_t seq = conv->head.last_message;
-    buf_clear(last);
-    if (seq != 0 && into->size < LAST_BYTES_MAX) {
-        uint64_t next;
-        rc = machine_log_read(m, conv->id, seq, seq, 1, last, &next);
+    if (into->size < LAST_BYTES_MAX) {
+        enum rc rc = read_last(m, conv, member, last);
         if (rc != RC_OK)
             return rc;
-        item.last = buf_slice(last);
+        if (last->size > 0)
+            item.last = buf_slice(last);
     }
     record_encode(into, &msg_summary_item_desc, &item);
     return RC_OK;
@@ -48,7 +72,7 @@ enum rc machine_summary(struct machine *m, const struct msg_summary *request,
                         struct msg_summaries *answer, struct buf *into)
 {
     *answer = (struct msg_summaries){0};
-    if (!key_user_is_valid(request->user)) {
+    if (request->user.base != NULL && !key_user_is_valid(request->user)) {
         answer->rc = RC_BAD_REQUEST;
         return RC_OK;
     }
@@ -114,7 +138,8 @@ enum rc machine_members(struct machine *m, const struct msg_members *request,
                         struct msg_members_page *answer, struct buf *into)
 {
     *answer = (struct msg_members_page){0};
-    if (!key_conv_is_valid(request->conv) || !key_user_is_valid(request->user) ||
+    bool is_operator = request->user.base == NULL;
+    if (!key_conv_is_valid(request->conv) || (!is_operator && !key_user_is_valid(request->user)) ||
         (request->after.base != NULL && !key_user_is_valid(request->after))) {
         answer->rc = RC_BAD_REQUEST;
         return RC_OK;
@@ -122,11 +147,11 @@ enum rc machine_members(struct machine *m, const struct msg_members *request,
     struct machine_conv *conv;
     struct machine_member *member = NULL;
     enum rc rc = machine_cache_conv(m, request->conv, &conv);
-    if (rc == RC_OK && conv != NULL)
+    if (rc == RC_OK && conv != NULL && !is_operator)
         rc = machine_cache_member(m, conv, request->user, &member);
     if (rc != RC_OK)
         return rc;
-    if (!machine_is_current(member)) {
+    if (conv == NULL || (!is_operator && !machine_is_current(member))) {
         answer->rc = conv == NULL ? RC_NOT_FOUND : RC_FORBIDDEN;
         return RC_OK;
     }
@@ -156,7 +181,7 @@ enum rc machine_user_convs(struct machine *m, const struct msg_user_open *reques
             rc = RC_CORRUPT;
         if (rc != RC_OK)
             break;
-        if (row.gone != 0)
+        if (row.gone != 0 && request->past == 0)
             continue;
         if (left-- == 0) {
             answer->more = 1;

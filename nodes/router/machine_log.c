@@ -3,14 +3,23 @@
 #include "mesh/base/mem.h"
 #include "nodes/router/machine_parts.h"
 
-static void remember_other(struct machine_conv *conv, uint64_t seq)
+/* Its value is kept: a later command of the turn may change what it says. */
+static void remember(struct machine *m, struct machine_conv *conv, struct slice value)
 {
-    if (conv->others_count == conv->others_capacity) {
-        conv->others_capacity = conv->others_capacity == 0 ? 8 : conv->others_capacity * 2;
-        conv->others = mem_resize(conv->others, conv->others_capacity * sizeof(*conv->others));
+    if (conv->fresh_count == conv->fresh_capacity) {
+        conv->fresh_capacity = conv->fresh_capacity == 0 ? 8 : conv->fresh_capacity * 2;
+        conv->fresh = mem_resize(conv->fresh, conv->fresh_capacity * sizeof(*conv->fresh));
     }
-    conv->others[conv->others_count++] = seq;
-    conv->head.last_other = seq;
+    CHECK(conv->written_seq + conv->fresh_count + 1 == conv->head.seq);
+    conv->fresh[conv->fresh_count++] = (struct machine_fresh){
+        .value = machine_overlay_keep(m, value),
+        .messages = conv->head.messages,
+    };
+}
+
+static const struct machine_fresh *fresh(const struct machine_conv *conv, uint64_t seq)
+{
+    return seq > conv->written_seq ? &conv->fresh[seq - conv->written_seq - 1] : NULL;
 }
 
 void machine_log_append(struct machine *m, struct machine_conv *conv, struct msg_entry *entry)
@@ -23,8 +32,10 @@ void machine_log_append(struct machine *m, struct machine_conv *conv, struct msg
     if (entry->type == ENTRY_MESSAGE) {
         conv->head.messages++;
         conv->head.last_message = entry->seq;
+        conv->head.last_delivered = 0; /* Nobody has it yet; machine_cursor.c counts. */
+        conv->head.last_read = 0;
     } else {
-        remember_other(conv, entry->seq);
+        conv->head.last_other = entry->seq;
     }
     struct keyspace_key key;
     keyspace_entry(&key, &m->keys, conv->id, entry->seq);
@@ -32,6 +43,7 @@ void machine_log_append(struct machine *m, struct machine_conv *conv, struct msg
     struct slice record = rows_encode_entry(m->write_value, keyspace_slice(&key),
                                             conv->head.messages, &msg_entry_desc, entry);
     kv_put(m->batch, KV_STATE, keyspace_slice(&key), buf_slice(m->write_value));
+    remember(m, conv, buf_slice(m->write_value));
     machine_digest_record(m, record);
     if (m->listener != NULL && m->listener->on_entry != NULL) {
         const struct msg_event_entry event = {
@@ -68,15 +80,12 @@ enum rc machine_log_count(struct machine *m, const struct machine_conv *conv, ui
         *ret_messages = conv->head.messages - (conv->head.seq - seq);
         return RC_OK;
     }
-    if (seq == 0) {
-        *ret_messages = 0;
+    if (seq <= conv->head.trimmed) {
+        *ret_messages = seq != 0 ? conv->head.trimmed_messages : 0;
         return RC_OK;
     }
     if (seq > conv->written_seq) { /* Not in the store yet. */
-        uint64_t others = 0;
-        while (others < conv->others_count && conv->others[conv->others_count - 1 - others] > seq)
-            others++;
-        *ret_messages = conv->head.messages - (conv->head.seq - seq - others);
+        *ret_messages = fresh(conv, seq)->messages;
         return RC_OK;
     }
     struct keyspace_key key;
@@ -87,6 +96,72 @@ enum rc machine_log_count(struct machine *m, const struct machine_conv *conv, ui
     if (rc != RC_OK)
         return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
     return rows_decode_entry(keyspace_slice(&key), buf_slice(m->read_value), ret_messages, &record);
+}
+
+/* ---- An entry that is to change ---- */
+
+/* Of all places where it may be, the newest: written over in this turn, appended in this turn,
+ * stored. */
+static enum rc find_value(struct machine *m, const struct machine_conv *conv, uint64_t seq,
+                          const struct keyspace_key *key, struct buf *into)
+{
+    struct slice value;
+    if (!machine_overlay_find(m, key, &value)) {
+        if (seq <= conv->written_seq)
+            return m->kv->ops->get(m->kv, KV_STATE, keyspace_slice(key), into);
+        value = machine_overlay_kept(m, fresh(conv, seq)->value);
+    }
+    buf_append_slice(into, value);
+    return RC_OK;
+}
+
+static enum rc decode_found(const struct keyspace_key *key, struct machine_found *found)
+{
+    struct slice record;
+    enum rc rc =
+        rows_decode_entry(keyspace_slice(key), buf_slice(found->value), &found->messages, &record);
+    if (rc != RC_OK)
+        return rc;
+    struct record_reader r = record_reader_of(record);
+    rc = record_decode(&r, &msg_entry_desc, &found->entry);
+    if (rc != RC_OK || found->entry.marks.base == NULL)
+        return rc;
+    r = record_reader_of(found->entry.marks);
+    return record_decode(&r, &msg_marks_desc, &found->marks);
+}
+
+enum rc machine_log_find(struct machine *m, const struct machine_conv *conv, uint64_t seq,
+                         struct machine_found *found)
+{
+    CHECK(seq > conv->head.trimmed && seq <= conv->head.seq);
+    struct keyspace_key key;
+    *found = (struct machine_found){.value = buf_new(256)};
+    keyspace_entry(&key, &m->keys, conv->id, seq);
+    enum rc rc = find_value(m, conv, seq, &key, found->value);
+    if (rc == RC_OK)
+        rc = decode_found(&key, found);
+    return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+}
+
+void machine_found_fini(struct machine_found *found)
+{
+    buf_unref(&found->value);
+}
+
+void machine_log_rewrite(struct machine *m, struct machine_conv *conv, struct machine_found *found)
+{
+    struct keyspace_key key;
+    struct buf *marks = buf_new(64);
+    record_encode(marks, &msg_marks_desc, &found->marks);
+    found->entry.marks = buf_slice(marks);
+    keyspace_entry(&key, &m->keys, conv->id, found->entry.seq);
+    buf_clear(m->write_value);
+    struct slice record = rows_encode_entry(m->write_value, keyspace_slice(&key), found->messages,
+                                            &msg_entry_desc, &found->entry);
+    machine_overlay_put(m, &key, buf_slice(m->write_value));
+    machine_digest_record(m, record);
+    found->entry.marks = (struct slice){0};
+    buf_unref(&marks);
 }
 
 /* Entries first..last, in either direction. */

@@ -1,35 +1,53 @@
 #include "mesh/base/check.h"
 #include "nodes/router/machine_parts.h"
 
-void machine_join(struct machine *m, struct machine_conv *conv, struct slice from,
-                  struct slice user, struct machine_member *member, enum member_role role)
+/* Newcomers see all, or what follows their entry, which then is read up to there. Who comes back
+ * into a direct conversation was erased in between, and whoever bears his name now sees nothing of
+ * what was. */
+static void set_view(const struct machine_conv *conv, struct machine_member *member)
+{
+    member->row.visible = 1;
+    if (conv->info.history != HISTORY_JOINED && conv->info.kind != CONV_DIRECT)
+        return;
+    member->row.visible = conv->head.seq;
+    if (member->cursor.messages == conv->head.messages)
+        return;
+    member->cursor.read = conv->head.seq - 1;
+    member->cursor.messages = conv->head.messages;
+    member->cursor_changed = true;
+}
+
+struct machine_member *machine_join(struct machine *m, struct machine_conv *conv, struct slice from,
+                                    struct slice user, struct machine_member *member,
+                                    enum member_role role)
 {
     if (member == NULL)
         member = machine_cache_add_member(m, conv, user);
-    machine_log_append_member(m, conv, from, user, MEMBER_ADD, role);
-    machine_cache_touch_member(m, conv, member);
-    /* The whole history is open to newcomers; `visible` is a row's field so that this can change.
-     */
-    member->row = (struct row_member){.role = role, .joined = conv->head.seq, .visible = 1};
-    member->row_changed = true;
     conv->head.members++;
     if (role == ROLE_OWNER)
         conv->head.owners++;
+    machine_log_append_member(m, conv, from, user, MEMBER_ADD, role);
+    machine_cache_touch_member(m, conv, member);
+    member->row = (struct row_member){.role = role, .joined = conv->head.seq};
+    member->row_changed = true;
+    set_view(conv, member);
+    machine_count_in(conv, member); /* He may have been here before. */
+    return member;
 }
 
-/* `change` is MEMBER_REMOVE or MEMBER_LEAVE. */
-static void part(struct machine *m, struct machine_conv *conv, struct slice from,
-                 struct machine_member *member, enum member_change change)
+void machine_part(struct machine *m, struct machine_conv *conv, struct slice from,
+                  struct machine_member *member, enum member_change change)
 {
     CHECK(machine_is_current(member));
-    machine_log_append_member(m, conv, from, member->user, change,
-                              (enum member_role)member->row.role);
-    machine_cache_touch_member(m, conv, member);
-    member->row.left = conv->head.seq;
-    member->row_changed = true;
     conv->head.members--;
     if (member->row.role == ROLE_OWNER)
         conv->head.owners--;
+    machine_log_append_member(m, conv, from, member->user, change,
+                              (enum member_role)member->row.role);
+    machine_cache_touch_member(m, conv, member);
+    machine_count_out(conv, member);
+    member->row.left = conv->head.seq;
+    member->row_changed = true;
 }
 
 static void set_role(struct machine *m, struct machine_conv *conv, struct slice from,
@@ -103,34 +121,43 @@ static enum rc find_heir(struct machine *m, const struct machine_conv *conv, str
     return machine_rows_end(m, &iterator, rc);
 }
 
+enum rc machine_replace_owner(struct machine *m, struct machine_conv *conv, struct slice from,
+                              uint64_t before)
+{
+    struct heir heir = {0};
+    struct machine_member *owner;
+    if (before == 0 || conv->head.owners > 0 || conv->head.members == 0)
+        return RC_OK;
+    enum rc rc = find_heir(m, conv, &heir);
+    if (rc == RC_OK)
+        rc = machine_cache_member(m, conv, slice_of(heir.user, heir.user_size), &owner);
+    if (rc != RC_OK)
+        return rc;
+    if (!machine_is_current(owner))
+        return RC_CORRUPT; /* The head counts a member that is not there. */
+    set_role(m, conv, from, owner, ROLE_OWNER);
+    return RC_OK;
+}
+
 static enum rc leave(struct machine *m, struct machine_conv *conv, struct machine_member *asker,
                      struct machine_result *result)
 {
     uint64_t before = conv->head.seq;
-    struct heir heir = {0};
-    part(m, conv, asker->user, asker, MEMBER_LEAVE);
-    if (conv->head.owners == 0 && conv->head.members > 0) {
-        struct machine_member *owner;
-        enum rc rc = find_heir(m, conv, &heir);
-        if (rc == RC_OK)
-            rc = machine_cache_member(m, conv, slice_of(heir.user, heir.user_size), &owner);
-        if (rc != RC_OK)
-            return rc;
-        if (!machine_is_current(owner))
-            return RC_CORRUPT; /* The head counts a member that is not there. */
-        set_role(m, conv, asker->user, owner, ROLE_OWNER);
-    }
-    answer(conv, before, result);
-    return RC_OK;
+    uint64_t owners = conv->head.owners;
+    machine_part(m, conv, asker->user, asker, MEMBER_LEAVE);
+    enum rc rc = machine_replace_owner(m, conv, asker->user, owners);
+    if (rc == RC_OK)
+        answer(conv, before, result);
+    return rc;
 }
 
-/* ---- Changes by others ---- */
+/* ---- Changes by others: `asker` is NULL where the operator makes them ---- */
 
 static enum rc add(struct machine *m, struct machine_conv *conv, struct machine_member *asker,
                    const struct msg_cmd_member *c, struct machine_result *result)
 {
     enum member_role role = c->role == 0 ? ROLE_MEMBER : (enum member_role)c->role;
-    if (role > ROLE_MEMBER && asker->row.role != ROLE_OWNER)
+    if (role > ROLE_MEMBER && asker != NULL && asker->row.role != ROLE_OWNER)
         return machine_refuse(result, RC_FORBIDDEN, "only an owner gives roles");
     uint64_t before = conv->head.seq;
     struct record_reader names = record_reader_of(c->users);
@@ -140,7 +167,7 @@ static enum rc add(struct machine *m, struct machine_conv *conv, struct machine_
         if (rc != RC_OK)
             return rc;
         if (!machine_is_current(member))
-            machine_join(m, conv, asker->user, name, member, role);
+            machine_join(m, conv, machine_author(c->user), name, member, role);
     }
     answer(conv, before, result);
     return RC_OK;
@@ -152,7 +179,7 @@ static enum rc check_remove(struct machine *m, struct machine_conv *conv,
                             struct machine_result *result)
 {
     struct record_reader names = record_reader_of(c->users);
-    for (struct slice name; machine_next_name(&names, &name);) {
+    for (struct slice name; asker != NULL && machine_next_name(&names, &name);) {
         struct machine_member *member;
         enum rc rc = machine_cache_member(m, conv, name, &member);
         if (rc != RC_OK)
@@ -174,6 +201,7 @@ static enum rc remove_members(struct machine *m, struct machine_conv *conv,
     if (rc != RC_OK || result->rc != RC_OK)
         return rc;
     uint64_t before = conv->head.seq;
+    uint64_t owners = conv->head.owners;
     struct record_reader names = record_reader_of(c->users);
     for (struct slice name; machine_next_name(&names, &name);) {
         struct machine_member *member;
@@ -181,10 +209,11 @@ static enum rc remove_members(struct machine *m, struct machine_conv *conv,
         if (rc != RC_OK)
             return rc;
         if (machine_is_current(member)) /* Gone already: what was asked for is so. */
-            part(m, conv, asker->user, member, MEMBER_REMOVE);
+            machine_part(m, conv, machine_author(c->user), member, MEMBER_REMOVE);
     }
+    rc = machine_replace_owner(m, conv, machine_author(c->user), owners);
     answer(conv, before, result);
-    return RC_OK;
+    return rc;
 }
 
 static enum rc check_roles(struct machine *m, struct machine_conv *conv,
@@ -205,7 +234,7 @@ static enum rc check_roles(struct machine *m, struct machine_conv *conv,
         if (member->row.role == ROLE_OWNER && c->role != ROLE_OWNER)
             owners--;
     }
-    if (owners == 0 && c->role != ROLE_OWNER)
+    if (owners == 0 && conv->head.owners > 0 && c->role != ROLE_OWNER)
         return machine_refuse(result, RC_CONFLICT, "a group keeps at least one owner");
     return RC_OK;
 }
@@ -213,7 +242,7 @@ static enum rc check_roles(struct machine *m, struct machine_conv *conv,
 static enum rc set_roles(struct machine *m, struct machine_conv *conv, struct machine_member *asker,
                          const struct msg_cmd_member *c, struct machine_result *result)
 {
-    if (asker->row.role != ROLE_OWNER)
+    if (asker != NULL && asker->row.role != ROLE_OWNER)
         return machine_refuse(result, RC_FORBIDDEN, "only an owner gives roles");
     enum rc rc = check_roles(m, conv, c, result);
     if (rc != RC_OK || result->rc != RC_OK)
@@ -226,29 +255,29 @@ static enum rc set_roles(struct machine *m, struct machine_conv *conv, struct ma
         if (rc != RC_OK)
             return rc;
         if (member->row.role != c->role)
-            set_role(m, conv, asker->user, member, (enum member_role)c->role);
+            set_role(m, conv, machine_author(c->user), member, (enum member_role)c->role);
     }
     answer(conv, before, result);
     return RC_OK;
 }
 
-/* The group `id` and the member of it who asks; a refusal is in the result. */
-static enum rc enter_group(struct machine *m, struct slice id, struct slice user,
-                           struct machine_conv **ret_conv, struct machine_member **ret_asker,
-                           struct machine_result *result)
+enum rc machine_enter(struct machine *m, struct slice id, struct slice user, bool as_server,
+                      struct machine_conv **ret_conv, struct machine_member **ret_asker,
+                      struct machine_result *result)
 {
+    *ret_asker = NULL;
     enum rc rc = machine_cache_conv(m, id, ret_conv);
     if (rc != RC_OK)
         return rc;
     if (*ret_conv == NULL)
         return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
+    if (as_server)
+        return RC_OK;
     rc = machine_cache_member(m, *ret_conv, user, ret_asker);
     if (rc != RC_OK)
         return rc;
     if (!machine_is_current(*ret_asker))
         return machine_refuse(result, RC_FORBIDDEN, "you are not a member");
-    if ((*ret_conv)->info.kind != CONV_GROUP)
-        return machine_refuse(result, RC_FORBIDDEN, "a direct conversation stays as it is");
     return RC_OK;
 }
 
@@ -257,12 +286,15 @@ enum rc machine_change_members(struct machine *m, const struct msg_cmd_member *c
 {
     struct machine_conv *conv;
     struct machine_member *asker;
-    enum rc rc = enter_group(m, c->conv, c->user, &conv, &asker, result);
+    bool as_server = c->as_server != 0 && c->change != MEMBER_LEAVE; /* One leaves by oneself. */
+    enum rc rc = machine_enter(m, c->conv, c->user, as_server, &conv, &asker, result);
     if (rc != RC_OK || result->rc != RC_OK)
         return rc;
+    if (conv->info.kind != CONV_GROUP)
+        return machine_refuse(result, RC_FORBIDDEN, "a direct conversation stays as it is");
     if (c->change == MEMBER_LEAVE)
         return leave(m, conv, asker, result);
-    if (asker->row.role < ROLE_ADMIN)
+    if (asker != NULL && asker->row.role < ROLE_ADMIN)
         return machine_refuse(result, RC_FORBIDDEN, "this takes an admin or owner");
     switch ((enum member_change)c->change) {
     case MEMBER_ADD:
@@ -272,32 +304,4 @@ enum rc machine_change_members(struct machine *m, const struct msg_cmd_member *c
     default:
         return set_roles(m, conv, asker, c, result);
     }
-}
-
-enum rc machine_change_info(struct machine *m, const struct msg_cmd_info *c,
-                            struct machine_result *result)
-{
-    struct machine_conv *conv;
-    struct machine_member *asker;
-    enum rc rc = enter_group(m, c->conv, c->user, &conv, &asker, result);
-    if (rc != RC_OK || result->rc != RC_OK)
-        return rc;
-    if (asker->row.role < ROLE_ADMIN)
-        return machine_refuse(result, RC_FORBIDDEN, "this takes an admin or owner");
-    struct row_conv info = conv->info;
-    if (c->title.base != NULL)
-        info.title = c->title;
-    if (c->meta.base != NULL)
-        info.meta = c->meta;
-    machine_cache_set_info(m, conv, &info);
-    struct msg_entry entry = {
-        .type = ENTRY_INFO,
-        .from = c->user,
-        .title = c->title,
-        .meta = c->meta,
-    };
-    machine_log_append(m, conv, &entry);
-    result->seq = entry.seq;
-    result->ts = entry.ts;
-    return RC_OK;
 }

@@ -82,15 +82,22 @@ void machine_outbox_owe(struct machine *m, struct slice conv, uint64_t seq)
     on_changed(m, owing);
 }
 
-void machine_outbox_told(struct machine *m, struct slice conv, uint64_t seq)
+uint64_t machine_outbox_first(const struct machine *m, struct slice conv)
 {
-    struct machine_owing *owing = map_get(&m->owing_map, conv);
-    if (owing == NULL || owing->settled || seq < owing->row.first)
-        return;
-    machine_digest_numbers(m, &seq, 1);
-    owing->settled = seq >= owing->row.last;
-    owing->row.first = seq + 1;
+    const struct machine_owing *owing = map_get(&m->owing_map, conv);
+    return owing == NULL || owing->settled ? UINT64_MAX : owing->row.first;
+}
+
+enum rc machine_outbox_told(struct machine *m, const struct msg_cmd_told *c)
+{
+    struct machine_owing *owing = map_get(&m->owing_map, c->conv);
+    if (owing == NULL || owing->settled || c->seq < owing->row.first)
+        return RC_OK;
+    machine_digest_numbers(m, &c->seq, 1);
+    owing->settled = c->seq >= owing->row.last;
+    owing->row.first = c->seq + 1;
     on_changed(m, owing);
+    return owing->settled ? machine_drop_rest(m, c->conv) : RC_OK;
 }
 
 void machine_outbox_flush(struct machine *m, struct kv_batch *batch)

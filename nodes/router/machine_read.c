@@ -2,34 +2,49 @@
 #include "mesh/wire/key.h"
 #include "nodes/router/machine_parts.h"
 
-/* What a user may see of a conversation: first..last. */
+/* What a user may see of a conversation: first..last, as far as it is not trimmed. */
 struct view {
     struct machine_conv *conv;
+    const struct machine_member *member; /* NULL: the operator. */
     uint64_t first, last;
     uint64_t until; /* Where not 0: he was removed at this seq, which is `last`. */
 };
 
-/* *ret_answer is what a refused reader is told. */
-static enum rc look(struct machine *m, struct slice conv_id, struct slice user, struct view *view,
-                    uint64_t *ret_answer)
+static enum rc look_as_member(struct machine *m, struct slice user, struct view *view,
+                              uint64_t *ret_answer)
 {
-    if (!key_conv_is_valid(conv_id) || !key_user_is_valid(user)) {
-        *ret_answer = RC_BAD_REQUEST;
-        return RC_OK;
-    }
-    struct machine_member *member = NULL;
-    enum rc rc = machine_cache_conv(m, conv_id, &view->conv);
-    if (rc == RC_OK && view->conv != NULL)
-        rc = machine_cache_member(m, view->conv, user, &member);
+    struct machine_member *member;
+    enum rc rc = machine_cache_member(m, view->conv, user, &member);
     if (rc != RC_OK)
         return rc;
-    *ret_answer = view->conv == NULL ? RC_NOT_FOUND : member == NULL ? RC_FORBIDDEN : RC_OK;
-    if (*ret_answer != RC_OK)
+    if (member == NULL) {
+        *ret_answer = RC_FORBIDDEN;
         return RC_OK;
+    }
+    view->member = member;
     view->first = member->row.visible;
     view->until = member->row.left;
-    view->last = view->until != 0 ? view->until : view->conv->head.seq;
+    if (view->until != 0)
+        view->last = view->until;
     return RC_OK;
+}
+
+/* *ret_answer is what a refused reader is told. The operator sees all. */
+static enum rc look(struct machine *m, struct slice conv_id, struct slice user, bool is_operator,
+                    struct view *view, uint64_t *ret_answer)
+{
+    *ret_answer = RC_BAD_REQUEST;
+    if (!key_conv_is_valid(conv_id) || (!is_operator && !key_user_is_valid(user)))
+        return RC_OK;
+    *view = (struct view){.first = 1};
+    enum rc rc = machine_cache_conv(m, conv_id, &view->conv);
+    if (rc != RC_OK)
+        return rc;
+    *ret_answer = view->conv == NULL ? RC_NOT_FOUND : RC_OK;
+    if (view->conv == NULL)
+        return RC_OK;
+    view->last = view->conv->head.seq;
+    return is_operator ? RC_OK : look_as_member(m, user, view, ret_answer);
 }
 
 /* What the client says he has, else what this device was delivered. */
@@ -49,12 +64,51 @@ static enum rc resume_point(struct machine *m, const struct msg_watch *request, 
     return RC_OK;
 }
 
+/* What the device missed and does not get: what retention removed, then what is beyond the limit.
+ * Returns from where on it gets everything. */
+static uint64_t skip(const struct view *view, uint64_t from, uint32_t resume_count_max,
+                     struct msg_watched *answer)
+{
+    uint64_t trimmed = view->conv->head.trimmed;
+    if (trimmed > view->last)
+        trimmed = view->last;
+    uint64_t to = from > trimmed ? from : trimmed;
+    if (view->last - to > resume_count_max)
+        to = view->last - resume_count_max;
+    if (to == from)
+        return from;
+    answer->gap_from = from + 1;
+    answer->gap_to = to;
+    if (trimmed > from) {
+        answer->trimmed_to = trimmed;
+        answer->trimmed = trimmed == to;
+    }
+    return to;
+}
+
+/* How many messages he may know of, and how many of them he has read. What is trimmed counts as
+ * read: nobody can read it any more. */
+static enum rc count(struct machine *m, const struct view *view, struct msg_watched *answer)
+{
+    const struct row_cursor *cursor = &view->member->cursor;
+    const struct row_head *head = &view->conv->head;
+    answer->members = head->members;
+    enum rc rc = machine_log_count(m, view->conv, view->last, &answer->messages);
+    answer->read_messages =
+        cursor->messages > head->trimmed_messages ? cursor->messages : head->trimmed_messages;
+    if (answer->read_messages > answer->messages)
+        answer->read_messages = answer->messages;
+    return rc;
+}
+
 static enum rc fill_watched(struct machine *m, const struct msg_watch *request,
                             const struct view *view, uint32_t resume_count_max,
                             struct msg_watched *answer, struct buf *into)
 {
     uint64_t from;
     enum rc rc = resume_point(m, request, &from);
+    if (rc == RC_OK)
+        rc = count(m, view, answer);
     if (rc != RC_OK)
         return rc;
     if (from > view->last)
@@ -64,14 +118,12 @@ static enum rc fill_watched(struct machine *m, const struct msg_watch *request,
     answer->head = view->last;
     answer->until = view->until;
     answer->missed = view->last - from;
-    if (answer->missed > resume_count_max) {
-        answer->gap_from = from + 1;
-        answer->gap_to = view->last - resume_count_max;
-        from = answer->gap_to;
-    }
     answer->from = from;
+    if (request->fanout != 0 && answer->members > request->fanout)
+        return RC_OK; /* Its client does not look at it. */
+    answer->from = skip(view, from, resume_count_max, answer);
     uint64_t next;
-    rc = machine_log_read(m, view->conv->id, from + 1, view->last, UINT64_MAX, into, &next);
+    rc = machine_log_read(m, view->conv->id, answer->from + 1, view->last, UINT64_MAX, into, &next);
     if (rc != RC_OK)
         return rc;
     answer->entries = buf_slice(into);
@@ -84,7 +136,7 @@ enum rc machine_watch(struct machine *m, const struct msg_watch *request, uint32
 {
     struct view view;
     *answer = (struct msg_watched){.conv = request->conv};
-    enum rc rc = look(m, request->conv, request->user, &view, &answer->rc);
+    enum rc rc = look(m, request->conv, request->user, false, &view, &answer->rc);
     if (rc != RC_OK || answer->rc != RC_OK)
         return rc;
     if (request->from_known == 0 && !key_device_is_valid(request->device)) {
@@ -99,10 +151,14 @@ enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
 {
     struct view view;
     *answer = (struct msg_fetched){.conv = request->conv};
-    enum rc rc = look(m, request->conv, request->user, &view, &answer->rc);
+    bool is_operator = request->user.base == NULL;
+    enum rc rc = look(m, request->conv, request->user, is_operator, &view, &answer->rc);
     if (rc != RC_OK || answer->rc != RC_OK)
         return rc;
     answer->head = view.last;
+    answer->trimmed = view.conv->head.trimmed;
+    if (view.first <= view.conv->head.trimmed)
+        view.first = view.conv->head.trimmed + 1;
     uint64_t limit = request->limit < 1                    ? 1
                      : request->limit > LIMIT_RESUME_COUNT ? LIMIT_RESUME_COUNT
                                                            : request->limit;
@@ -122,6 +178,12 @@ enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
     return rc;
 }
 
+/* A conversation that was ended has nobody and nothing in it. */
+static uint64_t head_of(const struct row_head *head)
+{
+    return head->members == 0 && head->trimmed == head->seq ? 0 : head->seq;
+}
+
 enum rc machine_head(struct machine *m, struct slice conv, uint64_t *ret_head)
 {
     *ret_head = 0;
@@ -129,7 +191,7 @@ enum rc machine_head(struct machine *m, struct slice conv, uint64_t *ret_head)
         return RC_OK;
     const struct machine_conv *cached = map_get(&m->convs, conv);
     if (cached != NULL) {
-        *ret_head = cached->head.seq;
+        *ret_head = head_of(&cached->head);
         return RC_OK;
     }
     /* The row alone: a gateway that asks for thousands of heads need not turn the cache over. */
@@ -138,6 +200,6 @@ enum rc machine_head(struct machine *m, struct slice conv, uint64_t *ret_head)
     keyspace_name(&key, &m->keys, KEYSPACE_HEAD, conv);
     enum rc rc = machine_rows_get(m, &key, &row_head_desc, &head);
     if (rc == RC_OK)
-        *ret_head = head.seq;
+        *ret_head = head_of(&head);
     return rc == RC_NOT_FOUND ? RC_OK : rc;
 }

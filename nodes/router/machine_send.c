@@ -7,7 +7,7 @@ enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
     uint8_t digest[KEYSPACE_DIGEST_SIZE];
     if (message->cid.base != NULL) {
         struct row_dedup row;
-        machine_dedup_digest(m, conv->id, sender->user, message->cid, digest);
+        machine_dedup_digest(m, conv->id, message->from, message->cid, digest);
         enum rc rc = machine_dedup_find(m, conv, digest, &row);
         if (rc == RC_OK) {
             result->seq = row.seq;
@@ -22,8 +22,9 @@ enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
      * nothing, which only one that was carried out survives (gateway/calls.h). */
     if (message->reply_to > conv->head.seq)
         return machine_refuse(result, RC_BAD_REQUEST, "reply_to is beyond the conversation's end");
+    if (!machine_is_current(sender))
+        sender = machine_join(m, conv, message->from, message->from, sender, ROLE_MEMBER);
     message->type = ENTRY_MESSAGE;
-    message->from = sender->user;
     machine_log_append(m, conv, message);
     if (message->cid.base != NULL)
         machine_dedup_put(m, digest, message->seq);
@@ -36,9 +37,11 @@ enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
 enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct machine_result *result)
 {
     struct machine_conv *conv;
-    enum rc rc = machine_cache_conv(m, c->conv, &conv);
+    enum rc rc = machine_cache_any_conv(m, c->conv, &conv);
     if (rc != RC_OK)
         return rc;
+    if (conv != NULL && conv->info.dropped != 0)
+        return machine_refuse(result, RC_NOT_FOUND, "the conversation was ended");
     if (conv == NULL) {
         if (c->peer.base == NULL)
             return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
@@ -52,9 +55,10 @@ enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct mac
     rc = machine_cache_member(m, conv, c->user, &sender);
     if (rc != RC_OK)
         return rc;
-    if (!machine_is_current(sender))
+    if (!machine_is_current(sender) && !machine_may_return(conv, c->peer))
         return machine_refuse(result, RC_FORBIDDEN, "you are not a member");
     struct msg_entry message = {
+        .from = c->user,
         .cid = c->cid,
         .body = c->body,
         .reply_to = c->reply_to,

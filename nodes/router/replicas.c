@@ -63,6 +63,7 @@ void replicas_close(struct router *router, struct shard *shard)
         router->lost_any = true;
         metric_add(shards_led, -1);
         moves_on_ready(router, shard, false);
+        router_push_ready(router, shard, false);
         shard_refuse_waiting(router, shard);
     }
     for (uint32_t i = 0; i < LIMIT_REPLICAS_MAX; i++)

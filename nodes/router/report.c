@@ -32,6 +32,23 @@ static void write_routers(const struct router *router, struct buf *into)
     buf_append_string(into, "]");
 }
 
+/* The gateways that this router hears, and what they say of themselves. */
+static void write_gateways(const struct router *router, struct buf *into)
+{
+    const struct watcher *watcher;
+    bool is_first = true;
+    buf_append_string(into, ",\"watchers\":[");
+    for (size_t at = 0; (watcher = map_next(&router->watchers.by_id, &at)) != NULL;) {
+        if (!watcher->is_leased)
+            continue;
+        buf_append_format(into, "%s{\"id\":\"%s\",\"sessions\":%lu,\"users\":%lu}",
+                          is_first ? "" : ",", watcher->id, (unsigned long)watcher->sessions,
+                          (unsigned long)watcher->users);
+        is_first = false;
+    }
+    buf_append_string(into, "]");
+}
+
 /* Voters by their node's name, others with a mark: "r2~". */
 static void write_servers(const struct router *router, const struct shard *shard, struct buf *into)
 {
@@ -80,6 +97,16 @@ static void write_counters(struct buf *into)
         (unsigned long)metric_get(divergences_total));
 }
 
+static void write_push(const struct router *router, struct buf *into)
+{
+    if (router->push == NULL)
+        return;
+    buf_append_format(
+        into, ",\"push\":{\"waiting\":%u,\"posts\":%lu,\"failed\":%lu,\"events\":%lu}",
+        push_waiting(router->push), (unsigned long)metric_get(push_posts_total),
+        (unsigned long)metric_get(push_failed_total), (unsigned long)metric_get(push_events_total));
+}
+
 void report_write(struct router *router, struct buf *into)
 {
     struct router_health health = router_health(router);
@@ -95,7 +122,9 @@ void report_write(struct router *router, struct buf *into)
                       (unsigned long)health.moves_done, (unsigned long)health.bytes_moved,
                       control->was_ready ? "true" : "false");
     write_routers(router, into);
+    write_gateways(router, into);
     write_counters(into);
+    write_push(router, into);
     buf_append_string(into, ",\"groups\":[");
     bool is_first = true;
     for (uint32_t i = 0; i <= router->options.shards; i++) {

@@ -73,6 +73,8 @@ static void on_hello(struct asking *a, const struct msg_hello *hello)
     bool is_new = !a->watcher->is_leased;
     a->watcher->is_leased = true;
     a->watcher->is_linked = hello->links != 0;
+    a->watcher->sessions = hello->sessions;
+    a->watcher->users = hello->users;
     /* A gateway whose link is not up waits for a packet of ours: not for the beat. */
     if (is_new || hello->links == 0)
         requests_beat(a->router, a->watcher);
@@ -85,8 +87,11 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
     struct shard *shard = serving_user(a->router, request->shard, request->user, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_USER_CONVS_PAGE) {
-        watchers_follow(&a->router->watchers, &a->router->watchers.users, shard->id, request->user,
-                        a->watcher);
+        if (request->peek == 0) {
+            watchers_follow(&a->router->watchers, &a->router->watchers.users, shard->id,
+                            request->user, a->watcher);
+            online_open(&a->router->online, shard->id, request->user);
+        }
         check_read(a->router, shard,
                    machine_user_convs(shard->machine, request, &answer, a->router->answer));
         if (request->device.size > 0) {
@@ -102,6 +107,25 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
     }
     answer.req = request->req;
     watchers_answer(&a->router->watchers, a->watcher, &msg_user_convs_desc, &answer);
+}
+
+/* To every gateway, not to those that follow the user: right after a change of leaders nobody does
+ * yet. */
+static void on_user_kick(struct asking *a, const struct msg_user_kick *request)
+{
+    struct watchers *watchers = &a->router->watchers;
+    struct msg_result answer = {.req = request->req};
+    enum rc rc;
+    if (serving_user(a->router, request->shard, request->user, &rc) == NULL) {
+        answer.rc = rc;
+    } else {
+        struct msg_event_device event = {.user = request->user, .kick = 1};
+        struct watcher *watcher;
+        for (size_t at = 0; (watcher = map_next(&watchers->by_id, &at)) != NULL;)
+            if (watcher->is_leased)
+                watchers_tell(watchers, watcher, &msg_event_device_desc, &event);
+    }
+    watchers_result(watchers, a->watcher, &answer);
 }
 
 static void on_user_close(struct asking *a, const struct msg_user_close *request)
@@ -179,7 +203,23 @@ static void on_unwatch(struct asking *a, const struct msg_unwatch *request)
     watchers_unfollow(&a->router->watchers, &a->router->watchers.convs, request->conv, a->watcher);
 }
 
-/* A gateway's command may be any but those that routers give each other, a router's only those. */
+/* A gateway's command may be any but those that leaders give themselves, and of users it may only
+ * have one forgotten. Lists of users are told by those who lead conversations, and by nobody else.
+ */
+static bool may_submit(const struct asking *a, enum message_number number, enum machine_key kind,
+                       struct slice command)
+{
+    if (a->peer != NULL)
+        return number == MSG_CMD_INDEX;
+    if (number == MSG_CMD_SEEN) {
+        struct record_reader r = record_reader_of(command);
+        struct msg_cmd_seen seen;
+        return record_decode(&r, &msg_cmd_seen_desc, &seen) == RC_OK && seen.erase != 0;
+    }
+    return kind == MACHINE_KEY_CONV && number != MSG_CMD_TOLD && number != MSG_CMD_PUSHED &&
+           number != MSG_CMD_TRIM;
+}
+
 /* *ret_hint_ms, where it is refused: try again after so long; 0: not known. */
 static enum rc queue_command(struct asking *a, const struct msg_submit *request,
                              uint32_t *ret_hint_ms)
@@ -190,10 +230,7 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request,
     enum rc rc = machine_check_command(request->command, &number, &key, &kind);
     if (rc != RC_OK)
         return rc;
-    /* Lists of users are told by those who lead conversations, and by nobody else. */
-    bool is_allowed = a->peer != NULL ? kind == MACHINE_KEY_USER
-                                      : kind == MACHINE_KEY_CONV && number != MSG_CMD_TOLD;
-    if (!is_allowed)
+    if (!may_submit(a, number, kind, request->command))
         return RC_FORBIDDEN;
     struct shard *shard = kind == MACHINE_KEY_USER
                               ? serving_user(a->router, request->shard, key, &rc)
@@ -210,6 +247,8 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request,
         .incarnation = a->watcher->incarnation,
         .req = request->req,
     };
+    if (number == MSG_CMD_SEEN)
+        online_erase(&a->router->online, key);
     return shard_queue(a->router, shard, request->command, &pending);
 }
 
@@ -260,6 +299,74 @@ static void on_summary(struct asking *a, const struct msg_summary *request)
     watchers_answer(&a->router->watchers, a->watcher, &msg_summaries_desc, &answer);
 }
 
+/* ---- What is kept in memory only, and receipts ---- */
+
+static void on_typing(struct asking *a, const struct msg_typing *message)
+{
+    enum rc rc;
+    struct shard *shard = serving_conv(a->router, message->shard, message->conv, &rc);
+    if (shard != NULL)
+        soft_on_typing(a->router, shard, message);
+}
+
+static void on_look(struct asking *a, const struct msg_look *request)
+{
+    struct msg_looked answer = {.req = request->req};
+    enum rc rc;
+    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL)
+        soft_on_look(a->router, shard, request, &answer, a->router->answer);
+    else
+        answer.rc = rc;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_looked_desc, &answer);
+}
+
+static void on_readers(struct asking *a, const struct msg_readers *request)
+{
+    struct msg_readers_page answer = {0};
+    enum rc rc;
+    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL)
+        check_read(a->router, shard,
+                   machine_readers(shard->machine, request, &answer, a->router->answer));
+    else
+        answer.rc = rc;
+    answer.req = request->req;
+    watchers_answer(&a->router->watchers, a->watcher, &msg_readers_page_desc, &answer);
+}
+
+static void on_presence_query(struct asking *a, const struct msg_presence_query *request)
+{
+    struct msg_presences answer = {.req = request->req};
+    enum rc rc;
+    struct shard *shard = serving(a->router, request->shard, &rc);
+    buf_clear(a->router->answer);
+    if (shard != NULL)
+        rc = soft_on_presence_query(a->router, shard, request->users, a->router->answer);
+    answer.rc = rc;
+    if (rc == RC_OK)
+        answer.items = buf_slice(a->router->answer);
+    watchers_answer(&a->router->watchers, a->watcher, &msg_presences_desc, &answer);
+}
+
+static void on_presence_watch(struct asking *a, const struct msg_presence_watch *request)
+{
+    enum rc rc;
+    struct shard *shard = serving(a->router, request->shard, &rc);
+    if (shard != NULL)
+        soft_on_presence_watch(a->router, shard, a->watcher, request);
+}
+
+static void on_user_status(struct asking *a, const struct msg_user_status *message)
+{
+    enum rc rc;
+    struct shard *shard = serving_user(a->router, message->shard, message->user, &rc);
+    if (shard != NULL)
+        online_set(&a->router->online, shard->id, message->user, message->status, message->age_ms);
+}
+
 static void on_status_request(struct asking *a, const struct msg_status_request *request)
 {
     struct router *router = a->router;
@@ -298,6 +405,7 @@ static enum rc on_message(struct asking *a, struct record_reader *r)
         CASE(hello, HELLO)
         CASE(user_open, USER_OPEN)
         CASE(user_close, USER_CLOSE)
+        CASE(user_kick, USER_KICK)
         CASE(watch, WATCH)
         CASE(fetch, FETCH)
         CASE(rewatch, REWATCH)
@@ -305,6 +413,12 @@ static enum rc on_message(struct asking *a, struct record_reader *r)
         CASE(submit, SUBMIT)
         CASE(members, MEMBERS)
         CASE(summary, SUMMARY)
+        CASE(typing, TYPING)
+        CASE(look, LOOK)
+        CASE(readers, READERS)
+        CASE(presence_query, PRESENCE_QUERY)
+        CASE(presence_watch, PRESENCE_WATCH)
+        CASE(user_status, USER_STATUS)
         CASE(status_request, STATUS_REQUEST)
         CASE(join, JOIN)
         CASE(operate, OPERATE)
@@ -409,6 +523,8 @@ void requests_on_packet(struct router *router, struct slice from, const struct p
         metric_add(packets_bad_total, 1);
         return;
     }
+    if (!asking.watcher->is_leased) /* What it follows before its first hello ends, too. */
+        asking.watcher->heard_us = env_now_us(router->env);
     struct record_reader messages = packet->messages;
     while (!record_reader_at_end(&messages) && !router->is_failed) {
         enum rc rc = asking.peer != NULL ? on_peer_message(&asking, &messages)

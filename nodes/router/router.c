@@ -36,6 +36,7 @@ static void watch_leadership(struct router *router, struct shard *shard)
     shard->was_ready = ready;
     router->beats_due = true;
     moves_on_ready(router, shard, ready);
+    router_push_ready(router, shard, ready);
     if (ready) {
         metric_add(elections_total, 1);
         metric_add(shards_led, 1);
@@ -234,10 +235,13 @@ static void beat_all(struct router *router)
     router_peers_turn(router, router->beats_due);
     owed_expire(router);
     router->beats_due = false;
-    if (router->lost_any)
+    if (router->lost_any) {
         watchers_keep(&router->watchers, is_led, router);
+        soft_keep(router, is_led);
+    }
     router->lost_any = false;
     watchers_expire(&router->watchers, now_us);
+    retention_turn(router);
     rates_turn(&router->rates, now_us / 1000, is_led, router);
     size_t at = 0;
     for (struct watcher *w; (w = map_next(&router->watchers.by_id, &at)) != NULL;)
@@ -280,6 +284,8 @@ void router_turn(struct router *router)
     router->packed_count = 0;
     tick_groups(router);
     control_turn(router);
+    if (router->push != NULL)
+        push_turn(router->push);
     turn_shards(router);
     write_batch(router);
     LIST_EACH(node, &router->touched)
@@ -298,6 +304,7 @@ void router_turn(struct router *router)
     if (router->is_failed)
         return; /* What was applied may not be stored: nothing of this turn is said. */
     beat_all(router);
+    soft_turn(router);
     watchers_flush(&router->watchers, router->bus);
     begin_sync(router);
 }
@@ -308,6 +315,12 @@ uint64_t router_due_us(struct router *router)
         return 0;
     uint64_t tick_us =
         router->next_tick_ms > UINT64_MAX / 1000 ? UINT64_MAX : router->next_tick_ms * 1000;
+    uint64_t push_us = router->push != NULL ? push_due_us(router->push) : ENV_NEVER;
+    if (push_us < tick_us)
+        tick_us = push_us;
+    uint64_t soft_us = soft_due_us(router);
+    if (soft_us < tick_us)
+        tick_us = soft_us;
     return tick_us < router->next_beat_us ? tick_us : router->next_beat_us;
 }
 
@@ -368,8 +381,10 @@ static void init_parts(struct router *router)
     list_init(&router->touched);
     list_init(&router->gathering);
     watchers_init(&router->watchers, &sender);
+    soft_init(router);
     router_peers_init(router);
     owed_init(router);
+    retention_init(router);
     rates_init(&router->rates, options->shards, options->messages_max, router_now_ms(router));
     uint32_t groups = options->shards + 1;
     router->shards = mem_zero(groups * sizeof(*router->shards));
@@ -380,6 +395,7 @@ static void init_parts(struct router *router)
     router->command = buf_new(1024);
     for (uint32_t i = 0; i < groups; i++)
         shard_init(&router->shards[i], i < options->shards ? i : CONTROL_GROUP);
+    router_push_init(router);
 }
 
 enum rc router_new(const struct router_options *options, struct env *env, struct bus *bus,
@@ -428,10 +444,13 @@ void router_free(struct router **router)
     mem_free(taken->unsynced);
     mem_free(taken->syncing);
     taken->kv->ops->batch_free(&taken->batch);
+    push_free(&taken->push);
     owed_fini(taken);
+    retention_fini(taken);
     rates_fini(&taken->rates);
     control_fini(taken);
     router_peers_fini(taken);
+    soft_fini(taken);
     watchers_fini(&taken->watchers);
     buf_unref(&taken->answer);
     buf_unref(&taken->command);
@@ -442,6 +461,8 @@ void router_drain(struct router *router)
 {
     router->is_draining = true;
     router->beats_due = true;
+    if (router->push != NULL)
+        push_stop(router->push);
     for (uint32_t i = 0; i <= router->options.shards; i++) {
         router->shards[i].moves.next_ms = 0;
         if (router->shards[i].group != NULL)

@@ -19,6 +19,7 @@
 
 #include "mesh/base/env.h"
 #include "mesh/wire/bus.h"
+#include "nodes/router/push.h"
 #include "storage/kv.h"
 
 struct router_options {
@@ -26,16 +27,17 @@ struct router_options {
     uint64_t incarnation;
     uint8_t cluster[16];
     uint32_t shards;
-    uint32_t resume_count_max; /* LIMIT_RESUME_COUNT. */
-    uint32_t queue_bytes_max;  /* Per shard. */
-    uint32_t in_flight_max;    /* Commands of all shards; 0: no limit. */
-    uint32_t messages_max;     /* A second, to one conversation; 0: no limit. */
-    uint32_t truncate_count;   /* Applied entries kept in the log, at least. */
-    uint32_t replicas;         /* R of a cluster that this router founds. */
-    const char *epoch;         /* Of the cluster's history, 8 hex digits. */
-    const char *zone;          /* NULL: none. */
-    uint32_t weight;           /* 1..1000; 100 is usual. */
-    uint64_t grace_ms;         /* A router silent for longer is replaced. */
+    uint32_t resume_count_max;    /* LIMIT_RESUME_COUNT. */
+    uint32_t queue_bytes_max;     /* Per shard. */
+    uint32_t in_flight_max;       /* Commands of all shards; 0: no limit. */
+    uint32_t messages_max;        /* A second, to one conversation; 0: no limit. */
+    uint32_t truncate_count;      /* Applied entries kept in the log, at least. */
+    uint32_t replicas;            /* R of a cluster that this router founds. */
+    const char *epoch;            /* Of the cluster's history, 8 hex digits. */
+    const char *zone;             /* NULL: none. */
+    uint32_t weight;              /* 1..1000; 100 is usual. */
+    uint64_t grace_ms;            /* A router silent for longer is replaced. */
+    const struct push_port *push; /* The webhook; NULL: none. Copied. */
 };
 
 struct router;
@@ -62,6 +64,9 @@ uint64_t router_due_us(struct router *router); /* When a turn is due though noth
 void router_drain(struct router *router);
 bool router_is_drained(
     const struct router *router); /* It leads nothing, or nobody could take it. */
+
+/* How the push port's post went; see push_on_posted(). */
+void router_on_posted(struct router *router, uint32_t status, const char *reason);
 
 /* The disk failed, or the consensus core gave up: nothing more may be acknowledged, the process
  * ends. */

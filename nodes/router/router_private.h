@@ -1,15 +1,19 @@
 /* router_private - what the parts of the router share: router.c (life and turn), shard.c (a group's
  * commands), requests.c (what other nodes ask), owed.c (what conversations owe the lists of users),
- * router_peers.c (the other routers), replicas.c (replicas that come and go), control.c (the list
- * of routers), moves.c (placement), digests.c (comparing replicas). Nobody else includes this. */
+ * retention.c (what goes with time), soft.c (what is in memory only), router_peers.c (the other
+ * routers), replicas.c (replicas that come and go), control.c (the list of routers), moves.c
+ * (placement), digests.c (comparing replicas). Nobody else includes this. */
 #ifndef NODES_ROUTER_ROUTER_PRIVATE_H
 #define NODES_ROUTER_ROUTER_PRIVATE_H
 
+#include "nodes/router/online.h"
 #include "nodes/router/rates.h"
 #include "nodes/router/ring.h"
 #include "nodes/router/router.h"
 #include "nodes/router/router_peers.h"
 #include "nodes/router/shard.h"
+#include "nodes/router/tally.h"
+#include "nodes/router/typing.h"
 #include "nodes/router/watchers.h"
 
 /* The committed list of routers, as this router last heard it, and what follows from it. */
@@ -26,6 +30,13 @@ struct table {
     struct ring_router *active; /* Those that hold replicas, by node id. */
     uint32_t active_count;
     uint16_t *places; /* Of each group, table.replicas of them: indices into `active`. */
+};
+
+/* Where the walk over conversations with retention is. */
+struct retention {
+    uint64_t next_us;  /* When the next one begins. */
+    uint32_t place;    /* The shard. */
+    struct buf *after; /* The conversation; empty: the shard's first is next. */
 };
 
 struct router {
@@ -66,8 +77,13 @@ struct router {
     uint64_t table_due_ms;   /* When the control group's leader tells the list again. */
     uint32_t filling;        /* Groups led here whose newcomers are catching up. */
     uint64_t moves_done, bytes_moved;
+    struct retention retention;
     uint32_t in_flight; /* Commands of all shards that are queued or in a log. */
     struct rates rates;
+    struct push *push; /* NULL: there is no webhook. */
+    struct typing typing;
+    struct tally tally;
+    struct online online;
 };
 
 static inline void router_fail(struct router *router)
@@ -147,6 +163,36 @@ void owed_expire(struct router *router); /* Those that no router answered. */
 void owed_init(struct router *router);
 void owed_fini(struct router *router);
 
+/* ---- retention.c ---- */
+
+void retention_init(struct router *router);
+void retention_fini(struct router *router);
+void retention_turn(struct router *router); /* After the turn's batch is written. */
+
+/* ---- soft.c ---- */
+
+void soft_init(struct router *router);
+void soft_fini(struct router *router);
+/* Forget what belongs to shards that `keeps` says no to. */
+void soft_keep(struct router *router, bool (*keeps)(const void *context, uint32_t shard));
+void soft_turn(struct router *router); /* After the turn's batch is written. */
+uint64_t soft_due_us(const struct router *router);
+/* A new entry, or a cursor that moved, of a shard that is led here. */
+void soft_on_entry(struct router *router, const struct shard *shard, struct slice conv,
+                   const struct msg_entry *entry);
+void soft_on_receipt(struct router *router, const struct shard *shard,
+                     const struct msg_event_receipt *receipt);
+/* Requests about a conversation or about users of `shard`, which is served here. Sequences are
+ * appended to `into`. */
+void soft_on_typing(struct router *router, struct shard *shard, const struct msg_typing *typing);
+void soft_on_look(struct router *router, struct shard *shard, const struct msg_look *look,
+                  struct msg_looked *answer, struct buf *into);
+/* RC_UNAVAILABLE: one of them is not known yet; RC_BAD_REQUEST. */
+MUST_CHECK enum rc soft_on_presence_query(struct router *router, struct shard *shard,
+                                          struct slice users, struct buf *into);
+void soft_on_presence_watch(struct router *router, struct shard *shard, struct watcher *watcher,
+                            const struct msg_presence_watch *request);
+
 /* ---- replicas.c ---- */
 
 /* Open what the store holds of the group. RC_NOT_FOUND: nothing. */
@@ -189,6 +235,11 @@ void moves_on_gone(struct router *router, struct router_peer *peer,
                    const struct msg_replica_gone *message);
 void moves_on_ready(struct router *router, struct shard *shard, bool ready);
 uint64_t moves_due_ms(const struct router *router, const struct shard *shard);
+
+/* ---- router_push.c ---- */
+
+void router_push_init(struct router *router);
+void router_push_ready(struct router *router, const struct shard *shard, bool ready);
 
 /* ---- report.c ---- */
 

@@ -93,9 +93,13 @@ static void on_entry(void *context, const struct msg_event_entry *event,
     if (fields->type == ENTRY_MESSAGE) {
         metric_add(messages_total, 1);
         rates_count(&router->rates, ((const struct applying *)context)->shard->id);
+        if (router->push != NULL)
+            push_note(router->push, ((const struct applying *)context)->shard->id, event->conv,
+                      fields->seq);
     }
     watchers_publish(&router->watchers, &router->watchers.convs, event->conv, &msg_event_entry_desc,
                      event);
+    soft_on_entry(router, ((const struct applying *)context)->shard, event->conv, fields);
 }
 
 static void on_followed_entry(void *context, const struct msg_event_entry *event,
@@ -109,9 +113,8 @@ static void on_followed_entry(void *context, const struct msg_event_entry *event
 
 static void on_receipt(void *context, const struct msg_event_receipt *receipt)
 {
-    struct router *router = ((const struct applying *)context)->router;
-    watchers_publish(&router->watchers, &router->watchers.convs, receipt->conv,
-                     &msg_event_receipt_desc, receipt);
+    const struct applying *applying = context;
+    soft_on_receipt(applying->router, applying->shard, receipt);
 }
 
 static void on_user(void *context, const struct msg_event_user *event)

@@ -27,6 +27,7 @@ void watchers_init(struct watchers *w, const struct packet_sender *sender)
     map_init(&w->by_id, watcher_key);
     map_init(&w->convs, interest_key);
     map_init(&w->users, interest_key);
+    map_init(&w->presence, interest_key);
     list_init(&w->dirty);
     w->scratch = buf_new(4096);
 }
@@ -58,6 +59,7 @@ void watchers_fini(struct watchers *w)
 {
     free_interests(&w->convs);
     free_interests(&w->users);
+    free_interests(&w->presence);
     size_t at = 0;
     for (struct watcher *watcher; (watcher = map_next(&w->by_id, &at)) != NULL;) {
         queue_fini(&watcher->answers);
@@ -94,8 +96,9 @@ struct watcher *watchers_get(struct watchers *w, struct slice id, uint64_t incar
 void watchers_follow(struct watchers *w, struct map *table, uint32_t shard, struct slice key,
                      struct watcher *watcher)
 {
-    CHECK(table == &w->convs || table == &w->users);
+    CHECK(table == &w->convs || table == &w->users || table == &w->presence);
     struct interest *interest = map_get(table, key);
+    watcher->is_following = true;
     if (interest == NULL) {
         interest = mem_zero(sizeof(*interest) + key.size);
         interest->shard = shard;
@@ -134,13 +137,21 @@ static void interest_free(struct map *table, struct interest *interest)
 void watchers_unfollow(struct watchers *w, struct map *table, struct slice key,
                        struct watcher *watcher)
 {
-    CHECK(table == &w->convs || table == &w->users);
+    CHECK(table == &w->convs || table == &w->users || table == &w->presence);
     struct interest *interest = map_get(table, key);
     if (interest == NULL)
         return;
     interest_drop(interest, watcher);
-    if (interest->count == 0)
-        interest_free(table, interest);
+    if (interest->count > 0)
+        return;
+    interest_free(table, interest);
+    if (table == &w->users && w->on_user_left != NULL)
+        w->on_user_left(w->context, key, false);
+}
+
+bool watchers_is_followed(const struct map *table, struct slice key)
+{
+    return map_get(table, key) != NULL;
 }
 
 /* Who is to go from a table. */
@@ -149,11 +160,12 @@ struct leaving {
     bool (*keeps)(const void *context,
                   uint32_t shard); /* all interest in other shards, where not. */
     const void *context;
+    bool is_lost; /* The watcher's lease ran out. */
 };
 
 /* A walk over the whole table, with the empty ones collected first: a map may not change on the
  * way. Gateways die and leaderships move rarely, so no list per gateway or shard is kept for it. */
-static void leave_table(struct map *table, const struct leaving *leaving)
+static void leave_table(struct watchers *w, struct map *table, const struct leaving *leaving)
 {
     struct interest **empty = mem_alloc(table->count * sizeof(*empty));
     size_t empty_count = 0;
@@ -166,8 +178,11 @@ static void leave_table(struct map *table, const struct leaving *leaving)
         if (i->count == 0)
             empty[empty_count++] = i;
     }
-    for (size_t i = 0; i < empty_count; i++)
+    for (size_t i = 0; i < empty_count; i++) {
+        if (table == &w->users && leaving->watcher != NULL && w->on_user_left != NULL)
+            w->on_user_left(w->context, interest_key(empty[i]), leaving->is_lost);
         interest_free(table, empty[i]);
+    }
     mem_free(empty);
 }
 
@@ -175,26 +190,34 @@ void watchers_keep(struct watchers *w, bool (*keeps)(const void *context, uint32
                    const void *context)
 {
     const struct leaving leaving = {.keeps = keeps, .context = context};
-    leave_table(&w->convs, &leaving);
-    leave_table(&w->users, &leaving);
+    leave_table(w, &w->convs, &leaving);
+    leave_table(w, &w->users, &leaving);
+    leave_table(w, &w->presence, &leaving);
+}
+
+static void forget(struct watchers *w, struct watcher *watcher, bool is_lost)
+{
+    const struct leaving leaving = {.watcher = watcher, .is_lost = is_lost};
+    leave_table(w, &w->convs, &leaving);
+    leave_table(w, &w->users, &leaving);
+    leave_table(w, &w->presence, &leaving);
+    watcher->is_leased = false;
+    watcher->is_following = false;
+    watcher->is_linked = false;
 }
 
 void watchers_forget(struct watchers *w, struct watcher *watcher)
 {
-    const struct leaving leaving = {.watcher = watcher};
-    leave_table(&w->convs, &leaving);
-    leave_table(&w->users, &leaving);
-    watcher->is_leased = false;
-    watcher->is_linked = false;
+    forget(w, watcher, false);
 }
 
 void watchers_expire(struct watchers *w, uint64_t now_us)
 {
     size_t at = 0;
     for (struct watcher *watcher; (watcher = map_next(&w->by_id, &at)) != NULL;)
-        if (watcher->is_leased &&
+        if ((watcher->is_leased || watcher->is_following) &&
             now_us - watcher->heard_us > (uint64_t)LIMIT_GATEWAY_LEASE_MS * 1000) {
-            watchers_forget(w, watcher);
+            forget(w, watcher, true);
             watcher->link_seq++; /* It sees a hole, should it still be there, and watches again. */
         }
 }
@@ -264,6 +287,14 @@ uint32_t watchers_publish(struct watchers *w, struct map *table, struct slice ke
     }
     metric_add(events_published_total, interest->count);
     return interest->count;
+}
+
+bool watchers_are_busy(const struct watchers *w)
+{
+    for (const struct list *node = w->dirty.next; node != &w->dirty; node = node->next)
+        if (LIST_ENTRY(node, struct watcher, dirty)->events.count > 1)
+            return true;
+    return false;
 }
 
 /* A full or vanished peer is no error here: the packet is dropped and counted by the bus, and the

@@ -28,10 +28,13 @@ struct packet_queue {
 struct watcher {
     char id[LIMIT_NODE_ID_SIZE_MAX + 1]; /* Node id, NUL-terminated. */
     uint64_t incarnation;
-    uint64_t heard_us; /* Its last hello. */
+    uint64_t heard_us; /* Its last hello, or, where it is not leased, its last packet. */
     uint64_t link_seq; /* Of the last packet begun on its topic. */
     bool is_leased;    /* Beats and events are published to it. */
+    bool is_following; /* Something, perhaps before its first hello. */
     bool is_linked;    /* It said that what is published arrives: results go that way too. */
+    uint64_t sessions; /* What it said of itself, for people: clients, */
+    uint64_t users;    /* and how many users they are. */
     struct packet_queue answers;
     struct packet_queue events;
     struct list dirty; /* On watchers.dirty while a queue is not empty. */
@@ -47,13 +50,20 @@ struct interest {
     char key[]; /* The id's bytes. */
 };
 
+/* The last gateway that had a user let him go: he closed, or, where `is_lost`, its lease ran out.
+ * Not called for what watchers_keep() drops. Follows and unfollows nothing. */
+typedef void watchers_left(void *context, struct slice user, bool is_lost);
+
 struct watchers {
     struct packet_sender sender; /* Of this router. */
     struct map by_id;            /* struct watcher; lives until watchers_fini(). */
-    struct map convs;            /* struct interest */
-    struct map users;            /* struct interest */
+    struct map convs;            /* struct interest: in events of a conversation. */
+    struct map users;            /* Likewise: gateways where the user has sessions. */
+    struct map presence;         /* Likewise: where somebody asked for the user's presence. */
     struct list dirty;
     struct buf *scratch;
+    watchers_left *on_user_left; /* May be NULL. */
+    void *context;               /* Of on_user_left. */
 };
 
 void watchers_init(struct watchers *w, const struct packet_sender *sender);
@@ -67,6 +77,7 @@ void watchers_follow(struct watchers *w, struct map *table, uint32_t shard, stru
                      struct watcher *watcher);
 void watchers_unfollow(struct watchers *w, struct map *table, struct slice key,
                        struct watcher *watcher);
+bool watchers_is_followed(const struct map *table, struct slice key);
 /* Drop all that `watcher` follows. */
 void watchers_forget(struct watchers *w, struct watcher *watcher);
 /* Drop all interest in shards that `keeps` says no to: they are led elsewhere now, and whoever
@@ -90,6 +101,9 @@ void watchers_tell(struct watchers *w, struct watcher *watcher, const struct rec
 /* Append a message to the events of everyone who follows `key`: encoded once. Returns how many. */
 uint32_t watchers_publish(struct watchers *w, struct map *table, struct slice key,
                           const struct record_desc *desc, const void *message);
+
+/* Has this turn more to say to some gateway than one packet holds? What can wait, then waits. */
+bool watchers_are_busy(const struct watchers *w);
 
 /* Hand everything gathered to the bus. */
 void watchers_flush(struct watchers *w, struct bus *bus);

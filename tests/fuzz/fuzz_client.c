@@ -15,9 +15,9 @@ static bool is_within(struct slice part, struct slice whole)
 static void check_slices(const struct client_decoder *d, struct slice text,
                          const struct client_request *r)
 {
-    const struct slice slices[] = {r->id,   r->token, r->device, r->epoch,  r->conv,
-                                   r->to,   r->cid,   r->body,   r->meta,   r->title,
-                                   r->user, r->role,  r->emoji,  r->status, r->after_name};
+    const struct slice slices[] = {r->id,    r->token,  r->device,     r->epoch,  r->conv, r->to,
+                                   r->cid,   r->body,   r->meta,       r->title,  r->user, r->role,
+                                   r->emoji, r->status, r->after_name, r->history};
     struct slice scratch = slice_of(d->scratch->bytes, d->scratch->capacity);
     for (size_t i = 0; i < sizeof(slices) / sizeof(slices[0]); i++) {
         CHECK(slices[i].base != NULL || slices[i].size == 0);
@@ -42,6 +42,16 @@ static void check_rules(const struct client_request *r)
     CHECK(r->meta.base == NULL || json_check(r->meta, &reason) == RC_OK);
     CHECK(r->id.base == NULL || json_check(r->id, &reason) == RC_OK);
     CHECK(r->seq >> 53 == 0 && r->reply_to >> 53 == 0 && r->limit >> 53 == 0);
+    CHECK(r->retain_ms >> 53 == 0 && r->retain_count >> 53 == 0);
+    CHECK(r->emoji.base == NULL || key_emoji_is_valid(r->emoji));
+    CHECK(r->status.base == NULL || client_status(r->status) != PRESENCE_OFFLINE);
+    CHECK(r->history.base == NULL || slice_equals(r->history, "all") ||
+          slice_equals(r->history, "joined"));
+    if (r->type == CLIENT_EDIT || r->type == CLIENT_DELETE || r->type == CLIENT_REACT ||
+        r->type == CLIENT_RECEIPTS)
+        CHECK(r->conv.base != NULL && r->seq > 0);
+    if (r->type == CLIENT_PRESENCE || r->type == CLIENT_WATCH || r->type == CLIENT_UNWATCH)
+        CHECK(r->user_count >= 1 && r->user_count <= LIMIT_PRESENCE_USERS);
     if (r->type == CLIENT_SEND)
         CHECK(r->cid.base != NULL && r->body.base != NULL &&
               (r->conv.base == NULL) != (r->to.base == NULL));
@@ -61,27 +71,61 @@ static void check_lists(struct client_decoder *d, const struct client_request *r
         CHECK(key_conv_is_valid(name) && seq >> 53 == 0);
 }
 
+static void expect_json(struct buf *out)
+{
+    const char *reason;
+    CHECK(json_check(buf_slice(out), &reason) == RC_OK);
+    buf_clear(out);
+}
+
+/* What later entries made of a message, and who typed and is where, with what the client said. */
+static void check_chat(struct buf *out, const struct client_request *r, struct slice user)
+{
+    struct buf *reactions = buf_new(0);
+    struct buf *marks = buf_new(0);
+    struct msg_reaction_count count = {.emoji = r->emoji, .count = r->limit};
+    record_encode(reactions, &msg_reaction_count_desc, &count);
+    record_encode(reactions, &msg_reaction_count_desc, &count);
+    struct msg_marks mark = {
+        .edited = r->seq, .deleted = r->limit, .reactions = buf_slice(reactions)};
+    record_encode(marks, &msg_marks_desc, &mark);
+    struct msg_entry entry = {.type = ENTRY_MESSAGE, .body = r->body, .marks = buf_slice(marks)};
+    client_put_entry(out, slice_string("c"), &entry);
+    expect_json(out);
+    entry.marks = r->body; /* No record at all. */
+    client_put_entry(out, slice_string("c"), &entry);
+    expect_json(out);
+    client_put_typing(out, slice_string("c"), user, r->on);
+    expect_json(out);
+    struct msg_presence_item item = {.user = user, .status = r->seq, .last_seen = r->limit};
+    client_put_presence(out, &item);
+    expect_json(out);
+    buf_unref(&reactions);
+    buf_unref(&marks);
+}
+
 /* What a client may say comes back in frames that are JSON. */
 static void check_answers(const struct client_request *r)
 {
     struct buf *out = buf_new(0);
-    const char *reason;
     struct msg_entry entry = {.type = ENTRY_MESSAGE,
                               .seq = r->seq,
-                              .from = r->user.base != NULL ? r->user : slice_string("x"),
+                              .from = r->user,
                               .cid = r->cid,
+                              .target = r->seq,
+                              .emoji = r->emoji,
+                              .on = r->on,
                               .body = r->body,
                               .title = r->title,
                               .meta = r->meta};
     for (uint64_t type = ENTRY_MESSAGE; type <= ENTRY_INFO; type++) {
         entry.type = type;
-        buf_clear(out);
         client_put_entry(out, slice_string("c"), &entry);
-        CHECK(json_check(buf_slice(out), &reason) == RC_OK);
+        expect_json(out);
     }
-    buf_clear(out);
     client_put_sent(out, r->id, slice_string("c"), r->cid, 1, 2, false);
-    CHECK(json_check(buf_slice(out), &reason) == RC_OK);
+    expect_json(out);
+    check_chat(out, r, r->user.base != NULL ? r->user : slice_string("x"));
     buf_unref(&out);
 }
 

@@ -30,6 +30,7 @@ static void begin(struct rig *rig, bool is_control)
     rig_open(rig);
     rig_create(rig, "c", "a", "b d");
     rig_send(rig, "c", "a", "i", "1");
+    rig_change(rig, "c", "b", ENTRY_REACTION, 4, "+", true);
 }
 
 static bool is_within(struct slice part, struct slice whole)
@@ -45,7 +46,7 @@ static enum rc check_command(struct slice command)
     enum rc rc = machine_check_command(command, &number, &key, &kind);
     CHECK(rc == RC_OK || rc == RC_BAD_REQUEST || rc == RC_TOO_LARGE || rc == RC_UNSUPPORTED);
     if (rc == RC_OK) {
-        CHECK(number >= MSG_CMD_SEND && number <= MSG_CMD_ROUTER);
+        CHECK(number >= MSG_CMD_SEND && number <= MSG_CMD_SEEN && number != MSG_ENTRY);
         CHECK(number == MSG_CMD_CLUSTER || is_within(key, command));
         CHECK(kind == MACHINE_KEY_CONV   ? key_conv_is_valid(key)
               : kind == MACHINE_KEY_USER ? key_user_is_valid(key)
@@ -155,6 +156,38 @@ static void check_control(struct rig *rig)
     }
 }
 
+static void on_excess(void *context, struct slice conv, uint64_t upto)
+{
+    uint64_t head;
+    CHECK(machine_head(((struct rig *)context)->machine, conv, &head) == RC_OK);
+    CHECK(upto > 0 && upto <= head);
+}
+
+/* Whatever was done to it, the log reads back whole behind what was trimmed. */
+static void check_log(struct rig *rig)
+{
+    struct msg_fetch request = {.conv = slice_string("c"), .limit = LIMIT_RESUME_COUNT};
+    struct msg_fetched answer;
+    buf_clear(rig->into);
+    CHECK(machine_fetch(rig->machine, &request, &answer, rig->into) == RC_OK);
+    struct record_reader r = record_reader_of(answer.entries);
+    uint64_t seq = answer.trimmed;
+    while (!record_reader_at_end(&r)) {
+        struct msg_entry entry;
+        struct msg_marks marks;
+        CHECK(record_decode(&r, &msg_entry_desc, &entry) == RC_OK);
+        CHECK(entry.seq == ++seq && entry.from.base != NULL);
+        struct record_reader m = record_reader_of(entry.marks);
+        CHECK(entry.marks.base == NULL || record_decode(&m, &msg_marks_desc, &marks) == RC_OK);
+    }
+    CHECK(answer.rc != RC_OK || answer.more != 0 || seq == answer.head);
+
+    struct buf *after = buf_new(16);
+    uint32_t left = 100;
+    CHECK(machine_retained(rig->machine, after, &left, UINT64_MAX, on_excess, rig) == RC_OK);
+    buf_unref(&after);
+}
+
 /* Bytes that claim to be an entry: taken whole or refused whole. */
 static void apply_raw(struct slice bytes, bool is_control)
 {
@@ -198,6 +231,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_results(slow_results, quick_results, refused, per_entry, commands);
     check_stores(&slow, &quick);
     check_control(&slow);
+    check_log(&slow);
     rig_close(&slow);
     rig_close(&quick);
     return 0;

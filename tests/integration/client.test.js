@@ -1,143 +1,21 @@
-// client.test - gateway/web/client.js against an in-memory server: what it says, when, and in
-// which order.
+// client.test - gateway/web/client.js: the connection, the order of what comes and of what is sent.
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, mock, test } from 'node:test';
+import { mock, test } from 'node:test';
 
-import { ChatmeshClient } from '../../gateway/web/client.js';
-
-const turn = () => new Promise((resolve) => setImmediate(resolve));
-
-/** The server's end of a socket: the test reads `sent` and answers with say() and close(). */
-class FakeSocket {
-    static all = [];
-
-    constructor(url) {
-        this.url = url;
-        this.sent = [];
-        this.isOpen = false;
-        FakeSocket.all.push(this);
-    }
-
-    static get newest() {
-        return FakeSocket.all.at(-1);
-    }
-
-    send(text) {
-        assert.ok(this.isOpen, 'the client writes only to an open socket');
-        this.sent.push(JSON.parse(text));
-    }
-
-    close(code) {
-        this.closedWith = code;
-        this.isOpen = false;
-    }
-
-    open() {
-        this.isOpen = true;
-        this.onopen();
-    }
-
-    say(...frames) {
-        for (const frame of frames) this.onmessage({ data: JSON.stringify(frame) });
-    }
-
-    drop(code, reason = '') {
-        this.isOpen = false;
-        this.onclose({ code, reason });
-    }
-
-    of(type) {
-        return this.sent.filter((frame) => frame.type === type);
-    }
-}
-
-const WELCOME = {
-    type: 'welcome',
-    id: 0,
-    session: 's',
-    user: 'alice',
-    device: 'd1',
-    gateway: 'g1',
-    epoch: 'e1',
-    ping_ms: 25000,
-    max_frame: 131072,
-    ts: 1,
-};
-const entry = (seq, conv = 'c1') => ({
-    type: 'message',
-    conv,
-    seq,
-    ts: seq,
-    from: 'bob',
-    body: seq,
-});
-const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
-
-/** A storage port in memory. */
-function memoryStorage() {
-    const items = new Map();
-    return {
-        getItem: (key) => items.get(key) ?? null,
-        setItem: (key, value) => void items.set(key, value),
-        items,
-    };
-}
-
-let client;
-let states;
-
-function makeClient(options = {}) {
-    client = new ChatmeshClient({
-        url: 'ws://test/ws',
-        token: 'T',
-        device: 'd1',
-        WebSocket: FakeSocket,
-        random: () => 0.5,
-        ...options,
-    });
-    states = [];
-    client.on('state', (change) => states.push(change));
-    client.on('error', (error) => {
-        throw error;
-    });
-    return client;
-}
-
-async function goOnline(options) {
-    makeClient(options).connect();
-    return welcomed();
-}
-
-/** Let the newest socket open and be welcomed. */
-async function welcomed(welcome = WELCOME) {
-    await turn();
-    const socket = FakeSocket.newest;
-    socket.open();
-    socket.say(welcome);
-    await turn();
-    return socket;
-}
-
-async function pass(ms) {
-    mock.timers.tick(ms);
-    await turn();
-}
-
-/** Record the seqs that reach the application. */
-function seqsOf(conv = 'c1') {
-    const seqs = [];
-    client.on('message', (message) => message.conv === conv && seqs.push(message.seq));
-    return seqs;
-}
-
-beforeEach(() => {
-    FakeSocket.all = [];
-    mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_000_000 });
-});
-afterEach(() => {
-    client.close();
-    mock.timers.reset();
-});
+import {
+    FakeSocket,
+    client,
+    entry,
+    goOnline,
+    makeClient,
+    memoryStorage,
+    pass,
+    range,
+    seqsOf,
+    states,
+    turn,
+    welcomed,
+} from './client_rig.js';
 
 test('the first frame is connect with token, device and batch, and no resume map on a fresh device', async () => {
     const socket = await goOnline();

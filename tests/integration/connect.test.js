@@ -253,8 +253,20 @@ test('ping is answered pong with the time', async () => {
     await peer.close();
 });
 
-const NOT_SERVED = [
+const REQUESTS = [
+    ['send', { conv: 'c', cid: 'x', body: 1 }],
+    ['ack', { conv: 'c', seq: 1 }],
+    ['read', { conv: 'c', seq: 1 }],
     ['typing', { conv: 'c', on: true }],
+    ['history', { conv: 'c' }],
+    ['conversations', {}],
+    ['create', { kind: 'group', members: ['bob'] }],
+    ['add', { conv: 'c', users: ['bob'] }],
+    ['remove', { conv: 'c', users: ['bob'] }],
+    ['role', { conv: 'c', user: 'bob', role: 'admin' }],
+    ['leave', { conv: 'c' }],
+    ['members', { conv: 'c' }],
+    ['info', { conv: 'c', title: 'x' }],
     ['edit', { conv: 'c', seq: 1, body: 1 }],
     ['delete', { conv: 'c', seq: 1 }],
     ['react', { conv: 'c', seq: 1, emoji: '👍', on: true }],
@@ -265,10 +277,17 @@ const NOT_SERVED = [
     ['watch', { users: ['bob'] }],
     ['unwatch', { users: ['bob'] }],
     ['status', { status: 'away' }],
+    ['ping', {}],
 ];
 
-test('what this version does not serve is answered unsupported', async () => {
+test('every request of the protocol is served: none is unsupported, or of an unknown type', async () => {
     const peer = await Peer.join(cluster, 'alice');
-    for (const [type, fields] of NOT_SERVED) await peer.refused('unsupported', type, fields);
+    for (const [type, fields] of REQUESTS) {
+        const reply = await peer.ask(type, fields);
+        assert.ok(
+            !['unsupported', 'bad_request', 'internal'].includes(reply.code),
+            `${type}: ${JSON.stringify(reply)}`,
+        );
+    }
     await peer.close();
 });

@@ -32,6 +32,7 @@ void book_init(struct book *b, struct world *world)
     map_init(&b->convs, conv_key);
     map_init(&b->sends, send_key);
     map_init(&b->groups, group_key);
+    book_changes_init(b);
 }
 
 static void conv_free(struct book_conv *c)
@@ -42,6 +43,8 @@ static void conv_free(struct book_conv *c)
         mem_free(m);
     }
     map_fini(&c->members);
+    for (uint64_t seq = 1; seq <= c->head; seq++)
+        book_entry_fini(&c->entries[seq]);
     mem_free(c->id);
     mem_free(c->entries);
     mem_free(c);
@@ -62,6 +65,7 @@ void book_fini(struct book *b)
         mem_free(g->digests);
         mem_free(g);
     }
+    book_changes_fini(b);
     map_fini(&b->convs);
     map_fini(&b->sends);
     map_fini(&b->groups);
@@ -106,10 +110,26 @@ uint64_t book_acked_seq(struct book *b, struct slice conv)
     return c != NULL ? c->acked : 0;
 }
 
+uint64_t book_trimmed_seq(struct book *b, struct slice conv)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    return c != NULL ? c->trimmed : 0;
+}
+
+uint64_t book_messages(struct book *b, struct slice conv)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    return c != NULL && c->head > 0 ? c->entries[c->head].messages : 0;
+}
+
 uint64_t book_unread(struct book *b, struct slice conv, uint64_t seq)
 {
     const struct book_conv *c = book_conv(b, conv);
-    if (c == NULL || seq >= c->head)
+    if (c == NULL)
+        return 0;
+    if (seq < c->trimmed)
+        seq = c->trimmed;
+    if (seq >= c->head)
         return 0;
     return c->entries[c->head].messages - (seq == 0 ? 0 : c->entries[seq].messages);
 }
@@ -233,9 +253,9 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
 {
     struct book *b = book;
     struct book_conv *c = get_conv(b, conv);
-    uint64_t hash = map_hash(record) | 1;
-    if (seq <= c->head) { /* By another replica, or again after a crash. */
-        if (c->entries[seq].bytes_hash != hash || c->entries[seq].messages != messages)
+    /* By another replica, again after a crash, or as a change has made it. */
+    if (seq <= c->head) {
+        if (!book_entry_had(&c->entries[seq], record) || c->entries[seq].messages != messages)
             world_violation(b->world, "C3: %s %lu is applied again by %s and differs", c->id, seq,
                             node);
         return;
@@ -248,7 +268,8 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
         world_violation(b->world, "C4: what stands at %s %lu is not it", c->id, seq);
     make_room(c, seq);
     c->head = seq;
-    c->entries[seq] = (struct book_entry){.bytes_hash = hash, .messages = messages, .by = node};
+    c->entries[seq] = (struct book_entry){.messages = messages, .by = node};
+    book_entry_set(&c->entries[seq], record);
     uint64_t before = seq > 1 ? c->entries[seq - 1].messages : 0;
     if (messages != before + (entry.type == ENTRY_MESSAGE))
         world_violation(b->world, "%s counts %lu messages up to %lu", c->id, messages, seq);
@@ -256,6 +277,24 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
         note_member(b, c, &entry);
     else if (entry.type == ENTRY_MESSAGE)
         note_message(b, c, &entry);
+    else if (entry.type != ENTRY_INFO)
+        book_changed(b, c, &entry);
+}
+
+/* Only groups have retention here, and never fewer entries than they are to keep. */
+void book_trimmed(struct book *b, const char *node, struct slice conv, uint64_t head,
+                  uint64_t trimmed)
+{
+    struct book_conv *c = get_conv(b, conv);
+    bool is_right = strncmp(c->id, "group", 5) == 0 && b->retain_count != 0 &&
+                    trimmed + b->retain_count <= head;
+    if (trimmed != 0 && !is_right)
+        world_violation(b->world, "C14: %s removed %s up to %lu of %lu", node, c->id, trimmed,
+                        head);
+    if (trimmed <= c->trimmed)
+        return;
+    c->trimmed = trimmed;
+    b->trims++;
 }
 
 /* ---- What clients report ---- */
@@ -304,7 +343,7 @@ void book_refused(struct book *b, struct book_send *send)
 }
 
 void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t seq,
-               struct slice sender, struct slice cid, struct slice raw)
+               struct slice sender, struct slice cid, struct slice body, struct slice raw)
 {
     b->delivered++;
     struct book_conv *c = book_conv(b, conv);
@@ -314,12 +353,10 @@ void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t 
     if (seq > book_visible(b, conv, viewer))
         world_violation(b->world, "C12: %.*s is no member of %s and was shown %.*s",
                         SLICE_ARGS(viewer), c->id, SLICE_ARGS(raw));
-    uint64_t hash = map_hash(raw) | 1;
     struct book_entry *entry = &c->entries[seq];
-    if (entry->shown_hash != 0 && entry->shown_hash != hash)
+    if (!book_entry_show(entry, raw, body))
         world_violation(b->world, "C3: two entries at %s %lu, the newer one %.*s", c->id, seq,
                         SLICE_ARGS(raw));
-    entry->shown_hash = hash;
     if (cid.base != NULL && entry->send != get_send(b, conv, sender, cid, false))
         world_violation(b->world, "C3: at %s %lu stands something else than %.*s", c->id, seq,
                         SLICE_ARGS(raw));

@@ -10,6 +10,7 @@
 
 #include "mesh/base/map.h"
 #include "mesh/base/slice.h"
+#include "mesh/wire/messages.h"
 #include "storage/kv.h"
 #include "tests/sim/world.h"
 
@@ -26,11 +27,19 @@ struct book_send {
     bool is_given_up; /* Refused after other tries, whose outcome is unknown. */
 };
 
+/* What stood in an entry's place at some time: hashes of its record and body; 0: none. */
+struct book_version {
+    uint64_t record, body;
+};
+
 struct book_entry {
-    uint64_t bytes_hash; /* Of the record; 0: not there. */
-    uint64_t shown_hash; /* Of the JSON; 0: nobody saw it yet. */
-    uint64_t messages;   /* Up to and including it. */
-    const char *by;      /* The router that applied it first: most likely its leader. */
+    struct buf *record; /* As it is now. */
+    struct book_version *versions;
+    uint32_t version_count;
+    uint32_t shown_count;
+    uint64_t *shown;   /* Hashes of the JSON that anyone saw; no more than versions. */
+    uint64_t messages; /* Up to and including it. */
+    const char *by;    /* The router that applied it first: most likely its leader. */
     struct book_send *send;
 };
 
@@ -51,6 +60,7 @@ struct book_conv {
     struct book_entry *entries; /* By seq. */
     uint64_t capacity;
     uint64_t head;
+    uint64_t trimmed;   /* Retention removed everything up to here. */
     uint64_t acked;     /* The highest seq acknowledged. */
     struct map members; /* struct book_member */
     uint64_t member_count, owner_count;
@@ -68,7 +78,13 @@ struct book {
     struct map convs;  /* struct book_conv */
     struct map sends;  /* struct book_send */
     struct map groups; /* struct book_group */
+    struct map reactions;
+    uint64_t rewrites;     /* Edits, deletions and reactions. */
+    uint64_t retain_count; /* Of groups; 0: all. */
+    uint64_t trims;
     uint64_t acked, delivered, refused, changes;
+    uint64_t activities, again;     /* Told of large conversations; entries given again. */
+    uint64_t presences, typings;    /* Told to clients. */
     uint64_t reads, reads_bound;    /* Histories; of members, for whom C9 sets a bound. */
     uint64_t orders, orders_across; /* Sends that C7 bound; by one before on another router. */
 };
@@ -81,6 +97,9 @@ void book_fini(struct book *b);
 /* From a tap: the entry at seq is written. */
 void book_written(void *book, const char *node, struct slice conv, uint64_t seq, uint64_t messages,
                   struct slice record);
+/* From a tap: the conversation's head is so. */
+void book_trimmed(struct book *b, const char *node, struct slice conv, uint64_t head,
+                  uint64_t trimmed);
 /* From a tap: the state of this replica of the group has this digest at this index. */
 void book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest);
 /* NULL: there is no such conversation. */
@@ -92,7 +111,9 @@ bool book_is_member(struct book *b, struct slice conv, struct slice user);
 uint64_t book_visible(struct book *b, struct slice conv, struct slice user);
 uint64_t book_head(struct book *b, struct slice conv);
 uint64_t book_acked_seq(struct book *b, struct slice conv); /* The highest acknowledged. */
-/* Messages after `seq`. */
+uint64_t book_trimmed_seq(struct book *b, struct slice conv);
+uint64_t book_messages(struct book *b, struct slice conv); /* All there ever were. */
+/* Messages after `seq` that are there. */
 uint64_t book_unread(struct book *b, struct slice conv, uint64_t seq);
 
 /* ---- What clients report ---- */
@@ -107,9 +128,25 @@ void book_acked(struct book *b, struct slice conv, struct slice sender, struct s
 void book_refused(struct book *b, struct book_send *send);
 /* `viewer` was shown the entry at seq. `raw` is what must be the same for everyone. */
 void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t seq,
-               struct slice sender, struct slice cid, struct slice raw);
+               struct slice sender, struct slice cid, struct slice body, struct slice raw);
+/* A change of the message at `target` was answered with `seq` as its own. */
+void book_change_acked(struct book *b, struct slice conv, struct slice user, uint64_t target,
+                       uint64_t seq);
 /* A cursor: sent with `seq`, and, where `is_sure`, known to be stored as at least `least`. */
 void book_read(struct book *b, struct slice conv, struct slice user, uint64_t seq, uint64_t least);
+
+/* ---- book_changes.c: what entries are, and become by others ---- */
+
+void book_changes_init(struct book *b);
+void book_changes_fini(struct book *b);
+void book_entry_set(struct book_entry *e, struct slice record); /* Its next version. */
+bool book_entry_had(const struct book_entry *e, struct slice record);
+bool book_entry_is(const struct book_entry *e, struct slice record);
+/* Someone sees it so. False: it never was so, or there are more ways to see it than versions. */
+bool book_entry_show(struct book_entry *e, struct slice raw, struct slice body);
+void book_entry_fini(struct book_entry *e);
+/* An edit, a deletion or a reaction is written. */
+void book_changed(struct book *b, struct book_conv *c, const struct msg_entry *change);
 
 /* A replica of a shard, in `kv` under this generation: it holds every log of the shard, byte for
  * byte as it was told when it was written, and nothing beyond. */

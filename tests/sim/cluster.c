@@ -84,6 +84,8 @@ static void start_gateway(struct cluster *c, struct sim_node *node)
     options.reconnects_per_minute_max = 0;
     options.outbox_bytes_max = c->limits.outbox_bytes_max;
     options.request_ms = c->limits.request_ms;
+    options.fanout_members = c->limits.fanout_members;
+    options.redeliver_ms = c->limits.redeliver_ms;
     node->gateway = gateway_new(&options, &c->auth, &node->env, &node->bus);
     node->handler = gateway_bus_handler(node->gateway);
 }
@@ -153,6 +155,15 @@ static struct sim_node *add(struct cluster *c, unsigned role, const char *prefix
     return node;
 }
 
+/* Not from the generator, so that what else a seed draws stays as it was. In every second seed
+ * groups are large, or become so. */
+static void draw_delivery(struct cluster *c, uint64_t draw)
+{
+    c->limits.fanout_members = draw % 2 == 0 ? 2 + (uint32_t)(draw / 2 % 5) : LIMIT_FANOUT_MEMBERS;
+    c->limits.redeliver_ms =
+        draw / 16 % 3 == 0 ? 300 + (uint32_t)(draw / 64 % 3000) : LIMIT_REDELIVER_MS;
+}
+
 void cluster_init(struct cluster *c, struct world *world, const struct cluster_options *options)
 {
     CHECK(options->routers >= 1 && options->routers <= CLUSTER_ROUTERS_MAX);
@@ -173,6 +184,7 @@ void cluster_init(struct cluster *c, struct world *world, const struct cluster_o
         .request_ms = (uint32_t)world_between(world, 300, 5000),
         .grace_ms = world_chance(world, 0.5) ? (uint32_t)world_between(world, 2000, 8000)
                                              : LIMIT_ROUTER_GRACE_MS};
+    draw_delivery(c, world->random_state);
     for (uint32_t i = 0; i < 16; i++)
         c->cluster_id[i] = (uint8_t)(i + 1);
     for (uint32_t i = 0; i < options->routers; i++)

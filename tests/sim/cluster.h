@@ -94,6 +94,8 @@ struct cluster_limits {
     uint32_t outbox_bytes_max;
     uint32_t request_ms;
     uint32_t grace_ms; /* A router silent for longer is replaced. */
+    uint32_t fanout_members;
+    uint32_t redeliver_ms;
 };
 
 struct cluster_options {

@@ -106,8 +106,12 @@ static void run_seed(uint64_t seed, const struct options *options, struct plan_t
 static void print_totals(const struct plan_totals *t)
 {
     printf("clients   %lu sends acknowledged, %lu refused, %lu memberships changed, %lu entries "
-           "shown\n",
-           t->acked, t->refused, t->changes, t->delivered);
+           "shown, %lu of them given again, %lu activities\n",
+           t->acked, t->refused, t->changes, t->delivered, t->again, t->activities);
+    printf(
+        "chat      %lu messages edited, deleted or reacted to, %lu times trimmed; told %lu times "
+        "of presence, %lu of typing\n",
+        t->rewrites, t->trims, t->presences, t->typings);
     printf("faults    %lu crashes, %lu of the disk, %lu partitions, %lu packets lost, %lu wiped "
            "directories, %lu gateways drained\n",
            t->crashes, t->disk_failures, t->partitions, t->losses, t->wipes, t->drains);

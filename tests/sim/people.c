@@ -63,6 +63,9 @@ uint32_t people_count(const struct people *people)
 void people_quiet(struct people *people)
 {
     people->is_quiet = true;
+    for (uint32_t i = 0; i < people->count; i++)
+        if (people->persons[i].wire != NULL && people->persons[i].welcomed)
+            say_everything(&people->persons[i]);
 }
 
 /* ---- Two clients of one device ---- */

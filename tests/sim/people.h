@@ -15,9 +15,10 @@ struct people;
 
 struct people_options {
     uint32_t users, devices, groups;
-    uint32_t twins;       /* So many devices run twice. */
-    double churn;         /* How often memberships change: 0 never, 1 all the time. */
-    double foreign_reset; /* Of connections that leave the resume point to the server. */
+    uint64_t retain_count; /* Entries of a group that are kept; 0: all. */
+    uint32_t twins;        /* So many devices run twice. */
+    double churn;          /* How often memberships change: 0 never, 1 all the time. */
+    double foreign_reset;  /* Of connections that leave the resume point to the server. */
 };
 
 struct people *people_new(struct world *world, struct cluster *cluster, struct book *book,

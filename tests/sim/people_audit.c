@@ -121,7 +121,8 @@ static void check_item(struct person *p, const struct event *item)
     uint64_t ts = 0;
     if (item->last.raw.size > 0) {
         struct event last = event_parse(item->last);
-        book_seen(book, slice_string(p->user), item->conv, last.seq, last.from, last.cid, last.raw);
+        book_seen(book, slice_string(p->user), item->conv, last.seq, last.from, last.cid, last.body,
+                  last.raw);
         ts = last.ts;
         if (book_unread(book, item->conv, last.seq) != 0)
             world_violation(world, "%.*s is not the newest message of %s", SLICE_ARGS(last.raw),
@@ -215,6 +216,7 @@ void people_audit(struct people *people)
             continue;
         p->audit = (struct audit){.is_on = true, .last_ts = UINT64_MAX};
         audit_next(p);
+        soft_finish(p);
     }
 }
 
@@ -223,8 +225,12 @@ bool people_are_audited(struct people *people, char *why, size_t why_size)
     for (uint32_t i = 0; i < people->count; i++) {
         struct person *p = &people->persons[i];
         audit_next(p);
-        if (p->is_retired || p->audit.is_done)
+        if (p->is_retired || (p->audit.is_done && p->is_second))
             continue;
+        if (p->audit.is_done && soft_is_right(p, why, why_size))
+            continue;
+        if (p->audit.is_done)
+            return false;
         snprintf(why, why_size, "C11: %s/%s waits for the answer to question %u in the end",
                  p->user, p->device, p->audit.step);
         return false;

@@ -22,6 +22,7 @@ static struct slice *text_field(struct event *e, struct slice key)
            : slice_equals(key, "user")   ? &e->user
            : slice_equals(key, "role")   ? &e->role
            : slice_equals(key, "change") ? &e->change
+           : slice_equals(key, "status") ? &e->status
                                          : NULL;
 }
 
@@ -38,6 +39,7 @@ static uint64_t *number_field(struct event *e, struct slice key)
            : slice_equals(key, "members")        ? &e->members
            : slice_equals(key, "total")          ? &e->total
            : slice_equals(key, "joined")         ? &e->joined
+           : slice_equals(key, "last_seen")      ? &e->last_seen
            : slice_equals(key, "retry_after_ms") ? &e->retry_after_ms
                                                  : NULL;
 }
@@ -57,16 +59,28 @@ struct event event_parse(struct json_value object)
             e.id = value.raw;
         else if (value.type == JSON_NUMBER && (number = number_field(&e, key)) != NULL)
             json_u64(value, number);
+        else if (slice_equals(key, "body") && value.type != JSON_NULL)
+            e.body = value.raw;
         else if (slice_equals(key, "entries"))
             e.entries = value;
         else if (slice_equals(key, "conversations"))
             e.conversations = value;
         else if (slice_equals(key, "members"))
             e.member_list = value;
+        else if (slice_equals(key, "users"))
+            e.users = value;
+        else if (slice_equals(key, "delivered"))
+            e.delivered_list = value;
+        else if (slice_equals(key, "read"))
+            e.read_list = value;
         else if (slice_equals(key, "last"))
             e.last = value;
+        else if (slice_equals(key, "dup"))
+            e.dup = value.type == JSON_TRUE;
         else if (slice_equals(key, "gone"))
             e.gone = value.type == JSON_TRUE;
+        else if (slice_equals(key, "trimmed"))
+            e.trimmed = value.type == JSON_TRUE;
         else if (slice_equals(key, "more"))
             e.more = value.type == JSON_TRUE;
     }
@@ -90,11 +104,26 @@ static bool is_next(const struct place *place, uint64_t seq)
     return place->at != AT_UNKNOWN ? seq == place->at + 1 : seq >= 1 && seq <= place->cursor + 1;
 }
 
+/* What it did not acknowledge in time is given again, from the last cursor that the server heard
+ * of: that is not beyond the last one said, nor was the resume point. */
+static bool is_again(const struct place *place, uint64_t seq)
+{
+    uint64_t said = place->is_told && place->told > place->acked ? place->told : place->acked;
+    return place->at != AT_UNKNOWN && seq >= 1 && seq <= place->at && seq <= said + 1;
+}
+
 /* The second client of a device goes on from what the first one acknowledged. */
 static void take_over(const struct person *p, struct place *place, uint64_t seq)
 {
     if (p->is_second && place->at == AT_UNKNOWN && seq > place->cursor)
         place->cursor = seq - 1;
+}
+
+/* Added again, he goes on from here, and nothing before it is given again. */
+static void begin_anew(struct place *place)
+{
+    if (place->at != AT_UNKNOWN && place->at > place->acked)
+        place->acked = place->at;
 }
 
 static void note_membership(struct person *p, struct place *place, const struct event *e)
@@ -106,32 +135,94 @@ static void note_membership(struct person *p, struct place *place, const struct 
     place->changed = e->seq;
     place->is_in = !is_out;
     place->is_out = is_out;
+    place->is_open &= !is_out;
+    if (is_out)
+        begin_anew(place);
+}
+
+static void note_message(struct place *place, const struct event *e)
+{
+    if (!slice_equals(e->type, "message"))
+        return;
+    place->message = e->seq;
+    snprintf(place->from, sizeof(place->from), "%.*s", SLICE_ARGS(e->from));
 }
 
 static void on_entry(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     take_over(p, place, e->seq);
-    if (!is_next(place, e->seq))
+    bool again = is_again(place, e->seq);
+    if (!again && !is_next(place, e->seq))
         out_of_order(p, place, e);
     place->at = e->seq;
-    book_seen(p->people->book, slice_string(p->user), e->conv, e->seq, e->from, e->cid, e->raw);
-    if (e->seq <= place->cursor)
+    p->people->book->again += again;
+    book_seen(p->people->book, slice_string(p->user), e->conv, e->seq, e->from, e->cid, e->body,
+              e->raw);
+    if (e->seq <= place->cursor) {
+        if (e->seq == place->cursor) /* It comes again because that was not known. */
+            say_ack(p, place);
         return;
+    }
     place->cursor = e->seq;
+    note_message(place, e);
     note_membership(p, place, e);
     say_cursor(p, place);
+    change_on_entry(p, e);
+    if (place->is_open && !p->people->is_quiet && world_chance(p->people->world, 0.02))
+        say_close(p, place);
+}
+
+/* He is, or was, a member there; and he does not hear of what came after him. */
+static void on_activity(struct person *p, const struct event *e)
+{
+    struct world *world = p->people->world;
+    struct book *book = p->people->book;
+    struct place *place = place_of(p, e->conv);
+    uint64_t visible = book_visible(book, e->conv, slice_string(p->user));
+    if (e->head > visible || e->unread > book_messages(book, e->conv))
+        world_violation(world, "C12: %s may know of %lu entries and got %.*s", p->user, visible,
+                        SLICE_ARGS(e->raw));
+    book->activities++;
+    place->moved = e->head > place->moved ? e->head : place->moved;
+    if (place->moved > place->cursor && (p->people->is_quiet || world_chance(world, 0.3)))
+        say_open(p, place);
+}
+
+/* What went by retention may have held entries about his own membership: the log knows. */
+static void pass_trimmed(struct person *p, struct place *place, uint64_t upto)
+{
+    const struct book_member *member =
+        book_member(p->people->book, slice_string(place->conv), slice_string(p->user));
+    if (member == NULL)
+        return;
+    uint64_t changed = member->joined > member->left ? member->joined : member->left;
+    if (changed <= place->changed || changed > upto)
+        return;
+    place->changed = changed;
+    place->is_in = member->is_member;
+    place->is_out = !member->is_member;
 }
 
 static void on_gap(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     take_over(p, place, e->gap_from);
-    if (!is_next(place, e->gap_from) || e->gap_to < e->gap_from)
+    bool is_right = is_next(place, e->gap_from) || is_again(place, e->gap_from);
+    if (!is_right || e->gap_to < e->gap_from)
         out_of_order(p, place, e);
+    if (e->trimmed && e->gap_to > book_trimmed_seq(p->people->book, e->conv))
+        world_violation(p->people->world, "C14: %s is trimmed up to %lu, and %s got %.*s",
+                        place->conv, book_trimmed_seq(p->people->book, e->conv), p->user,
+                        SLICE_ARGS(e->raw));
     place->at = e->gap_to;
     if (e->gap_to <= place->cursor)
         return;
+    if (e->trimmed) {
+        place->cursor = e->gap_to;
+        pass_trimmed(p, place, e->gap_to);
+        return;
+    }
     if (place->fill_from == 0)
         place->fill_from = place->cursor + 1;
     place->fill_to = e->gap_to;
@@ -143,20 +234,27 @@ static void on_page(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     place->filling = false;
+    uint64_t trimmed = book_trimmed_seq(p->people->book, e->conv);
     uint32_t at = 0;
     struct slice key;
     struct json_value value;
     while (json_next(e->entries, &at, &key, &value)) {
         struct event entry = event_parse(value);
         book_seen(p->people->book, slice_string(p->user), e->conv, entry.seq, entry.from, entry.cid,
-                  entry.raw);
+                  entry.body, entry.raw);
         if (place->fill_from == 0 || entry.seq < place->fill_from)
             continue; /* A page that was asked for twice. */
-        if (entry.seq != place->fill_from)
+        if (entry.seq != place->fill_from && entry.seq > trimmed + 1)
             world_violation(p->people->world, "C4: history of %s after %lu gave %.*s", place->conv,
                             place->fill_from - 1, SLICE_ARGS(value.raw));
+        if (entry.seq != place->fill_from)
+            pass_trimmed(p, place, entry.seq - 1);
         note_membership(p, place, &entry);
-        place->fill_from = entry.seq == place->fill_to ? 0 : entry.seq + 1;
+        place->fill_from = entry.seq >= place->fill_to ? 0 : entry.seq + 1;
+    }
+    if (place->fill_from != 0 && place->fill_to <= trimmed) {
+        place->fill_from = 0;
+        pass_trimmed(p, place, place->fill_to);
     }
     say_fill(p, place);
 }
@@ -193,9 +291,9 @@ static void on_newest(struct person *p, struct probe *probe, const struct event 
                             entry.seq);
         last = entry.seq;
         book_seen(p->people->book, slice_string(p->user), e->conv, entry.seq, entry.from, entry.cid,
-                  entry.raw);
+                  entry.body, entry.raw);
     }
-    if (last != e->head)
+    if (last != e->head && (last != 0 || e->head > book_trimmed_seq(p->people->book, e->conv)))
         world_violation(world, "C9: the history of %s ends at %lu, its head is %lu", probe->conv,
                         last, e->head);
 }
@@ -208,6 +306,9 @@ static void on_conversation(struct person *p, const struct event *e)
     struct place *place = place_of(p, e->conv);
     place->is_in = !e->gone;
     place->is_out = e->gone;
+    place->is_open = false;
+    if (e->gone)
+        begin_anew(place);
 }
 
 /* Cursors are never ahead of what their user may have seen. */
@@ -254,6 +355,19 @@ static void on_probe_refused(struct person *p, struct probe *probe, const struct
     probe->is_asked = false;
 }
 
+/* Of which it was is not said: all that moved on are opened again. */
+static void on_open_refused(struct person *p, const struct event *e, uint64_t wait_us)
+{
+    bool is_right = slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found");
+    if (!may_try_again(e) && !is_right)
+        world_violation(p->people->world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
+    if (is_right)
+        return;
+    for (uint32_t i = 0; i < p->place_count; i++)
+        p->places[i].is_open = false;
+    say_again_after(p, wait_us);
+}
+
 static void on_error(struct person *p, const struct event *e)
 {
     struct world *world = p->people->world;
@@ -269,8 +383,14 @@ static void on_error(struct person *p, const struct event *e)
         say_again_after(p, wait_us);
     } else if (slice_equals(e->id, "k") || slice_equals(e->id, "create")) {
         return;
+    } else if (slice_equals(e->id, "o")) {
+        on_open_refused(p, e, wait_us);
     } else if (slice_equals(e->id, "m")) {
         churn_on_reply(p, e);
+    } else if (change_is_mine(e)) {
+        change_on_error(p, e);
+    } else if (soft_on_error(p, e, wait_us)) {
+        return;
     } else if (slice_equals(e->id, "audit") && may_try_again(e)) {
         p->audit.is_asked = false;
         say_again_after(p, wait_us);
@@ -289,6 +409,10 @@ static void on_error(struct person *p, const struct event *e)
 
 static void on_sent(struct person *p, const struct event *e)
 {
+    if (change_is_mine(e)) {
+        change_on_sent(p, e);
+        return;
+    }
     book_acked(p->people->book, e->conv, slice_string(p->user), e->cid, e->seq);
     struct outgoing *out = outgoing_of(p, e->cid);
     out->is_done = true;
@@ -318,6 +442,7 @@ static void on_ok(struct person *p, const struct event *e)
 static void on_resumed(struct person *p)
 {
     p->welcomed = true;
+    soft_on_resumed(p);
     say_groups(p);
     say_everything(p);
 }
@@ -325,7 +450,8 @@ static void on_resumed(struct person *p)
 static bool is_entry(const struct event *e)
 {
     return slice_equals(e->type, "message") || slice_equals(e->type, "member") ||
-           slice_equals(e->type, "info");
+           slice_equals(e->type, "info") || slice_equals(e->type, "edit") ||
+           slice_equals(e->type, "delete") || slice_equals(e->type, "reaction");
 }
 
 static void on_event(struct person *p, const struct event *e)
@@ -352,13 +478,15 @@ static void on_event(struct person *p, const struct event *e)
         on_resumed(p);
     else if (slice_equals(e->type, "receipt"))
         on_receipt(p, e);
+    else if (slice_equals(e->type, "activity"))
+        on_activity(p, e);
     else if (slice_equals(e->type, "conversation"))
         on_conversation(p, e);
     else if (slice_equals(e->type, "conversations") || slice_equals(e->type, "members"))
         audit_on_reply(p, e);
     else if (slice_equals(e->type, "server_restart"))
         p->wire->was_warned = true;
-    else
+    else if (!soft_on_event(p, e))
         world_violation(p->people->world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
 }
 

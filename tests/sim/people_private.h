@@ -1,6 +1,7 @@
 /* people_private - what the parts of the clients share: people.c (life), people_wire.c (bytes and
  * connections), people_say.c (messages, cursors, questions), people_hear.c (what comes),
- * people_churn.c (memberships), people_audit.c (the end). */
+ * people_churn.c (memberships), people_change.c (edits, deletions, reactions), people_soft.c
+ * (typing, presence, receipts), people_audit.c (the end). */
 #ifndef TESTS_SIM_PEOPLE_PRIVATE_H
 #define TESTS_SIM_PEOPLE_PRIVATE_H
 
@@ -34,6 +35,11 @@ struct place {
     bool is_in, is_out; /* The last word about the own membership, entry or event. */
     uint64_t changed;   /* Seq of the newest entry about the own membership. */
     uint64_t read;      /* The highest `read` sent. */
+    uint64_t acked;     /* The highest cursor sent; from there on it may be given again. */
+    uint64_t moved;     /* An `activity` said that it is here. */
+    uint64_t message;   /* The newest message seen, */
+    char from[16];      /* and whose it is. */
+    bool is_open;       /* This connection has opened it. */
     uint64_t fill_from; /* A gap being paged: fill_from..fill_to; 0: none. */
     uint64_t fill_to;
     bool filling; /* A history request is on its way. */
@@ -94,6 +100,18 @@ struct audit {
     uint64_t sent_read; /* By the cursor on its way. */
 };
 
+#define SOFT_USERS_MAX 16u
+
+/* What is kept nowhere. */
+struct soft {
+    uint8_t told[SOFT_USERS_MAX + 1]; /* By user's number: the presence that was told last. */
+    uint64_t wire;                    /* The number of the connection that watches. */
+    bool is_refused;                  /* To watch, or a status: said again. */
+    uint32_t final;                   /* The status that stays, said in the end; 0: none. */
+    uint64_t asked_on;                /* The connection that asked for receipts in the end. */
+    uint32_t receipts_waiting;        /* Of those. */
+};
+
 struct person {
     struct people *people;
     char user[16];
@@ -116,6 +134,7 @@ struct person {
     struct probe probes[PROBES_MAX]; /* Their ids are n0, n1 … */
     struct change change;
     struct audit audit;
+    struct soft soft;
 };
 
 struct people {
@@ -131,12 +150,15 @@ struct people {
 
 /* Something the server said. */
 struct event {
-    struct slice type, conv, cid, from, code, id, change, user;
+    struct slice type, conv, cid, from, code, id, change, user, body;
     uint64_t seq, gap_from, gap_to, retry_after_ms, head, ts, delivered, read, unread, members;
     uint64_t total, joined;
     struct slice role;
-    bool gone, more;
+    bool gone, more, dup, trimmed;
+    uint64_t last_seen;
+    struct slice status;
     struct json_value entries, conversations, member_list, last;
+    struct json_value users, delivered_list, read_list;
     struct slice raw;
 };
 
@@ -158,6 +180,9 @@ void say_connect(struct person *p);
 void say_sends(struct person *p); /* In order, as many as may be on their way. */
 void say_fill(struct person *p, struct place *place);
 void say_cursor(struct person *p, struct place *place);
+void say_ack(struct person *p, struct place *place); /* Of all that it has. */
+void say_open(struct person *p, struct place *place);
+void say_close(struct person *p, struct place *place);
 void say_groups(struct person *p); /* The first client makes them. */
 void say_again_after(struct person *p, uint64_t wait_us);
 void say_everything(struct person *p); /* Resumed: what waited for that. */
@@ -166,6 +191,21 @@ void sends_begin(struct person *p);
 /* people_churn.c */
 void churn_begin(struct person *p);
 void churn_on_reply(struct person *p, const struct event *e);
+
+/* people_change.c */
+void change_on_entry(struct person *p, const struct event *e);
+bool change_is_mine(const struct event *e); /* It answers one. */
+void change_on_sent(struct person *p, const struct event *e);
+void change_on_error(const struct person *p, const struct event *e);
+
+/* people_soft.c */
+void soft_begin(struct person *p);
+void soft_on_resumed(struct person *p);
+bool soft_on_event(struct person *p, const struct event *e); /* False: it is none of its. */
+bool soft_on_error(struct person *p, const struct event *e, uint64_t wait_us); /* Likewise. */
+void soft_say_again(struct person *p);
+void soft_finish(struct person *p);
+bool soft_is_right(struct person *p, char *why, size_t why_size);
 
 /* people_audit.c */
 void audit_next(struct person *p);

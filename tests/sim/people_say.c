@@ -130,13 +130,34 @@ void sends_begin(struct person *p)
 
 /* ---- Cursors ---- */
 
-/* Only what it has without a gap: the server goes by it. */
+static void note_acked(struct place *place, uint64_t seq)
+{
+    place->acked = seq > place->acked ? seq : place->acked;
+}
+
+/* Up to here it has all without a gap: the server goes by it. */
+static uint64_t whole(const struct place *place)
+{
+    return place->fill_from != 0 ? place->fill_from - 1 : place->cursor;
+}
+
+void say_ack(struct person *p, struct place *place)
+{
+    uint64_t seq = whole(place);
+    if (p->wire == NULL || p->is_second || seq == 0)
+        return;
+    struct buf *text = buf_new(96);
+    buf_append_format(text, "{\"type\":\"ack\",\"conv\":\"%s\",\"seq\":%lu}", place->conv, seq);
+    note_acked(place, seq);
+    wire_say(p, text);
+}
+
 void say_cursor(struct person *p, struct place *place)
 {
     struct world *world = p->people->world;
     if (p->wire == NULL || p->is_second || !world_chance(world, 0.2))
         return;
-    uint64_t seq = place->fill_from != 0 ? place->fill_from - 1 : place->cursor;
+    uint64_t seq = whole(place);
     bool is_read = world_chance(world, 0.5);
     if (p->is_sloppy && world_chance(world, 0.1))
         seq += world_between(world, 1, 1000);
@@ -146,11 +167,34 @@ void say_cursor(struct person *p, struct place *place)
     buf_append_format(text, "{\"type\":\"%s\",\"conv\":\"%s\",\"seq\":%lu%s}",
                       is_read ? "read" : "ack", place->conv, seq,
                       world_chance(world, 0.1) ? ",\"id\":\"k\"" : "");
+    note_acked(place, seq);
     if (is_read) {
         place->read = seq > place->read ? seq : place->read;
         book_read(p->people->book, slice_string(place->conv), slice_string(p->user), seq, 0);
     }
     wire_say(p, text);
+}
+
+/* ---- Large conversations ---- */
+
+static void say_about(struct person *p, struct place *place, const char *type)
+{
+    struct buf *text = buf_new(96);
+    buf_append_format(text, "{\"type\":\"%s\",\"id\":\"o\",\"conv\":\"%s\"}", type, place->conv);
+    place->is_open = strcmp(type, "open") == 0;
+    wire_say(p, text);
+}
+
+void say_open(struct person *p, struct place *place)
+{
+    if (p->wire != NULL && p->welcomed && !place->is_open)
+        say_about(p, place, "open");
+}
+
+void say_close(struct person *p, struct place *place)
+{
+    if (p->wire != NULL && place->is_open)
+        say_about(p, place, "close");
 }
 
 /* ---- Questions ---- */
@@ -217,7 +261,10 @@ void say_groups(struct person *p)
             buf_append_format(text, "%s\"u%u\"", comma, u);
             comma = ",";
         }
-        buf_append_string(text, "]}");
+        buf_append_string(text, "]");
+        if (people->options.retain_count != 0)
+            buf_append_format(text, ",\"retain_count\":%lu", people->options.retain_count);
+        buf_append_string(text, "}");
         wire_say(p, text);
     }
 }
@@ -239,8 +286,13 @@ void say_again_after(struct person *p, uint64_t wait_us)
 void say_everything(struct person *p)
 {
     say_sends(p);
-    for (uint32_t i = 0; i < p->place_count; i++)
-        say_fill(p, &p->places[i]);
+    for (uint32_t i = 0; i < p->place_count; i++) {
+        struct place *place = &p->places[i];
+        say_fill(p, place);
+        if (p->people->is_quiet && place->moved > place->cursor)
+            say_open(p, place);
+    }
+    soft_say_again(p);
     audit_next(p);
 }
 
@@ -253,6 +305,7 @@ void people_start(struct people *people)
             continue;
         sends_begin(p);
         churn_begin(p);
+        soft_begin(p);
         world_after(people->world, world_between(people->world, 0, 3000000), ask_newest, p, 0);
     }
 }

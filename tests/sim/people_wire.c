@@ -228,6 +228,7 @@ static void try_connect(void *context, uint64_t argument)
     for (uint32_t i = 0; i < p->place_count; i++) {
         p->places[i].at = AT_UNKNOWN;
         p->places[i].is_told = false;
+        p->places[i].is_open = false;
     }
     struct auth_identity identity = {.expires_s = UINT64_MAX};
     snprintf(identity.user, sizeof(identity.user), "%s", p->user);

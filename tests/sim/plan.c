@@ -30,6 +30,12 @@ static void on_entry(void *context, const char *node, struct slice conv, uint64_
     book_written(&run->book, node, conv, seq, messages, record);
 }
 
+static void on_head(void *context, const char *node, struct slice conv, const struct row_head *head)
+{
+    struct run *run = context;
+    book_trimmed(&run->book, node, conv, head->seq, head->trimmed);
+}
+
 static void on_applied(void *context, const char *node, uint32_t group, uint64_t index,
                        uint64_t digest)
 {
@@ -97,10 +103,13 @@ static void draw_people(struct run *run)
         options.users = 12;
         options.devices = 1;
     }
+    if (world_chance(world, 0.3)) /* So many entries of a group are kept. */
+        options.retain_count = world_between(world, 20, 60);
     if (run->cluster.options.routers > 1 && options.groups == 0)
         options.groups = 1; /* Histories are asked for in groups. */
     run->twins = options.twins;
     book_init(&run->book, world);
+    run->book.retain_count = options.retain_count;
     run->people = people_new(world, &run->cluster, &run->book, &options);
     run->cluster.on_gateway_down = people_gateway_down;
     run->cluster.context = run->people;
@@ -108,6 +117,7 @@ static void draw_people(struct run *run)
     run->cluster.disk_context = run;
     run->cluster.listener = (struct tap_listener){.context = run,
                                                   .on_entry = on_entry,
+                                                  .on_head = on_head,
                                                   .on_applied = on_applied,
                                                   .on_conf = on_conf,
                                                   .on_list = on_list,
@@ -199,8 +209,14 @@ static void add_up(struct run *run, struct plan_totals *totals)
 {
     totals->acked += run->book.acked;
     totals->refused += run->book.refused;
+    totals->rewrites += run->book.rewrites;
+    totals->trims += run->book.trims;
+    totals->presences += run->book.presences;
+    totals->typings += run->book.typings;
     totals->changes += run->book.changes;
     totals->delivered += run->book.delivered;
+    totals->activities += run->book.activities;
+    totals->again += run->book.again;
     totals->crashes += run->cluster.crashes;
     totals->losses += run->cluster.losses;
     totals->disk_failures += run->cluster.disk_failures;

@@ -12,6 +12,9 @@
 
 struct plan_totals {
     uint64_t acked, refused, changes, delivered;
+    uint64_t rewrites, trims;
+    uint64_t presences, typings;
+    uint64_t activities, again;
     uint64_t crashes, losses, disk_failures, partitions, drains;
     uint64_t routers, joins, wipes, hand_overs, transfers, moves, removals, elections;
     uint64_t reads, reads_bound, orders, orders_across, confs; /* What checks had to judge. */

@@ -88,7 +88,8 @@ static bool is_told(enum kv_family family, struct slice key)
     if (family != KV_STATE || key.size < KEYSPACE_HEADER_SIZE)
         return false;
     char table = key.base[KEYSPACE_HEADER_SIZE - 1];
-    return table == KEYSPACE_ENTRY || table == KEYSPACE_APPLIED || table == KEYSPACE_ROUTER;
+    return table == KEYSPACE_ENTRY || table == KEYSPACE_HEAD || table == KEYSPACE_APPLIED ||
+           table == KEYSPACE_ROUTER;
 }
 
 static void tap_put(struct kv_batch *batch, enum kv_family family, struct slice key,
@@ -138,6 +139,16 @@ static void tell_entry(const struct tap *tap, struct slice key, struct slice val
     tap->listener.on_entry(tap->listener.context, tap->node, conv, seq, messages, record);
 }
 
+static void tell_head(const struct tap *tap, struct slice key, struct slice value)
+{
+    struct slice conv;
+    struct row_head head;
+    CHECK(keyspace_get_name(key, &conv));
+    enum rc rc = rows_decode(key, value, &row_head_desc, &head);
+    CHECK(rc == RC_OK);
+    tap->listener.on_head(tap->listener.context, tap->node, conv, &head);
+}
+
 static void tell_applied(const struct tap *tap, struct slice key, struct slice value)
 {
     struct row_applied row;
@@ -176,6 +187,8 @@ static void tell_row(struct tap *tap, enum kv_family family, struct slice key, s
         tell_log(tap, key, value);
     else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ENTRY)
         tell_entry(tap, key, value);
+    else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_HEAD)
+        tell_head(tap, key, value);
     else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ROUTER)
         tap->listener.on_list(tap->listener.context, tap->node);
     else

@@ -90,7 +90,12 @@ static bool link_is_blocked(const struct link *link)
     return world_link_of(link)->is_blocked;
 }
 
-static const struct link_ops link_ops = {link_write, link_close, link_is_blocked};
+static uint64_t link_arrived(const struct link *link)
+{
+    return world_link_of(link)->arrived;
+}
+
+static const struct link_ops link_ops = {link_write, link_close, link_is_blocked, link_arrived};
 
 struct world_link *world_connect(struct world *world, const char *user, const char *device,
                                  bool batch)

@@ -18,9 +18,14 @@
 struct world_conv {
     char name[64];
     struct buf *entries[WORLD_ENTRIES]; /* Records; entry of seq s at s - 1. */
+    uint32_t messages[WORLD_ENTRIES];   /* So many up to there. */
     uint64_t head;
+    uint64_t trimmed;    /* Entries up to here are gone. */
+    uint64_t crowd;      /* Members beside those below, of whom nobody has a session. */
     char members[8][32]; /* Empty: free. */
     uint64_t removed_at[8];
+    uint64_t read[8];
+    const char *typist;             /* Who types at the moment; NULL: nobody. */
     bool is_watched[WORLD_ROUTERS]; /* Whether that router publishes it to the gateway. */
 };
 
@@ -47,9 +52,10 @@ struct world_link {
     uint32_t count;
     uint32_t writes;
     uint32_t pings;
-    unsigned code;   /* Of the close; 0: open. */
-    bool is_blocked; /* The client takes nothing. */
-    bool is_told;    /* session_on_closed() was called. */
+    unsigned code;    /* Of the close; 0: open. */
+    bool is_blocked;  /* The client takes nothing, */
+    uint64_t arrived; /* or makes no room here, but this grows. */
+    bool is_told;     /* session_on_closed() was called. */
 };
 
 struct world {
@@ -73,7 +79,8 @@ struct world {
     uint32_t page;         /* Entries in one answer at most. */
     bool is_mute;          /* Routers answer nothing. */
     enum rc refusal;       /* Routers answer submits with this; RC_OK: do them. */
-    uint32_t fetches, watches, rewatches, submits, cursors;
+    uint32_t fetches, watches, rewatches, submits, cursors, looks;
+    bool is_old; /* Routers do not know what is asked for with `fanout`. */
     struct msg_cmd_cursor last_cursor;
 };
 
@@ -93,6 +100,11 @@ struct world_conv *world_conv(struct world *world, const char *name, const char 
 uint64_t world_say(struct world *world, struct world_conv *conv, const char *from);
 void world_remove(struct world *world, struct world_conv *conv, const char *user);
 void world_add(struct world *world, struct world_conv *conv, const char *user);
+/* One of the crowd comes, or goes where it is smaller: the conversation has so many beside those
+ * whom it names. */
+void world_crowd(struct world *world, struct world_conv *conv, uint64_t crowd);
+void world_read(struct world *world, struct world_conv *conv, const char *user, uint64_t seq);
+void world_type(struct world *world, struct world_conv *conv, const char *user, bool on);
 void world_lead(struct world *world, uint32_t shard, uint32_t router); /* In a new term. */
 void world_restart(struct world *world, uint32_t router);
 uint32_t world_shard(struct world *world, const struct world_conv *conv);

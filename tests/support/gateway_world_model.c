@@ -86,6 +86,19 @@ static int member_of(const struct world_conv *conv, struct slice user)
     return -1;
 }
 
+static uint64_t members_of(const struct world_conv *conv)
+{
+    uint64_t count = conv->crowd;
+    for (int i = 0; i < 8; i++)
+        count += conv->members[i][0] != 0 && conv->removed_at[i] == 0;
+    return count;
+}
+
+static uint64_t messages_of(const struct world_conv *conv, uint64_t seq)
+{
+    return seq > 0 ? conv->messages[seq - 1] : 0;
+}
+
 static bool leads(const struct world *world, uint32_t router, uint64_t shard)
 {
     return shard < WORLD_SHARDS && world->leaders[shard] == router;
@@ -139,13 +152,25 @@ static void on_watch(struct world *world, uint32_t router, const struct msg_watc
         a.until = conv->removed_at[member];
         uint64_t last = a.until != 0 ? a.until : conv->head;
         a.from = m->from_known ? m->from : 0;
+        if (a.from > last)
+            a.from = last;
         a.missed = last - a.from;
-        if (a.missed > LIMIT_RESUME_COUNT) {
+        a.members = members_of(conv);
+        a.messages = messages_of(conv, last);
+        a.read_messages = messages_of(conv, conv->read[member]);
+        bool is_light = m->fanout != 0 && a.members > m->fanout && !world->is_old;
+        uint64_t to = a.from > conv->trimmed ? a.from : conv->trimmed;
+        if (last - to > LIMIT_RESUME_COUNT)
+            to = last - LIMIT_RESUME_COUNT;
+        if (to > a.from && !is_light) {
             a.gap_from = a.from + 1;
-            a.gap_to = last - LIMIT_RESUME_COUNT;
-            a.from = a.gap_to;
+            a.gap_to = to;
+            a.trimmed_to = conv->trimmed > a.from ? conv->trimmed : 0;
+            a.trimmed = a.trimmed_to == to;
+            a.from = to;
         }
-        put_entries(world, conv, a.from, last, entries, &a.more);
+        if (!is_light)
+            put_entries(world, conv, a.from, last, entries, &a.more);
         a.entries = buf_slice(entries);
     }
     answer(world, router, &msg_watched_desc, &a);
@@ -168,6 +193,9 @@ static void on_fetch(struct world *world, uint32_t router, const struct msg_fetc
         uint64_t after = m->after;
         if (m->before != 0)
             after = a.head > m->limit ? a.head - m->limit : 0;
+        a.trimmed = conv->trimmed;
+        if (after < conv->trimmed)
+            after = conv->trimmed;
         if (after < a.head)
             put_entries(world, conv, after, a.head, entries, &a.more);
         a.entries = buf_slice(entries);
@@ -258,6 +286,27 @@ static void on_summary(struct world *world, uint32_t router, const struct msg_su
     buf_unref(&items);
 }
 
+static void on_look(struct world *world, uint32_t router, const struct msg_look *m)
+{
+    struct msg_looked a = {.req = m->req, .rc = RC_OK};
+    struct world_conv *conv = find(world, m->conv);
+    int member = conv != NULL ? member_of(conv, m->user) : -1;
+    struct buf *typing = buf_new(64);
+    world->looks++;
+    if (!leads(world, router, m->shard)) {
+        a.rc = RC_NOT_LEADER;
+    } else if (member < 0 || conv->removed_at[member] != 0) {
+        a.rc = conv != NULL ? RC_FORBIDDEN : RC_NOT_FOUND;
+    } else {
+        a.head = conv->head;
+        if (conv->typist != NULL)
+            record_put_slice(typing, slice_string(conv->typist));
+        a.typing = buf_slice(typing);
+    }
+    answer(world, router, &msg_looked_desc, &a);
+    buf_unref(&typing);
+}
+
 static void on_message(struct world *world, uint32_t router, struct record_reader *r)
 {
     uint32_t number = 0;
@@ -269,6 +318,7 @@ static void on_message(struct world *world, uint32_t router, struct record_reade
         struct msg_submit submit;
         struct msg_members members;
         struct msg_summary summary;
+        struct msg_look look;
         struct msg_unwatch unwatch;
     } m;
     CHECK(record_peek(r, &number) == RC_OK);
@@ -285,6 +335,7 @@ static void on_message(struct world *world, uint32_t router, struct record_reade
         CASE(SUBMIT, submit)
         CASE(MEMBERS, members)
         CASE(SUMMARY, summary)
+        CASE(LOOK, look)
     case MSG_UNWATCH: {
         CHECK(record_decode(r, &msg_unwatch_desc, &m.unwatch) == RC_OK);
         struct world_conv *conv = find(world, m.unwatch.conv);
@@ -336,9 +387,14 @@ static uint64_t append(struct world *world, struct world_conv *conv, struct msg_
     struct buf *record = buf_new(64);
     record_encode(record, &msg_entry_desc, entry);
     CHECK(conv->head < WORLD_ENTRIES);
+    conv->messages[conv->head] =
+        (uint32_t)messages_of(conv, conv->head) + (entry->type == ENTRY_MESSAGE);
     conv->entries[conv->head++] = record;
     uint32_t leader = world->leaders[world_shard(world, conv)];
-    struct msg_event_entry event = {.conv = slice_string(conv->name), .entry = buf_slice(record)};
+    struct msg_event_entry event = {.conv = slice_string(conv->name),
+                                    .entry = buf_slice(record),
+                                    .members = members_of(conv),
+                                    .messages = messages_of(conv, conv->head)};
     if (conv->is_watched[leader])
         world_publish(world, leader, &msg_event_entry_desc, &event);
     return entry->seq;
@@ -350,14 +406,17 @@ uint64_t world_say(struct world *world, struct world_conv *conv, const char *fro
                               .from = slice_string(from),
                               .cid = slice_string("x"),
                               .body = slice_string("{\"text\":\"hello\"}")};
+    int member = member_of(conv, entry.from);
+    if (member >= 0)
+        conv->read[member] = conv->head + 1; /* What one says one has read. */
     return append(world, conv, &entry);
 }
 
 static void tell_user(struct world *world, const struct world_conv *conv, const char *user,
-                      bool gone)
+                      bool gone, uint64_t seq)
 {
     struct msg_event_user event = {
-        .user = slice_string(user), .conv = slice_string(conv->name), .gone = gone};
+        .user = slice_string(user), .conv = slice_string(conv->name), .gone = gone, .seq = seq};
     uint32_t shard = key_user_shard(world_cluster, WORLD_SHARDS, slice_string(user));
     world_publish(world, world->leaders[shard], &msg_event_user_desc, &event);
 }
@@ -368,8 +427,10 @@ void world_remove(struct world *world, struct world_conv *conv, const char *user
                               .from = slice_string("owner"),
                               .user = slice_string(user),
                               .change = MEMBER_REMOVE};
-    conv->removed_at[member_of(conv, slice_string(user))] = append(world, conv, &entry);
-    tell_user(world, conv, user, true);
+    int member = member_of(conv, slice_string(user));
+    conv->removed_at[member] = conv->head + 1;
+    append(world, conv, &entry);
+    tell_user(world, conv, user, true, conv->head);
 }
 
 void world_add(struct world *world, struct world_conv *conv, const char *user)
@@ -386,5 +447,41 @@ void world_add(struct world *world, struct world_conv *conv, const char *user)
     snprintf(conv->members[member], sizeof(conv->members[0]), "%s", user);
     conv->removed_at[member] = 0;
     append(world, conv, &entry);
-    tell_user(world, conv, user, false);
+    tell_user(world, conv, user, false, conv->head);
+}
+
+void world_crowd(struct world *world, struct world_conv *conv, uint64_t crowd)
+{
+    struct msg_entry entry = {.type = ENTRY_MEMBER,
+                              .from = slice_string("owner"),
+                              .user = slice_string("somebody"),
+                              .change = crowd < conv->crowd ? MEMBER_LEAVE : MEMBER_ADD,
+                              .role = ROLE_MEMBER};
+    conv->crowd = crowd;
+    append(world, conv, &entry);
+}
+
+static uint32_t leader_of(struct world *world, const struct world_conv *conv)
+{
+    return world->leaders[world_shard(world, conv)];
+}
+
+void world_read(struct world *world, struct world_conv *conv, const char *user, uint64_t seq)
+{
+    conv->read[member_of(conv, slice_string(user))] = seq;
+    struct msg_event_receipt event = {.conv = slice_string(conv->name),
+                                      .user = slice_string(user),
+                                      .delivered = seq,
+                                      .read = seq,
+                                      .members = members_of(conv),
+                                      .messages = messages_of(conv, seq)};
+    world_publish(world, leader_of(world, conv), &msg_event_receipt_desc, &event);
+}
+
+void world_type(struct world *world, struct world_conv *conv, const char *user, bool on)
+{
+    conv->typist = on ? user : NULL;
+    struct msg_event_typing event = {
+        .conv = slice_string(conv->name), .user = slice_string(user), .on = on};
+    world_publish(world, leader_of(world, conv), &msg_event_typing_desc, &event);
 }

@@ -33,6 +33,8 @@ static void on_entry(void *context, const struct msg_event_entry *event,
     CHECK(rc == RC_OK);
     CHECK(decoded.seq == fields->seq && event->conv.size > 0);
     rig->entries++;
+    rig->entry_members = event->members;
+    rig->entry_messages = event->messages;
 }
 
 static void on_receipt(void *context, const struct msg_event_receipt *receipt)
@@ -41,6 +43,7 @@ static void on_receipt(void *context, const struct msg_event_receipt *receipt)
     rig->receipts++;
     rig->receipt_delivered = receipt->delivered;
     rig->receipt_read = receipt->read;
+    rig->receipt_messages = receipt->messages;
     rig->receipt_members = receipt->members;
 }
 
@@ -244,6 +247,130 @@ struct rig_result rig_cursor(struct rig *rig, const char *conv, const char *user
         .read = read,
     };
     return rig_do(rig, &msg_cmd_cursor_desc, &c);
+}
+
+struct rig_result rig_change(struct rig *rig, const char *conv, const char *user,
+                             enum entry_type type, uint64_t target, const char *text, bool on)
+{
+    struct msg_cmd_change c = {
+        .conv = slice_string(conv),
+        .user = rig_text(user),
+        .device = slice_string("d"),
+        .type = type,
+        .target = target,
+        .on = on,
+        .as_server = user == NULL,
+    };
+    if (type == ENTRY_EDIT)
+        c.body = rig_text(text);
+    if (type == ENTRY_REACTION)
+        c.emoji = rig_text(text);
+    return rig_do(rig, &msg_cmd_change_desc, &c);
+}
+
+struct rig_result rig_trim(struct rig *rig, const char *conv, uint64_t upto)
+{
+    struct msg_cmd_trim c = {.conv = slice_string(conv), .upto = upto};
+    return rig_do(rig, &msg_cmd_trim_desc, &c);
+}
+
+struct rig_result rig_erase(struct rig *rig, const char *conv, const char *user, uint64_t after)
+{
+    struct msg_cmd_erase c = {
+        .conv = slice_string(conv),
+        .user = slice_string(user),
+        .after = after,
+    };
+    return rig_do(rig, &msg_cmd_erase_desc, &c);
+}
+
+struct rig_result rig_drop(struct rig *rig, const char *conv)
+{
+    struct msg_cmd_drop c = {.conv = slice_string(conv)};
+    return rig_do(rig, &msg_cmd_drop_desc, &c);
+}
+
+void rig_told(struct rig *rig, const char *conv)
+{
+    struct msg_cmd_told c = {.conv = slice_string(conv), .seq = UINT64_MAX - 1};
+    struct rig_result result = rig_do(rig, &msg_cmd_told_desc, &c);
+    CHECK(result.rc == RC_OK);
+}
+
+/* ---- What is there ---- */
+
+bool rig_entry(struct rig *rig, const char *conv, const char *user, uint64_t seq,
+               struct msg_entry *entry, struct msg_marks *marks)
+{
+    struct msg_fetch request = {
+        .conv = slice_string(conv),
+        .user = rig_text(user),
+        .after = seq - 1,
+        .limit = 1,
+    };
+    struct msg_fetched answer;
+    *marks = (struct msg_marks){0};
+    buf_clear(rig->into);
+    enum rc rc = machine_fetch(rig->machine, &request, &answer, rig->into);
+    CHECK(rc == RC_OK);
+    if (answer.rc != RC_OK || answer.entries.size == 0)
+        return false;
+    struct record_reader r = record_reader_of(answer.entries);
+    rc = record_decode(&r, &msg_entry_desc, entry);
+    CHECK(rc == RC_OK);
+    if (entry->seq != seq)
+        return false;
+    if (entry->marks.base != NULL) {
+        r = record_reader_of(entry->marks);
+        rc = record_decode(&r, &msg_marks_desc, marks);
+        CHECK(rc == RC_OK);
+    }
+    return true;
+}
+
+bool rig_item(struct rig *rig, const char *conv, const char *user, struct msg_summary_item *item)
+{
+    struct buf *names = rig_names(conv);
+    struct msg_summary request = {.user = rig_text(user), .convs = buf_slice(names)};
+    struct msg_summaries answer;
+    buf_clear(rig->into);
+    enum rc rc = machine_summary(rig->machine, &request, &answer, rig->into);
+    CHECK(rc == RC_OK);
+    buf_unref(&names);
+    struct record_reader r = record_reader_of(answer.items);
+    if (answer.rc != RC_OK || record_reader_at_end(&r))
+        return false;
+    rc = record_decode(&r, &msg_summary_item_desc, item);
+    CHECK(rc == RC_OK);
+    return true;
+}
+
+uint32_t rig_rows(struct rig *rig, enum keyspace_table table)
+{
+    const struct keyspace keys = {.shard = rig->group, .generation = 1};
+    struct keyspace_key from;
+    struct keyspace_key to;
+    struct slice key;
+    struct slice value;
+    uint32_t count = 0;
+    keyspace_table(&from, &keys, table);
+    to = from;
+    keyspace_to_end(&to);
+    struct kv_iterator *iterator =
+        rig->kv->ops->iterate(rig->kv, KV_STATE, keyspace_slice(&from), keyspace_slice(&to), false);
+    while (rig->kv->ops->next(iterator, &key, &value))
+        count++;
+    enum rc rc = rig->kv->ops->iterator_free(&iterator);
+    CHECK(rc == RC_OK);
+    return count;
+}
+
+bool rig_holds(struct rig *rig, const char *bytes)
+{
+    struct buf *rows = rig_dump(rig->kv);
+    bool found = memmem(rows->bytes, rows->size, bytes, strlen(bytes)) != NULL;
+    buf_unref(&rows);
+    return found;
 }
 
 static void dump_family(struct kv *kv, enum kv_family family, struct buf *out)

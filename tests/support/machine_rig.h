@@ -6,6 +6,7 @@
 #define TESTS_SUPPORT_MACHINE_RIG_H
 
 #include "nodes/router/machine.h"
+#include "storage/keyspace.h"
 #include "storage/kv.h"
 
 #define RIG_RESULTS_MAX 4096u
@@ -29,8 +30,10 @@ struct rig {
 
     struct rig_result results[RIG_RESULTS_MAX]; /* Of the last entry applied. */
     uint32_t entries;                           /* Seen by the listener since rig_open(). */
+    uint64_t entry_members, entry_messages;     /* What the last one's event said. */
     uint32_t receipts;
     uint64_t receipt_delivered, receipt_read, receipt_members; /* The last one. */
+    uint64_t receipt_messages;
     uint32_t user_events;
     bool user_gone;
 };
@@ -61,6 +64,26 @@ struct rig_result rig_member(struct rig *rig, const char *conv, const char *user
                              enum member_change change, const char *others, enum member_role role);
 struct rig_result rig_cursor(struct rig *rig, const char *conv, const char *user,
                              const char *device, uint64_t delivered, uint64_t read);
+
+/* `text` is the body of an edit, or the emoji of a reaction. */
+struct rig_result rig_change(struct rig *rig, const char *conv, const char *user,
+                             enum entry_type type, uint64_t target, const char *text, bool on);
+struct rig_result rig_trim(struct rig *rig, const char *conv, uint64_t upto);
+struct rig_result rig_erase(struct rig *rig, const char *conv, const char *user, uint64_t after);
+struct rig_result rig_drop(struct rig *rig, const char *conv);
+/* All that a conversation owes the lists of users was told. */
+void rig_told(struct rig *rig, const char *conv);
+
+/* The entry at seq as `user` (NULL: the operator) finds it, with its marks; into rig->into. False:
+ * he does not. */
+bool rig_entry(struct rig *rig, const char *conv, const char *user, uint64_t seq,
+               struct msg_entry *entry, struct msg_marks *marks);
+/* His item of the conversation list. False: it is not on it. */
+bool rig_item(struct rig *rig, const char *conv, const char *user, struct msg_summary_item *item);
+/* How many rows of this table the store holds. */
+uint32_t rig_rows(struct rig *rig, enum keyspace_table table);
+/* Do these bytes occur in any row? */
+bool rig_holds(struct rig *rig, const char *bytes);
 
 /* A sequence of names, from a list separated by spaces. The caller unrefs. */
 struct buf *rig_names(const char *names);

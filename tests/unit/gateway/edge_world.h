@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/api.h"
 #include "gateway/edge.h"
 #include "gateway/frame.h"
 #include "gateway/gateway.h"
@@ -44,6 +45,14 @@ struct session {
     unsigned close_on_frame; /* Close with this code then. */
 };
 
+/* A request to the API that the edge has passed on. */
+struct api_call {
+    struct buf *body; /* NULL: not started. */
+    void (*on_answer)(void *context, const struct api_answer *answer);
+    void *context;
+    bool is_abandoned;
+};
+
 struct world {
     uv_loop_t loop;
     struct edge *edge;
@@ -54,6 +63,11 @@ struct world {
     struct session *sessions[WORLD_SESSIONS_MAX];
     unsigned session_count;
     unsigned close_on_accept; /* Every new session closes with this code at once. */
+    struct api_call calls[16];
+    unsigned call_count;
+    unsigned api_refusal; /* Every request to the API is refused with this status at once. */
+    bool answers_at_once; /* Every request is answered before api_start() returns. */
+    struct api_head head; /* Of the last one; its slices are gone. */
 };
 
 static struct world world;
@@ -128,6 +142,55 @@ struct gateway_health gateway_health(const struct gateway *gateway)
     return (struct gateway_health){.up = true, .shards_total = 4, .shards_led = 4};
 }
 
+/* ---- The API that takes notes ---- */
+
+static inline void world_answer(struct api_call *call, unsigned status, const char *body)
+{
+    struct api_answer answer = {.status = status};
+    if (body != NULL)
+        answer.body = slice_string(body);
+    void (*on_answer)(void *, const struct api_answer *) = call->on_answer;
+    call->on_answer = NULL;
+    on_answer(call->context, &answer);
+}
+
+struct api_call *api_open(struct gateway *gateway, const struct api_head *head, struct buf *out,
+                          struct api_answer *ret_answer)
+{
+    assert_null(gateway);
+    world.head = *head;
+    if (world.api_refusal != 0) {
+        buf_append_string(out, "{\"error\":{}}");
+        *ret_answer = (struct api_answer){.status = world.api_refusal, .body = buf_slice(out)};
+        return NULL;
+    }
+    assert_true(world.call_count < sizeof(world.calls) / sizeof(world.calls[0]));
+    struct api_call *call = &world.calls[world.call_count++];
+    *call = (struct api_call){.is_abandoned = false};
+    return call;
+}
+
+void api_start(struct api_call *call, struct slice body,
+               void (*on_answer)(void *context, const struct api_answer *answer), void *context)
+{
+    assert_null(call->body);
+    call->body = buf_new(0);
+    buf_append_slice(call->body, body);
+    call->on_answer = on_answer;
+    call->context = context;
+    if (world.answers_at_once)
+        world_answer(call, 200, "{}");
+}
+
+void api_abandon(struct api_call **call)
+{
+    if (*call != NULL) {
+        assert_false((*call)->is_abandoned);
+        (*call)->is_abandoned = true;
+    }
+    *call = NULL;
+}
+
 /* ---- The world ---- */
 
 static uint64_t world_now_us(struct env *env)
@@ -199,6 +262,10 @@ static int world_teardown(void **state)
     uv_run(&world.loop, UV_RUN_DEFAULT);
     assert_true(world.is_closed);
     assert_int_equal(uv_loop_close(&world.loop), 0);
+    for (unsigned i = 0; i < world.call_count; i++) {
+        assert_true(world.calls[i].on_answer == NULL || world.calls[i].is_abandoned);
+        buf_unref(&world.calls[i].body);
+    }
     for (unsigned i = 0; i < world.session_count; i++) {
         assert_int_equal(world.sessions[i]->closed, 1);
         buf_unref(&world.sessions[i]->last);

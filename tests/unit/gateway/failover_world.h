@@ -29,7 +29,7 @@ enum mood {
 
 struct executed {
     uint32_t number; /* enum message_number. */
-    char what[64];   /* A send's cid, else its conversation. */
+    char what[64];   /* The cid of a send or a change. */
     uint32_t shard;
     uint64_t seq;
 };
@@ -70,8 +70,7 @@ static void failover_answer(uint32_t router, const struct msg_result *result)
 static struct executed *failover_find(const char *cid)
 {
     for (uint32_t i = 0; i < failover.executed_count; i++)
-        if (failover.executed[i].number == MSG_CMD_SEND &&
-            strcmp(failover.executed[i].what, cid) == 0)
+        if (strcmp(failover.executed[i].what, cid) == 0)
             return &failover.executed[i];
     return NULL;
 }
@@ -104,6 +103,16 @@ static void failover_on_send(uint32_t shard, const struct msg_cmd_send *send,
     }
 }
 
+static void failover_on_change(uint32_t shard, const struct msg_cmd_change *change,
+                               struct msg_result *result)
+{
+    char cid[64];
+    snprintf(cid, sizeof(cid), "%.*s", SLICE_ARGS(change->cid));
+    const struct executed *before = change->cid.size > 0 ? failover_find(cid) : NULL;
+    result->dup = before != NULL;
+    result->seq = before != NULL ? before->seq : failover_execute(MSG_CMD_CHANGE, shard, cid);
+}
+
 static void failover_on_submit(uint32_t router, const struct msg_submit *submit)
 {
     struct world *world = failover.world;
@@ -121,6 +130,10 @@ static void failover_on_submit(uint32_t router, const struct msg_submit *submit)
         struct msg_cmd_send send;
         CHECK(record_decode(&r, &msg_cmd_send_desc, &send) == RC_OK);
         failover_on_send((uint32_t)submit->shard, &send, &result);
+    } else if (number == MSG_CMD_CHANGE) {
+        struct msg_cmd_change change;
+        CHECK(record_decode(&r, &msg_cmd_change_desc, &change) == RC_OK);
+        failover_on_change((uint32_t)submit->shard, &change, &result);
     } else if (number == MSG_CMD_CURSOR) {
         CHECK(record_decode(&r, &msg_cmd_cursor_desc, &world->last_cursor) == RC_OK);
         world->cursors++;

@@ -312,6 +312,70 @@ static void a_change_of_members_is_repeated_only_after_a_refusal(void **state)
     stop(world);
 }
 
+static void change(const char *type, const char *cid)
+{
+    char frame[256];
+    snprintf(frame, sizeof(frame),
+             "{\"type\":\"%s\",\"id\":\"%s\",\"conv\":\"%s\",\"seq\":1,\"body\":1,\"emoji\":\"x\"%"
+             "s%s%s}",
+             type, type, conv->name, cid != NULL ? ",\"cid\":\"" : "", cid != NULL ? cid : "",
+             cid != NULL ? "\"" : "");
+    world_send(alice, frame);
+}
+
+/* With a cid an edit, a deletion and a reaction are as safe as a send, and in order with sends. */
+static void a_change_with_a_cid_is_executed_once_and_in_order(void **state)
+{
+    (void)state;
+    struct world *world = start(NULL);
+    failover.moods[0] = MOOD_MUTE;
+    failover_say(alice, conv, "a");
+    change("edit", "b");
+    world_run(world, FAILOVER_QUICK);
+    failover.moods[0] = MOOD_DEAF;
+    change("react", "c");
+    failover_say(alice, conv, "d");
+    world_run(world, FAILOVER_QUICK);
+    failover_kill(0);
+    change("delete", "e");
+    world_run(world, 800);
+    failover_take_over(1);
+    world_run(world, FAILOVER_QUICK + 3);
+    assert_int_equal(failover_sent(alice), 5);
+    assert_int_equal(failover_errors(alice), 0);
+    assert_int_equal(world_count(alice, "\"dup\""), 0);
+    assert_int_equal(failover.questions, 5);
+    expect_log("a b c d e");
+    stop(world);
+}
+
+/* Without one nobody can be asked: what became of an edit or a reaction stays unknown, a deletion
+ * is made again. */
+static void a_change_without_a_cid_is_repeated_only_where_that_is_harmless(void **state)
+{
+    (void)state;
+    struct world *world = start(NULL);
+    failover.moods[0] = MOOD_MUTE;
+    change("edit", NULL);
+    change("react", NULL);
+    change("delete", NULL);
+    world_run(world, FAILOVER_QUICK);
+    assert_int_equal(failover.executed_count, 3);
+    failover_kill(0);
+    world_run(world, 500);
+    failover_take_over(1);
+    struct msg_node node = {.id = slice_string("r1"), .role = NODE_ROUTER, .incarnation = 100};
+    world->handler.on_peer(world->handler.context, &node, false);
+    world_run(world, FAILOVER_QUICK);
+    assert_int_equal(
+        world_count(alice, "\"type\":\"error\",\"id\":\"edit\",\"code\":\"unavailable\""), 1);
+    assert_int_equal(
+        world_count(alice, "\"type\":\"error\",\"id\":\"react\",\"code\":\"unavailable\""), 1);
+    assert_int_equal(world_count(alice, "\"type\":\"sent\",\"id\":\"delete\""), 1);
+    assert_int_equal(failover.executed_count, 4);
+    stop(world);
+}
+
 /* A former leader that answers late what it refused is heard. */
 static void a_late_refusal_is_a_reason_to_repeat(void **state)
 {
@@ -668,6 +732,8 @@ int main(void)
         cmocka_unit_test(a_lost_send_is_not_repeated_behind_a_later_one),
         cmocka_unit_test(a_refused_send_waits_for_what_became_of_a_later_one),
         cmocka_unit_test(a_change_of_members_is_repeated_only_after_a_refusal),
+        cmocka_unit_test(a_change_with_a_cid_is_executed_once_and_in_order),
+        cmocka_unit_test(a_change_without_a_cid_is_repeated_only_where_that_is_harmless),
         cmocka_unit_test(a_late_refusal_is_a_reason_to_repeat),
         cmocka_unit_test(fails_at_the_deadline_together_with_those_behind),
         cmocka_unit_test(tells_to_wait_longer_where_nobody_led_for_long),

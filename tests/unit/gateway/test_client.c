@@ -308,7 +308,7 @@ static void what_exceeds_its_limit_is_too_large(void **state)
         {"{\"type\":\"info\",\"conv\":\"c\",\"title\":\"", "x", "\"}", LIMIT_TITLE_SIZE_MAX},
         {"{\"type\":\"info\",\"conv\":\"c\",\"meta\":\"", "x", "\"}", LIMIT_META_SIZE_MAX - 2},
         {"{\"type\":\"create\",\"members\":[\"a\"", ",\"b\"", "]}", LIMIT_CREATE_MEMBERS_MAX - 1},
-        {"{\"type\":\"presence\",\"users\":[\"a\"", ",\"b\"", "]}", LIMIT_CREATE_MEMBERS_MAX - 1},
+        {"{\"type\":\"presence\",\"users\":[\"a\"", ",\"b\"", "]}", LIMIT_PRESENCE_USERS - 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (size_t over = 0; over < 2; over++) {
@@ -370,7 +370,7 @@ static void every_request_is_known(void **state)
         {"{\"type\":\"receipts\",\"conv\":\"c\",\"seq\":1}", CLIENT_RECEIPTS},
         {"{\"type\":\"presence\",\"users\":[\"a\"]}", CLIENT_PRESENCE},
         {"{\"type\":\"watch\",\"users\":[\"a\"]}", CLIENT_WATCH},
-        {"{\"type\":\"unwatch\",\"users\":[]}", CLIENT_UNWATCH},
+        {"{\"type\":\"unwatch\",\"users\":[\"a\"]}", CLIENT_UNWATCH},
         {"{\"type\":\"status\",\"status\":\"away\"}", CLIENT_STATUS},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -378,9 +378,124 @@ static void every_request_is_known(void **state)
         assert_int_equal(f->request.type, cases[i].type);
         assert_int_equal(f->request.on, cases[i].type != CLIENT_TYPING);
     }
-    refuse(f, "{\"type\":\"info\",\"conv\":\"c\"}", "info needs title or meta");
+    refuse(f, "{\"type\":\"info\",\"conv\":\"c\"}",
+           "info needs title, meta, history, retain_ms or retain_count");
     refuse(f, "{\"type\":\"status\",\"status\":\"gone\"}", "status must be online, away or busy");
     refuse(f, "{\"type\":\"typing\",\"conv\":\"c\",\"on\":1}", "on must be true or false");
+}
+
+/* edit, delete and react name the message they change, and may have a cid. */
+static void a_change_names_its_message(void **state)
+{
+    struct fixture *f = *state;
+    take(f, "{\"type\":\"edit\",\"conv\":\"c\",\"seq\":7,\"body\":{\"t\": 1},\"cid\":\"k\"}");
+    assert_int_equal(f->request.seq, 7);
+    EXPECT_SLICE(f->request.body, "{\"t\": 1}");
+    EXPECT_SLICE(f->request.cid, "k");
+    take(f, "{\"type\":\"delete\",\"conv\":\"c\",\"seq\":7}");
+    assert_null(f->request.cid.base);
+    take(f, "{\"type\":\"react\",\"conv\":\"c\",\"seq\":7,\"emoji\":\"\\ud83d\\udc4d\","
+            "\"on\":false,\"cid\":\"k\"}");
+    EXPECT_SLICE(f->request.emoji, "\xf0\x9f\x91\x8d");
+    assert_false(f->request.on);
+    EXPECT_SLICE(f->request.cid, "k");
+}
+
+/* Each of their rules, by its sentence. */
+static void a_change_that_breaks_a_rule_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    refuse(f, "{\"type\":\"edit\",\"conv\":\"c\",\"seq\":1}", "body is required");
+    refuse(f, "{\"type\":\"edit\",\"conv\":\"c\",\"seq\":0,\"body\":1}", "seq must be at least 1");
+    refuse(f, "{\"type\":\"edit\",\"seq\":1,\"body\":1}", "conv is required");
+    refuse(f, "{\"type\":\"edit\",\"conv\":\"c\",\"seq\":1,\"body\":1,\"cid\":\"\"}",
+           "cid must be 1 to 64 bytes without control characters");
+    refuse(f, "{\"type\":\"delete\",\"conv\":\"c\"}", "seq is required");
+    refuse(f, "{\"type\":\"delete\",\"conv\":\"c\",\"seq\":0}", "seq must be at least 1");
+    refuse(f, "{\"type\":\"react\",\"conv\":\"c\",\"seq\":1}", "emoji is required");
+    refuse(f, "{\"type\":\"react\",\"conv\":\"c\",\"seq\":0,\"emoji\":\"x\"}",
+           "seq must be at least 1");
+    static const char *const emojis[] = {"1", "\"\"", "\"a\\nb\"",
+                                         "\"123456789012345678901234567890123\""};
+    for (size_t i = 0; i < sizeof(emojis) / sizeof(emojis[0]); i++) {
+        char text[160];
+        snprintf(text, sizeof(text), "{\"type\":\"react\",\"conv\":\"c\",\"seq\":1,\"emoji\":%s}",
+                 emojis[i]);
+        refuse(f, text, "emoji must be 1 to 32 bytes without control characters");
+    }
+    take(f, "{\"type\":\"react\",\"conv\":\"c\",\"seq\":1,"
+            "\"emoji\":\"12345678901234567890123456789012\"}");
+}
+
+/* What newcomers see and how long entries are kept: 0 and null are for ever. */
+static void a_conversation_may_say_what_it_keeps(void **state)
+{
+    struct fixture *f = *state;
+    take(f, "{\"type\":\"create\",\"members\":[\"b\"],\"history\":\"joined\",\"retain_ms\":5000,"
+            "\"retain_count\":null}");
+    EXPECT_SLICE(f->request.history, "joined");
+    assert_int_equal(f->request.retain_ms, 5000);
+    assert_int_equal(f->request.retain_count, 0);
+    assert_true(f->request.has_retain_count);
+    take(f, "{\"type\":\"create\",\"members\":[\"b\"]}");
+    assert_null(f->request.history.base);
+    assert_false(f->request.has_retain_ms);
+    take(f, "{\"type\":\"info\",\"conv\":\"c\",\"retain_ms\":0}");
+    assert_true(f->request.has_retain_ms);
+    take(f, "{\"type\":\"info\",\"conv\":\"c\",\"history\":\"all\"}");
+    refuse(f, "{\"type\":\"info\",\"conv\":\"c\",\"history\":\"none\"}",
+           "history must be all or joined");
+    refuse(f, "{\"type\":\"info\",\"conv\":\"c\",\"retain_ms\":-1}",
+           "retain_ms must be null or an integer from 0 to 2^53 - 1");
+    refuse(f, "{\"type\":\"create\",\"members\":[\"b\"],\"retain_count\":\"9\"}",
+           "retain_count must be null or an integer from 0 to 2^53 - 1");
+}
+
+/* presence, watch and unwatch take 1 to 500 users, receipts an entry. */
+static void presence_is_asked_of_some_users(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const types[] = {"presence", "watch", "unwatch"};
+    for (size_t i = 0; i < 3; i++) {
+        for (unsigned count = 0; count <= LIMIT_PRESENCE_USERS + 1; count += LIMIT_PRESENCE_USERS) {
+            struct buf *text = buf_new(0);
+            buf_append_format(text, "{\"type\":\"%s\",\"users\":[", types[i]);
+            for (unsigned u = 0; u < count; u++)
+                buf_append_format(text, "%s\"u%u\"", u > 0 ? "," : "", u);
+            buf_append_string(text, "]}");
+            enum rc rc = client_decode(&f->decoder, buf_slice(text), &f->request, &f->reason);
+            assert_int_equal(rc, count == 0 ? RC_BAD_REQUEST : RC_OK);
+            if (count == LIMIT_PRESENCE_USERS) {
+                text->size -= 2;
+                buf_append_string(text, ",\"one more\"]}");
+                rc = client_decode(&f->decoder, buf_slice(text), &f->request, &f->reason);
+                assert_int_equal(rc, RC_TOO_LARGE);
+                assert_string_equal(f->reason, "at most 500 users may be named");
+            }
+            buf_unref(&text);
+        }
+    }
+    refuse(f, "{\"type\":\"presence\"}", "users is required");
+    refuse(f, "{\"type\":\"watch\",\"users\":[\"\"]}", "users must be an array of user names");
+    refuse(f, "{\"type\":\"watch\",\"users\":[]}", "users must name at least one user");
+    refuse(f, "{\"type\":\"status\"}", "status is required");
+    refuse(f, "{\"type\":\"status\",\"status\":\"offline\"}",
+           "status must be online, away or busy");
+    refuse(f, "{\"type\":\"receipts\",\"conv\":\"c\"}", "seq is required");
+    refuse(f, "{\"type\":\"receipts\",\"conv\":\"c\",\"seq\":0}", "seq must be at least 1");
+    refuse(f, "{\"type\":\"open\"}", "conv is required");
+    refuse(f, "{\"type\":\"close\",\"conv\":\"\"}",
+           "conv must be 1 to 128 bytes of [A-Za-z0-9._:~@-]");
+}
+
+/* Statuses by name; offline is none that one may set. */
+static void a_status_has_one_name(void **state)
+{
+    (void)state;
+    assert_int_equal(client_status(slice_string("online")), PRESENCE_ONLINE);
+    assert_int_equal(client_status(slice_string("away")), PRESENCE_AWAY);
+    assert_int_equal(client_status(slice_string("busy")), PRESENCE_BUSY);
+    assert_int_equal(client_status(slice_string("offline")), PRESENCE_OFFLINE);
 }
 
 /* Roles by name. */
@@ -532,6 +647,138 @@ static void an_entry_is_written_as_its_event(void **state)
                   "\"title\":\"T\",\"meta\":[1]}");
 }
 
+/* What later entries made of a message stands with it; a body that is gone is null. */
+static void a_message_bears_its_marks(void **state)
+{
+    struct fixture *f = *state;
+    struct buf *marks = buf_new(0);
+    struct buf *reactions = buf_new(0);
+    struct msg_reaction_count up = {.emoji = slice_string("\xf0\x9f\x91\x8d"), .count = 2};
+    struct msg_reaction_count down = {.emoji = slice_string("-1"), .count = 1};
+    record_encode(reactions, &msg_reaction_count_desc, &up);
+    record_encode(reactions, &msg_reaction_count_desc, &down);
+    struct msg_marks all = {.edited = 7, .edited_ts = 70, .reactions = buf_slice(reactions)};
+    record_encode(marks, &msg_marks_desc, &all);
+    struct msg_entry entry = message;
+    entry.reply_to = 3;
+    entry.marks = buf_slice(marks);
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"message\",\"conv\":\"c\",\"seq\":5,\"ts\":6,\"from\":\"al\","
+                  "\"cid\":\"k\",\"body\":{ \"x\":1},\"reply_to\":3,"
+                  "\"edited\":{\"seq\":7,\"ts\":70},\"reactions\":[{\"emoji\":"
+                  "\"\xf0\x9f\x91\x8d\",\"count\":2},{\"emoji\":\"-1\",\"count\":1}]}");
+    buf_clear(marks);
+    record_encode(marks, &msg_marks_desc, &(struct msg_marks){.deleted = 8});
+    entry = message;
+    entry.body = absent;
+    entry.marks = buf_slice(marks);
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"message\",\"conv\":\"c\",\"seq\":5,\"ts\":6,\"from\":\"al\","
+                  "\"cid\":\"k\",\"body\":null,\"deleted\":true}");
+    buf_unref(&marks);
+    buf_unref(&reactions);
+}
+
+/* Edits, deletions and reactions are entries, and name the message. */
+static void a_change_is_written_as_its_event(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_entry entry = {.type = ENTRY_EDIT,
+                              .seq = 9,
+                              .ts = 2,
+                              .from = slice_string("a"),
+                              .target = 5,
+                              .cid = slice_string("k"),
+                              .body = slice_string("[1]")};
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"edit\",\"conv\":\"c\",\"seq\":9,\"ts\":2,\"from\":\"a\","
+                  "\"cid\":\"k\",\"target\":5,\"body\":[1]}");
+    struct buf *marks = buf_new(0);
+    record_encode(marks, &msg_marks_desc, &(struct msg_marks){.edited = 11, .edited_ts = 3});
+    entry.body = absent;
+    entry.marks = buf_slice(marks);
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"edit\",\"conv\":\"c\",\"seq\":9,\"ts\":2,\"from\":\"a\","
+                  "\"cid\":\"k\",\"target\":5,\"body\":null,\"edited\":{\"seq\":11,\"ts\":3}}");
+    buf_unref(&marks);
+    entry.type = ENTRY_DELETE;
+    entry.marks = absent;
+    entry.cid = absent;
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"delete\",\"conv\":\"c\",\"seq\":9,\"ts\":2,\"from\":\"a\","
+                  "\"target\":5}");
+    entry.type = ENTRY_REACTION;
+    entry.emoji = slice_string("+1");
+    entry.on = 1;
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"reaction\",\"conv\":\"c\",\"seq\":9,\"ts\":2,\"from\":\"a\","
+                  "\"target\":5,\"emoji\":\"+1\",\"on\":true}");
+}
+
+/* The operator is nobody: no `from`. */
+static void an_entry_of_the_operator_bears_no_from(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_entry entry = {.type = ENTRY_DELETE, .seq = 9, .ts = 2, .target = 5};
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"delete\",\"conv\":\"c\",\"seq\":9,\"ts\":2,\"target\":5}");
+    entry.from = slice_string("");
+    client_put_entry(f->out, slice_string("c"), &entry);
+    expect_out(f, "{\"type\":\"delete\",\"conv\":\"c\",\"seq\":9,\"ts\":2,\"target\":5}");
+}
+
+/* Events that are no entries, each with its fields. */
+static void soft_events_have_their_fields(void **state)
+{
+    struct fixture *f = *state;
+    struct slice conv = slice_string("c");
+    client_put_typing(f->out, conv, slice_string("u"), true);
+    expect_out(f, "{\"type\":\"typing\",\"conv\":\"c\",\"user\":\"u\",\"on\":true}");
+    client_put_activity(f->out, conv, 9, 3);
+    expect_out(f, "{\"type\":\"activity\",\"conv\":\"c\",\"head\":9,\"unread\":3}");
+    struct msg_event_tally tally = {
+        .conv = conv, .seq = 7, .delivered = 30, .read = 20, .total = 50};
+    client_put_tally(f->out, &tally);
+    expect_out(f, "{\"type\":\"receipt\",\"conv\":\"c\",\"seq\":7,\"delivered_count\":30,"
+                  "\"read_count\":20,\"total\":50}");
+    struct msg_presence_item item = {.user = slice_string("u"), .status = PRESENCE_AWAY};
+    client_put_presence(f->out, &item);
+    expect_out(f, "{\"type\":\"presence\",\"user\":\"u\",\"status\":\"away\"}");
+    item.status = PRESENCE_OFFLINE;
+    item.last_seen = 99;
+    client_put_presence(f->out, &item);
+    expect_out(f, "{\"type\":\"presence\",\"user\":\"u\",\"status\":\"offline\",\"last_seen\":99}");
+}
+
+/* Who has got and read an entry, and who is online. */
+static void people_are_listed(void **state)
+{
+    struct fixture *f = *state;
+    struct buf *readers = buf_new(0);
+    record_encode(readers, &msg_reader_desc, &(struct msg_reader){slice_string("a"), 5});
+    record_encode(readers, &msg_reader_desc, &(struct msg_reader){slice_string("b"), 6});
+    struct msg_readers_page page = {.delivered = buf_slice(readers), .total = 50};
+    client_put_receipts(f->out, slice_string("1"), slice_string("c"), 7, &page);
+    expect_out(f,
+               "{\"type\":\"receipts\",\"id\":1,\"conv\":\"c\",\"seq\":7,\"delivered\":[{\"user\":"
+               "\"a\",\"ts\":5},{\"user\":\"b\",\"ts\":6}],\"read\":[],\"total\":50}");
+    page.more = 1;
+    client_put_receipts(f->out, absent, slice_string("c"), 7, &page);
+    expect_out(f, "{\"type\":\"receipts\",\"conv\":\"c\",\"seq\":7,\"delivered\":[{\"user\":"
+                  "\"a\",\"ts\":5},{\"user\":\"b\",\"ts\":6}],\"read\":[],\"total\":50,"
+                  "\"more\":true}");
+    struct msg_presence_item items[2] = {
+        {.user = slice_string("u"), .status = PRESENCE_BUSY},
+        {.user = slice_string("v"), .status = PRESENCE_ONLINE, .last_seen = 4}};
+    client_put_presence_list_begin(f->out, slice_string("1"));
+    client_put_presence_list_item(f->out, &items[0], true);
+    client_put_presence_list_item(f->out, &items[1], false);
+    client_put_presence_list_end(f->out);
+    expect_out(f, "{\"type\":\"presence_list\",\"id\":1,\"users\":[{\"user\":\"u\",\"status\":"
+                  "\"busy\"},{\"user\":\"v\",\"status\":\"online\",\"last_seen\":4}]}");
+    buf_unref(&readers);
+}
+
 /* A type from the future still takes its place. */
 static void an_unknown_entry_keeps_its_seq(void **state)
 {
@@ -618,11 +865,21 @@ int main(void)
         TEST(what_exceeds_its_limit_is_too_large),
         TEST(users_may_be_one_or_many),
         TEST(every_request_is_known),
+        TEST(a_change_names_its_message),
+        TEST(a_change_that_breaks_a_rule_is_refused),
+        TEST(a_conversation_may_say_what_it_keeps),
+        TEST(presence_is_asked_of_some_users),
+        TEST(a_status_has_one_name),
         TEST(a_role_has_one_name),
         TEST(replies_bear_the_id_as_it_came),
         TEST(an_error_says_what_and_when),
         TEST(connecting_has_its_frames),
         TEST(an_entry_is_written_as_its_event),
+        TEST(a_message_bears_its_marks),
+        TEST(a_change_is_written_as_its_event),
+        TEST(an_entry_of_the_operator_bears_no_from),
+        TEST(soft_events_have_their_fields),
+        TEST(people_are_listed),
         TEST(an_unknown_entry_keeps_its_seq),
         TEST(a_history_page_holds_the_events),
         TEST(lists_are_written_item_by_item),

@@ -138,6 +138,7 @@ static int setup_plain(void **state)
 static void without_dev_mode_there_is_no_token(void **state)
 {
     (void)state;
+    world.api_refusal = 404; /* It is a path like any other. */
     expect_answer("POST /v1/dev/token HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
                   "{\"user\":\"alice\"}",
                   404, true);
@@ -259,6 +260,182 @@ static void an_upgrade_may_follow_a_request(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
+/* ---- The API ---- */
+
+#define BEARER "Host: x\r\nAuthorization: Bearer k\r\n"
+
+static unsigned count_answers(struct client *client, const char *line)
+{
+    unsigned count = 0;
+    client_read(client);
+    *buf_reserve(client->in, 1) = '\0';
+    for (const char *at = (char *)client->in->bytes; (at = strstr(at, line)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* The answer comes when it comes; until then nothing is said, and then the connection goes on. */
+static void an_answer_may_come_later(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    for (unsigned i = 0; i < 3; i++) {
+        client_send_text(&client, "GET /v1/users/u/presence HTTP/1.1\r\n" BEARER "\r\n");
+        WORLD_UNTIL(world.call_count == i + 1);
+        world_run(20);
+        assert_int_equal(client.in->size, 0);
+        world_answer(&world.calls[i], 200, "{\"status\":\"online\"}");
+        WORLD_UNTIL(client_has_text(&client, "\r\n\r\n{\"status\":\"online\"}"));
+        assert_true(client_has_text(&client, "HTTP/1.1 200 OK\r\n"));
+        assert_false(client_has_text(&client, "Connection: close"));
+        buf_clear(client.in);
+    }
+    client_send_text(&client, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_text(&client, "\"status\":\"UP\""));
+    client_end(&client);
+}
+
+/* Also one that is there before the request has been handed over. */
+static void an_answer_may_come_at_once(void **state)
+{
+    (void)state;
+    world.answers_at_once = true;
+    expect_answer("GET /v1/users/u/presence HTTP/1.1\r\n" BEARER "\r\n", 200, false);
+    expect_answer("POST /v1/presence HTTP/1.1\r\n" BEARER "Content-Length: 2\r\n\r\n{}", 200,
+                  false);
+    expect_answer("POST /v1/users/u/disconnect HTTP/1.1\r\n" BEARER "Content-Length: 0\r\n\r\n",
+                  200, false);
+    expect_answer("PATCH /v1/conversations/c HTTP/1.1\r\n" BEARER "Content-Length: 0\r\n\r\n", 200,
+                  false);
+    expect_answer("DELETE /v1/users/u HTTP/1.1\r\n" BEARER "\r\n", 200, false);
+}
+
+/* The body arrives whole, in however many pieces it came. */
+static void a_body_arrives_whole(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"POST", "PATCH"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct client client;
+        char head[256];
+        client_connect(&client);
+        snprintf(head, sizeof(head),
+                 "%s /v1/x HTTP/1.1\r\n" BEARER "Content-Length: 100000\r\n\r\n", methods[i]);
+        client_send_text(&client, head);
+        for (int piece = 0; piece < 100; piece++) {
+            char bytes[1000];
+            memset(bytes, 'a' + piece % 26, sizeof(bytes));
+            client_send(&client, bytes, sizeof(bytes));
+        }
+        WORLD_UNTIL(world.call_count == i + 1 && world.calls[i].body != NULL);
+        assert_int_equal(world.calls[i].body->size, 100000);
+        assert_int_equal(world.calls[i].body->bytes[99999], 'a' + 99 % 26);
+        world_answer(&world.calls[i], 204, NULL);
+        WORLD_UNTIL(client_has_text(&client, "HTTP/1.1 204 No Content\r\n"));
+        assert_false(client_has_text(&client, "Content-Length"));
+        client_end(&client);
+    }
+}
+
+/* A client that goes while it waits is noticed when its answer comes, and nothing dangles. */
+static void a_client_may_go_before_its_answer(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, "GET /v1/cluster HTTP/1.1\r\n" BEARER "\r\n");
+    WORLD_UNTIL(world.call_count == 1);
+    client_end(&client);
+    world_run(20);
+    if (!world.calls[0].is_abandoned)
+        world_answer(&world.calls[0], 200, "{}");
+    world_run(20);
+    expect_answer("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 200, false);
+}
+
+/* Whoever still waits when the edge closes is abandoned: the teardown looks. */
+static void the_edge_may_close_before_an_answer(void **state)
+{
+    (void)state;
+    struct client client, half;
+    client_connect(&client);
+    client_send_text(&client, "GET /v1/cluster HTTP/1.1\r\n" BEARER "\r\n");
+    client_connect(&half);
+    client_send_text(&half, "POST /v1/presence HTTP/1.1\r\n" BEARER "Content-Length: 9\r\n\r\n{");
+    WORLD_UNTIL(world.call_count == 2);
+    client_end(&client);
+    client_end(&half);
+}
+
+/* What is pipelined behind a request waits for its answer, and is not taken for its body. */
+static void what_is_pipelined_waits(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, "POST /v1/presence HTTP/1.1\r\n" BEARER "Content-Length: 2\r\n\r\n{}"
+                              "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(world.call_count == 1 && world.calls[0].body != NULL);
+    world_run(20);
+    assert_int_equal(world.calls[0].body->size, 2);
+    assert_int_equal(client.in->size, 0);
+    world_answer(&world.calls[0], 200, "{\"first\":1}");
+    WORLD_UNTIL(count_answers(&client, "HTTP/1.1 200") == 2);
+    assert_true(client_has_text(&client, "{\"first\":1}"));
+    assert_true(client_has_text(&client, "UP"));
+    client_end(&client);
+}
+
+/* Refused before its body was read, a connection cannot go on; after a whole request it does. */
+static void a_refusal_ends_the_connection_where_a_body_follows(void **state)
+{
+    (void)state;
+    world.api_refusal = 401;
+    expect_answer("GET /v1/cluster HTTP/1.1\r\n" BEARER "\r\n", 401, false);
+    expect_answer("POST /v1/presence HTTP/1.1\r\n" BEARER "Content-Length: 0\r\n\r\n", 401, false);
+    expect_answer("POST /v1/presence HTTP/1.1\r\n" BEARER "Content-Length: 9\r\n\r\n{", 401, true);
+    expect_answer("POST /v1/presence HTTP/1.1\r\n" BEARER "\r\n", 401, true);
+    assert_int_equal(world.call_count, 0);
+}
+
+/* Chunked bodies, bodies where none belong, too large ones and other types never reach the API. */
+static void bad_bodies_do_not_reach_the_api(void **state)
+{
+    (void)state;
+    expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Transfer-Encoding: chunked\r\n\r\n", 411, true);
+    expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Content-Length: 131073\r\n\r\n", 413, true);
+    expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Content-Length: -1\r\n\r\n", 400, true);
+    expect_answer("GET /v1/x HTTP/1.1\r\n" BEARER "Content-Length: 1\r\n\r\n", 400, true);
+    expect_answer("DELETE /v1/x HTTP/1.1\r\n" BEARER "Content-Length: 1\r\n\r\n", 400, true);
+    expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER
+                  "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}",
+                  415, true);
+    assert_int_equal(world.call_count, 0);
+}
+
+/* A large answer arrives whole though the client reads slowly, and the connection goes on. */
+static void a_large_answer_of_the_api_arrives_whole(void **state)
+{
+    (void)state;
+    struct client client;
+    size_t size = 3000000;
+    char *body = mem_alloc(size + 1);
+    memset(body, 'x', size);
+    body[size] = '\0';
+    client_connect(&client);
+    client_send_text(&client, "GET /v1/cluster HTTP/1.1\r\n" BEARER "\r\n");
+    WORLD_UNTIL(world.call_count == 1);
+    world_answer(&world.calls[0], 200, body);
+    world_run(50);
+    WORLD_UNTIL(client_has_text(&client, "\r\n\r\n") && client.in->size > size);
+    buf_clear(client.in);
+    client_send_text(&client, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_text(&client, "UP"));
+    mem_free(body);
+    client_end(&client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +454,15 @@ int main(void)
         TEST(what_is_no_request_is_hung_up_on),
         TEST(half_an_upgrade_is_none),
         TEST(an_upgrade_may_follow_a_request),
+        TEST(an_answer_may_come_later),
+        TEST(an_answer_may_come_at_once),
+        TEST(a_body_arrives_whole),
+        TEST(a_client_may_go_before_its_answer),
+        TEST(the_edge_may_close_before_an_answer),
+        TEST(what_is_pipelined_waits),
+        TEST(a_refusal_ends_the_connection_where_a_body_follows),
+        TEST(bad_bodies_do_not_reach_the_api),
+        TEST(a_large_answer_of_the_api_arrives_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

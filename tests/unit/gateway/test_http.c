@@ -52,6 +52,7 @@ static int setup(void **state)
         .auth = &auth,
         .files = files,
         .file_count = sizeof(files) / sizeof(files[0]),
+        .body_size_max = 131072,
         .health = health_now,
         .wall_ms = wall_ms,
     };
@@ -194,8 +195,8 @@ static void head_is_answered_without_a_body(void **state)
 static void an_unknown_path_is_404(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"/nowhere", "/index.htm", "/../etc/passwd", "//",
-                                        "/.html",   "/Health",    "/v1/dev/token"};
+    static const char *const paths[] = {"/nowhere", "/index.htm", "/../etc/passwd", "//", "/.html",
+                                        "/Health",  "/v1"};
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         struct http_request request = request_of(HTTP_GET, paths[i]);
         assert_int_equal(answer(&request), HTTP_CLOSE);
@@ -570,6 +571,194 @@ static void a_star_allows_every_origin(void **state)
     assert_true(origin_is_allowed("null"));
 }
 
+/* ---- The API ---- */
+
+/* Whatever is under /v1/ is the API's, in any method, but for the document and the dev token. */
+static void what_is_under_v1_is_the_apis(void **state)
+{
+    (void)state;
+    static const enum http_method methods[] = {HTTP_GET,   HTTP_HEAD,   HTTP_POST,
+                                               HTTP_PATCH, HTTP_DELETE, HTTP_OTHER};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        struct http_request request = request_of(methods[i], "/v1/none");
+        assert_int_equal(answer(&request), HTTP_API);
+        assert_int_equal(out->size, 0);
+    }
+    struct http_request token = request_of(HTTP_POST, "/v1/dev/token");
+    assert_int_equal(answer(&token), HTTP_API); /* As any other, where it does not exist. */
+    site.is_dev = true;
+    assert_int_equal(answer(&token), HTTP_CLOSE);
+    expect_error(411, "bad_request");
+}
+
+/* What the API is told of a request. */
+static void the_api_is_told_what_it_needs(void **state)
+{
+    (void)state;
+    struct http_request request = request_of(HTTP_PATCH, "/v1/x");
+    request.query = slice_string("a=1");
+    request.authorization = slice_string("Bearer t");
+    request.content_length = slice_string("12");
+    struct api_head head = http_api_head(&site, &request);
+    assert_int_equal(head.method, API_PATCH);
+    assert_true(slice_equals(head.path, "/v1/x") && slice_equals(head.query, "a=1"));
+    assert_true(slice_equals(head.authorization, "Bearer t"));
+    assert_false(head.is_dev);
+    assert_int_equal(http_body_size(&request), 12);
+    request.method = HTTP_HEAD;
+    assert_int_equal(http_api_head(&site, &request).method, API_OTHER);
+}
+
+/* A body is JSON, of a length that is told and allowed, and where the method has one. */
+static void a_body_for_the_api_is_judged_by_its_head(void **state)
+{
+    (void)state;
+    static const struct {
+        enum http_method method;
+        const char *length, *type;
+        unsigned status; /* 0: it passes. */
+    } cases[] = {
+        {HTTP_POST, "131072", "application/json", 0},
+        {HTTP_POST, "131073", "application/json", 413},
+        {HTTP_POST, "5", NULL, 0},
+        {HTTP_POST, "5", "Application/JSON;charset=utf-8", 0},
+        {HTTP_POST, "5", "application/json ", 0},
+        {HTTP_POST, "5", "application/jsonp", 415},
+        {HTTP_POST, "5", "text/plain", 415},
+        {HTTP_POST, "5", "", 415},
+        {HTTP_POST, "0", "text/plain", 0},
+        {HTTP_POST, NULL, "text/plain", 0},
+        {HTTP_PATCH, "5", NULL, 0},
+        {HTTP_GET, "5", NULL, 400},
+        {HTTP_DELETE, "1", NULL, 400},
+        {HTTP_DELETE, "0", NULL, 0},
+        {HTTP_OPTIONS, "1", NULL, 400},
+        {HTTP_POST, "5,5", NULL, 400},
+        {HTTP_POST, "+5", NULL, 400},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct http_request request = request_of(cases[i].method, "/v1/x");
+        if (cases[i].length != NULL)
+            request.content_length = slice_string(cases[i].length);
+        if (cases[i].type != NULL)
+            request.content_type = slice_string(cases[i].type);
+        if (answer(&request) != HTTP_API)
+            expect_status(cases[i].status);
+        else if (cases[i].status != 0)
+            fail_msg("case %zu passes", i);
+    }
+}
+
+static void put_api(const struct http_request *request, const struct api_answer *api_answer,
+                    bool will_close)
+{
+    struct http_api api;
+    http_api_init(&api, request);
+    api.will_close = will_close;
+    buf_clear(out);
+    http_put_api(&api, api_answer, out);
+    http_api_fini(&api);
+}
+
+/* Status, headers and body of each kind of answer. */
+static void answers_of_the_api_are_whole(void **state)
+{
+    (void)state;
+    struct http_request request = request_of(HTTP_GET, "/v1/x");
+    struct api_answer fine = {.status = 201, .body = slice_string("{\"a\":1}")};
+    put_api(&request, &fine, false);
+    expect_status(201);
+    expect_part("Content-Type: application/json\r\n");
+    expect_part("Content-Length: 7\r\n");
+    expect_part("Cache-Control: no-store\r\n");
+    expect_part("\r\n\r\n{\"a\":1}");
+    assert_null(strstr(text(), "Connection"));
+    assert_null(strstr(text(), "Access-Control"));
+
+    struct api_answer nothing = {.status = 204};
+    put_api(&request, &nothing, true);
+    expect_status(204);
+    expect_part("Connection: close\r\n");
+    assert_null(strstr(text(), "Content-Length"));
+
+    struct api_answer wait = {.status = 503, .body = slice_string("{}"), .retry_s = 3};
+    put_api(&request, &wait, false);
+    expect_part("Retry-After: 3\r\n");
+    struct api_answer who = {.status = 401, .body = slice_string("{}")};
+    put_api(&request, &who, false);
+    expect_part("WWW-Authenticate: Bearer\r\n");
+    struct api_answer method = {.status = 405, .body = slice_string("{}"), .allow = "GET, PATCH"};
+    request.method = HTTP_HEAD;
+    put_api(&request, &method, false);
+    expect_part("Allow: GET, PATCH\r\n");
+    expect_part("Content-Length: 2\r\n");
+    assert_string_equal(strstr(text(), "\r\n\r\n"), "\r\n\r\n");
+}
+
+/* A page of an allowed origin may ask and read; of another one it is refused before anything is
+ * done. */
+static void pages_of_allowed_origins_may_use_the_api(void **state)
+{
+    (void)state;
+    static const char *const origins[] = {"https://app.example"};
+    site.origins = origins;
+    site.origin_count = 1;
+    struct http_request request = request_of(HTTP_OPTIONS, "/v1/x");
+    request.origin = slice_string("https://app.example");
+    assert_int_equal(answer(&request), HTTP_KEEP);
+    expect_status(204);
+    expect_part("Access-Control-Allow-Origin: https://app.example\r\n");
+    expect_part("Access-Control-Allow-Methods: GET, POST, PATCH, DELETE\r\n");
+    expect_part("Access-Control-Allow-Headers: authorization, content-type\r\n");
+    expect_part("Vary: Origin\r\n");
+    request.method = HTTP_DELETE;
+    assert_int_equal(answer(&request), HTTP_API);
+    struct api_answer done = {.status = 204};
+    put_api(&request, &done, false);
+    expect_part("Access-Control-Allow-Origin: https://app.example\r\n");
+    request.origin = slice_string("https://evil.example");
+    assert_int_equal(answer(&request), HTTP_CLOSE);
+    expect_error(403, "forbidden");
+    request.method = HTTP_OPTIONS;
+    assert_int_equal(answer(&request), HTTP_CLOSE);
+    assert_null(strstr(text(), "Access-Control"));
+}
+
+/* An origin that is no plain text is not echoed, whoever is allowed. */
+static void an_odd_origin_is_not_echoed(void **state)
+{
+    (void)state;
+    static const char *const origins[] = {"*"};
+    site.origins = origins;
+    site.origin_count = 1;
+    static const char *const odd[] = {"http://a\r\nX: y", "http://a b", "\x80", ""};
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        struct http_request request = request_of(HTTP_GET, "/v1/x");
+        request.origin = slice_string(odd[i]);
+        struct api_answer done = {.status = 204};
+        put_api(&request, &done, false);
+        assert_null(strstr(text(), "Access-Control"));
+    }
+}
+
+/* The document is a file like the pages, and anybody may read it. */
+static void the_openapi_document_is_served(void **state)
+{
+    (void)state;
+    static const struct web_file document[] = {
+        {"openapi.json", "application/json", "\"e4\"", (const uint8_t *)"{}", 2},
+    };
+    site.files = document;
+    site.file_count = 1;
+    struct http_request request = request_of(HTTP_GET, "/v1/openapi.json");
+    assert_int_equal(answer(&request), HTTP_KEEP);
+    expect_status(200);
+    expect_part("Content-Type: application/json\r\n");
+    request.method = HTTP_OTHER;
+    assert_int_equal(answer(&request), HTTP_CLOSE);
+    expect_error(405, "bad_request");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -597,6 +786,13 @@ int main(void)
         TEST(an_upgrade_that_is_none_is_refused),
         TEST(the_sites_own_origin_is_allowed),
         TEST(other_origins_are_refused),
+        TEST(what_is_under_v1_is_the_apis),
+        TEST(the_api_is_told_what_it_needs),
+        TEST(a_body_for_the_api_is_judged_by_its_head),
+        TEST(answers_of_the_api_are_whole),
+        TEST(pages_of_allowed_origins_may_use_the_api),
+        TEST(an_odd_origin_is_not_echoed),
+        TEST(the_openapi_document_is_served),
         TEST(a_star_allows_every_origin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,8 @@ static void names_have_their_lengths(void **state)
     assert_false(key_device_is_valid(slice_of(name, 65)));
     assert_true(key_cid_is_valid(slice_of(name, 64)));
     assert_false(key_cid_is_valid(slice_of(name, 65)));
+    assert_true(key_emoji_is_valid(slice_of(name, 32)));
+    assert_false(key_emoji_is_valid(slice_of(name, 33)));
     assert_true(key_node_is_valid(slice_of(name, 15)));
     assert_false(key_node_is_valid(slice_of(name, 16)));
     assert_false(key_node_is_valid(slice_string("a.b")));

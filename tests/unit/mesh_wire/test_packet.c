@@ -24,7 +24,7 @@ static void a_packet_carries_its_sender_and_its_messages(void **state)
     struct buf *b = buf_new(0);
     struct packet_sender sender = sender_of("g1");
     packet_begin(b, &sender, 42);
-    record_encode(b, &msg_hello_desc, &(struct msg_hello){1, 0});
+    record_encode(b, &msg_hello_desc, &(struct msg_hello){.version = 1});
     record_encode(b, &msg_unwatch_desc, &(struct msg_unwatch){3, slice_string("c1")});
     struct packet packet;
     assert_int_equal(packet_decode(buf_slice(b), &packet), RC_OK);

@@ -309,12 +309,56 @@ static void routers_are_in_the_digest(void **state)
 
 #define RIG(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
 
+static uint64_t digest_after(const struct record_desc *desc, const void *command)
+{
+    struct rig *rig = mem_new(struct rig);
+    rig_open(rig);
+    rig_create(rig, "c", "alice", "bob carol");
+    rig_send(rig, "c", "alice", "1", "1");
+    rig_change(rig, "c", "bob", ENTRY_REACTION, 4, "+1", true);
+    rig_member(rig, "c", "bob", MEMBER_LEAVE, NULL, 0);
+    rig_member(rig, "c", "carol", MEMBER_LEAVE, NULL, 0);
+    assert_int_equal(rig_do(rig, desc, command).rc, RC_OK);
+    uint64_t digest = machine_digest(rig->machine);
+    rig_close(rig);
+    mem_free(rig);
+    return digest;
+}
+
+/* Rules of a conversation, and who was erased, are in no entry; the digest knows them. */
+static void what_no_entry_says_is_in_the_digest(void **state)
+{
+    (void)state;
+    struct msg_cmd_info info = {
+        .conv = slice_string("c"), .user = slice_string("alice"), .retain_ms = 1000};
+    uint64_t digest = digest_after(&msg_cmd_info_desc, &info);
+    assert_true(digest_after(&msg_cmd_info_desc, &info) == digest);
+    info.retain_ms = 2000;
+    assert_true(digest_after(&msg_cmd_info_desc, &info) != digest);
+    info.history = HISTORY_JOINED;
+    info.retain_ms = 1000;
+    assert_true(digest_after(&msg_cmd_info_desc, &info) != digest);
+    struct msg_cmd_create create = {
+        .conv = slice_string("d"), .user = slice_string("alice"), .kind = CONV_GROUP};
+    digest = digest_after(&msg_cmd_create_desc, &create);
+    create.retain_count = 1;
+    assert_true(digest_after(&msg_cmd_create_desc, &create) != digest);
+    struct msg_cmd_erase forget = {.conv = slice_string("c"), .user = slice_string("bob")};
+    digest = digest_after(&msg_cmd_erase_desc, &forget);
+    forget.user = slice_string("carol");
+    assert_true(digest_after(&msg_cmd_erase_desc, &forget) != digest);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RIG(digests_agree_at_every_index),        RIG(a_flipped_bit_makes_another_digest),
-        RIG(what_is_stored_silently_counts),      RIG(a_barrier_folds_its_index_once),
-        RIG(the_generation_is_not_in_the_digest), cmocka_unit_test(routers_are_in_the_digest),
+        RIG(digests_agree_at_every_index),
+        RIG(a_flipped_bit_makes_another_digest),
+        RIG(what_is_stored_silently_counts),
+        RIG(a_barrier_folds_its_index_once),
+        RIG(the_generation_is_not_in_the_digest),
+        cmocka_unit_test(routers_are_in_the_digest),
+        cmocka_unit_test(what_no_entry_says_is_in_the_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,6 +346,30 @@ static void a_list_is_read_in_pages(void **state)
     assert_int_equal(answer.rc, RC_BAD_REQUEST);
 }
 
+/* The event of an entry counts members and messages as they are after it. */
+static void an_event_counts_what_is_after_it(void **state)
+{
+    struct rig *rig = *state;
+    rig_create(rig, "new", "alice", "bob carol");
+    assert_int_equal(rig->entry_members, 3);
+    rig_member(rig, "new", "alice", MEMBER_ADD, "dave", 0);
+    assert_int_equal(rig->entry_members, 4);
+    rig_send(rig, "new", "alice", NULL, "1");
+    assert_int_equal(rig->entry_messages, 1);
+    rig_member(rig, "new", "alice", MEMBER_REMOVE, "dave", 0);
+    assert_int_equal(rig->entry_members, 3);
+    rig_member(rig, "new", "bob", MEMBER_LEAVE, NULL, 0);
+    assert_int_equal(rig->entry_members, 2);
+    struct msg_watch request = {
+        .conv = slice_string("new"), .user = slice_string("carol"), .from_known = 1};
+    struct msg_watched answer;
+    buf_clear(rig->into);
+    assert_int_equal(machine_watch(rig->machine, &request, 10, &answer, rig->into), RC_OK);
+    assert_int_equal(answer.members, 2);
+    assert_int_equal(answer.messages, 1);
+    assert_int_equal(answer.read_messages, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +386,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_list_follows_the_newest_entry, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(news_within_a_turn_are_seen, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_list_is_read_in_pages, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(an_event_counts_what_is_after_it, setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

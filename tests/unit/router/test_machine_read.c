@@ -210,6 +210,27 @@ static void too_much_missed_is_a_gap(void **state)
     assert_entries(w.entries, 10, 13);
 }
 
+/* Who does not look at a large conversation wants no entries of it, only to know where it is. */
+static void watching_may_leave_out_the_entries(void **state)
+{
+    struct rig *rig = *state;
+    struct msg_watch request = {
+        .conv = slice_string("c"), .user = slice_string("bob"), .from_known = 1, .from = 2};
+    struct msg_watched w;
+    request.fanout = 1;
+    assert_int_equal(machine_watch(rig->machine, &request, 4, &w, rig->into), RC_OK);
+    assert_true(w.members > 1);
+    assert_int_equal(w.head, 13);
+    assert_int_equal(w.from, 2);
+    assert_int_equal(w.missed, 11);
+    assert_int_equal(w.gap_from, 0);
+    assert_int_equal(w.entries.size, 0);
+    request.fanout = w.members;
+    assert_int_equal(machine_watch(rig->machine, &request, 4, &w, rig->into), RC_OK);
+    assert_int_equal(w.gap_to, 9);
+    assert_entries(w.entries, 10, 13);
+}
+
 /* Strangers see nothing. */
 static void strangers_see_nothing(void **state)
 {
@@ -372,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(watching_gives_what_was_missed, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(watching_remembers_the_device, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(too_much_missed_is_a_gap, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(watching_may_leave_out_the_entries, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(strangers_see_nothing, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(the_removed_see_up_to_their_end, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(history_is_paged_both_ways, setup, rig_teardown),

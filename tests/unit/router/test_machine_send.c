@@ -285,6 +285,27 @@ static void a_direct_conversation_is_opened_twice(void **state)
     buf_unref(&names);
 }
 
+/* Keys decide the throughput: a message costs its entry and its deduplication row; the head, the
+ * sender's cursor and the applied index are put once a turn. */
+static void a_message_costs_two_keys(void **state)
+{
+    struct rig *rig = *state;
+    rig_create(rig, "new", "alice", "bob");
+    for (char cid[2] = "a"; cid[0] < 'k'; cid[0]++) {
+        struct msg_cmd_send c = {
+            .conv = slice_string("new"),
+            .user = slice_string("alice"),
+            .cid = slice_string(cid),
+            .body = slice_string("1"),
+        };
+        rig_add(rig, &msg_cmd_send_desc, &c);
+    }
+    rig_apply(rig);
+    machine_flush(rig->machine, rig->batch);
+    assert_int_equal(rig->kv->ops->batch_count(rig->batch), 10 * 2 + 3);
+    rig_write(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +322,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_group_is_created_whole, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_retry_without_a_message_is_known, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_direct_conversation_is_opened_twice, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_message_costs_two_keys, setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,6 +133,27 @@ static void the_longest_key_fits(void **state)
                     slice_of(name, LIMIT_USER_SIZE_MAX), slice_of(name, LIMIT_DEVICE_SIZE_MAX));
     keyspace_to_next(&k);
     assert_true(k.size <= KEYSPACE_SIZE_MAX);
+    keyspace_reaction(&k, &space, slice_of(name, LIMIT_CONV_SIZE_MAX), UINT64_MAX,
+                      slice_of(name, LIMIT_EMOJI_SIZE_MAX), slice_of(name, LIMIT_USER_SIZE_MAX));
+    keyspace_to_next(&k);
+    assert_true(k.size <= KEYSPACE_SIZE_MAX);
+}
+
+/* The reactions to one message lie between its seq and the next, whatever they are. */
+static void reactions_lie_with_their_message(void **state)
+{
+    (void)state;
+    struct keyspace_key from;
+    struct keyspace_key to;
+    struct keyspace_key k;
+    keyspace_reactions(&from, &space, slice_string("c"), 255);
+    keyspace_reactions(&to, &space, slice_string("c"), 256);
+    keyspace_reaction(&k, &space, slice_string("c"), 255, slice_string("+1"), slice_string("bob"));
+    assert_true(compare(&from, &k) < 0);
+    assert_true(compare(&k, &to) < 0);
+    keyspace_reaction(&k, &space, slice_string("c"), 254, slice_string("\xf4\x8f\xbf\xbf"),
+                      slice_string("bob"));
+    assert_true(compare(&k, &from) < 0);
 }
 
 int main(void)
@@ -146,6 +167,7 @@ int main(void)
         cmocka_unit_test(the_end_of_a_range_carries),
         cmocka_unit_test(the_next_key_follows_at_once),
         cmocka_unit_test(the_longest_key_fits),
+        cmocka_unit_test(reactions_lie_with_their_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
+#include "gateway/cluster_view.h"
 #include "gateway/json.h"
-#include "nodes/cluster_view.h"
 
 #define ANSWERS_MAX 4u
 

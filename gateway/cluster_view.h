@@ -6,8 +6,8 @@
  * router that gave it may be older or newer than this program.
  *
  * Pure: bytes in, numbers out. */
-#ifndef NODES_CLUSTER_VIEW_H
-#define NODES_CLUSTER_VIEW_H
+#ifndef GATEWAY_CLUSTER_VIEW_H
+#define GATEWAY_CLUSTER_VIEW_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +52,10 @@ void cluster_view_fini(struct cluster_view *view);
 /* NULL: neither on the list nor heard. */
 const struct cluster_view_router *cluster_view_router(const struct cluster_view *view,
                                                       struct slice id);
+
+/* As people read it: one that is there and not on the list is about to be. */
+const char *cluster_view_state(const struct cluster_view *view,
+                               const struct cluster_view_router *router);
 
 /* Does every group's leader tell of it? Only then is "holds no replicas" known to be so. */
 bool cluster_view_is_whole(const struct cluster_view *view);

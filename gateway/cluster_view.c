@@ -1,4 +1,4 @@
-#include "nodes/cluster_view.h"
+#include "gateway/cluster_view.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +256,14 @@ const struct cluster_view_router *cluster_view_router(const struct cluster_view 
                                                       struct slice id)
 {
     return find(view, id);
+}
+
+const char *cluster_view_state(const struct cluster_view *view,
+                               const struct cluster_view_router *router)
+{
+    if (router->state[0] != '\0')
+        return router->state;
+    return view->has_list ? "joining" : "unknown";
 }
 
 bool cluster_view_is_whole(const struct cluster_view *view)

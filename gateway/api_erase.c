@@ -1,0 +1,138 @@
+/* A user is forgotten: logged out, taken out of every conversation that he is or was in, with what
+ * he said; then when he was last seen goes, too.
+ *
+ *   KICK -> PAGE -> ERASE .. ERASE -> PAGE -> .. -> SEEN -> 204
+ *
+ * One step at a time, each idempotent: it may be asked for again, after a failure and also when all
+ * is done. It says so where it does not finish within API_STEPS_US. */
+#include "gateway/api_private.h"
+
+#include "mesh/base/mem.h"
+
+struct erase {
+    struct buf *convs; /* Of the page. */
+    struct record_reader rest;
+    struct api_name conv; /* The one that is under way, then the last. */
+    bool has_more;        /* Pages. */
+    uint64_t deadline_us;
+};
+
+static void erase_free(void *work)
+{
+    struct erase *erase = work;
+    buf_unref(&erase->convs);
+    mem_free(erase);
+}
+
+static void next_page(struct api_call *call);
+
+static bool is_late(struct api_call *call)
+{
+    const struct erase *erase = call->work;
+    if (gateway_now_us(call->gateway) < erase->deadline_us)
+        return false;
+    api_fail(call, RC_UNAVAILABLE, "not all is erased yet: send it again", 0);
+    return true;
+}
+
+static void forget_seen(struct api_call *call)
+{
+    struct msg_cmd_seen command = {.user = api_name(&call->user), .erase = 1};
+    api_submit_user(call, command.user, &msg_cmd_seen_desc, &command, REPEAT_FREELY,
+                    api_on_changed);
+}
+
+static void next_conv(struct api_call *call);
+
+static void on_erased(struct api_call *call, struct api_request *request, enum rc rc,
+                      const void *answer);
+
+static void erase_from(struct api_call *call, uint64_t after)
+{
+    const struct erase *erase = call->work;
+    struct msg_cmd_erase command = {
+        .conv = api_name(&erase->conv), .user = api_name(&call->user), .after = after};
+    api_submit_conv(call, command.conv, &msg_cmd_erase_desc, &command, REPEAT_FREELY, on_erased);
+}
+
+/* A conversation that is gone holds nothing of his. */
+static void on_erased(struct api_call *call, struct api_request *request, enum rc rc,
+                      const void *answer)
+{
+    const struct msg_result *result = answer;
+    if (rc != RC_OK && rc != RC_NOT_FOUND)
+        api_fail_request(call, request, rc, answer);
+    else if (is_late(call))
+        return;
+    else if (rc == RC_OK && result->seq != 0)
+        erase_from(call, result->seq);
+    else
+        next_conv(call);
+}
+
+static void next_conv(struct api_call *call)
+{
+    struct erase *erase = call->work;
+    struct slice conv;
+    if (record_get_slice(&erase->rest, &conv) == RC_OK && conv.size <= sizeof(erase->conv.bytes)) {
+        erase->conv.size = conv.size;
+        memcpy(erase->conv.bytes, conv.base, conv.size);
+        erase_from(call, 0);
+    } else if (erase->has_more) {
+        next_page(call);
+    } else {
+        forget_seen(call);
+    }
+}
+
+static void on_page(struct api_call *call, struct api_request *request, enum rc rc,
+                    const void *answer)
+{
+    struct erase *erase = call->work;
+    const struct msg_user_convs *page = answer;
+    if (rc != RC_OK) {
+        api_fail_request(call, request, rc, answer);
+        return;
+    }
+    buf_clear(erase->convs);
+    buf_append_slice(erase->convs, page->convs);
+    erase->rest = record_reader_of(buf_slice(erase->convs));
+    erase->has_more = page->more != 0 && page->convs.size > 0;
+    next_conv(call);
+}
+
+static void next_page(struct api_call *call)
+{
+    const struct erase *erase = call->work;
+    struct api_request *request = api_request_new(call, MSG_USER_CONVS, REPEAT_FREELY, on_page);
+    if (!api_request_to_user(&request, api_name(&call->user)))
+        return;
+    struct msg_user_open message = {.req = request->request.id,
+                                    .shard = request->request.shard,
+                                    .user = api_name(&call->user),
+                                    .after = api_name(&erase->conv),
+                                    .limit = LIMIT_USER_CONVS_PAGE,
+                                    .peek = 1,
+                                    .past = 1};
+    api_request_send(request, &msg_user_open_desc, &message);
+}
+
+static void on_kicked(struct api_call *call, struct api_request *request, enum rc rc,
+                      const void *answer)
+{
+    if (rc == RC_OK)
+        next_page(call);
+    else
+        api_fail_request(call, request, rc, answer);
+}
+
+void api_erase(struct api_call *call, struct slice body)
+{
+    (void)body;
+    struct erase *erase = mem_new(struct erase);
+    erase->convs = buf_new(0);
+    erase->deadline_us = gateway_now_us(call->gateway) + API_STEPS_US;
+    call->work = erase;
+    call->free_work = erase_free;
+    api_kick(call, on_kicked);
+}

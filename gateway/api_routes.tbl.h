@@ -1,0 +1,23 @@
+/* Every path of the HTTP API: what openapi.json describes, and PROTOCOL.md lists.
+ *
+ * ROUTE(method, path, access, page, start, "prose")
+ *   access  who may ask (enum api_access)   page   what pages it (enum api_page)
+ *   start   the function behind it, without api_ */
+ROUTE(POST, "/v1/conversations", ANY, NONE, create, "make a conversation")
+ROUTE(GET, "/v1/conversations/{conv}", ANY, NONE, show, "what it is, and its newest message")
+ROUTE(PATCH, "/v1/conversations/{conv}", ANY, NONE, change, "title, meta, history, retention")
+ROUTE(DELETE, "/v1/conversations/{conv}", SERVER, NONE, drop, "end it, with all that was said")
+ROUTE(GET, "/v1/conversations/{conv}/messages", ANY, SEQ, history, "a page of its entries")
+ROUTE(POST, "/v1/conversations/{conv}/messages", ANY, NONE, say, "send a message")
+ROUTE(PATCH, "/v1/conversations/{conv}/messages/{seq}", ANY, NONE, edit, "edit a message")
+ROUTE(DELETE, "/v1/conversations/{conv}/messages/{seq}", ANY, NONE, delete, "delete a message")
+ROUTE(GET, "/v1/conversations/{conv}/members", ANY, USER, members, "a page of its members")
+ROUTE(POST, "/v1/conversations/{conv}/members", ANY, NONE, add, "add members")
+ROUTE(PATCH, "/v1/conversations/{conv}/members/{user}", ANY, NONE, set_role, "change a role")
+ROUTE(DELETE, "/v1/conversations/{conv}/members/{user}", ANY, NONE, remove, "remove a member")
+ROUTE(GET, "/v1/users/{user}/conversations", SELF, CONV, list, "newest activity first")
+ROUTE(GET, "/v1/users/{user}/presence", ANY, NONE, presence_of, "is he online?")
+ROUTE(POST, "/v1/users/{user}/disconnect", SELF, NONE, disconnect, "log him out everywhere")
+ROUTE(DELETE, "/v1/users/{user}", SERVER, NONE, erase, "forget him")
+ROUTE(POST, "/v1/presence", ANY, NONE, presence, "who of these is online?")
+ROUTE(GET, "/v1/cluster", DEV, NONE, cluster, "nodes, shards, and who leads them")

@@ -1,0 +1,122 @@
+#include "gateway/redelivery.h"
+
+#include "gateway/session.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
+
+struct unacked {
+    struct list node; /* On its session's unacked, in the order of since_us. */
+    struct pair *pair;
+    uint64_t since_us; /* When the wait began. */
+    uint32_t times;    /* Given again since the acked cursor moved last. */
+};
+
+/* The wait begins now: it is the last one due. */
+static void begin(struct session *session, struct unacked *unacked)
+{
+    unacked->since_us = gateway_now_us(session->gateway);
+    list_remove(&unacked->node);
+    list_append(&session->unacked, &unacked->node);
+}
+
+void redelivery_forget(struct pair *pair)
+{
+    struct unacked *unacked = pair->unacked;
+    if (unacked == NULL)
+        return;
+    pair->unacked = NULL;
+    list_remove(&unacked->node);
+    mem_free(unacked);
+}
+
+void redelivery_on_given(struct pair *pair)
+{
+    struct session *session = pair->session;
+    if (!session->has_acked || pair->unacked != NULL || pair->cursor <= pair->acked)
+        return;
+    bool is_first = list_is_empty(&session->unacked);
+    pair->unacked = mem_new(struct unacked);
+    pair->unacked->pair = pair;
+    list_init(&pair->unacked->node);
+    begin(session, pair->unacked);
+    if (is_first)
+        session_wake_by(session, redelivery_due_us(session));
+}
+
+void redelivery_on_dropped(struct pair *pair)
+{
+    if (pair->cursor <= pair->acked)
+        redelivery_forget(pair);
+}
+
+/* The first acknowledgement: from now on all that was given is awaited. */
+static void await_all(struct session *session)
+{
+    session->has_acked = true;
+    struct list *lists[2] = {&session->pairs, &session->waiting};
+    for (size_t i = 0; i < 2; i++)
+        LIST_EACH(node, lists[i])
+        {
+            struct pair *pair = LIST_ENTRY(node, struct pair, in_session);
+            if (pair->state != PAIR_RESTING)
+                redelivery_on_given(pair);
+        }
+}
+
+/* Mostly the conversation that waits longest is the one that is acknowledged: the first one. */
+static struct unacked *find(struct session *session, struct slice conv)
+{
+    const struct watch *watch = map_get(&session->gateway->watches, conv);
+    if (watch == NULL)
+        return NULL;
+    LIST_EACH(node, &session->unacked)
+    {
+        struct unacked *unacked = LIST_ENTRY(node, struct unacked, node);
+        if (unacked->pair->watch == watch)
+            return unacked;
+    }
+    return NULL;
+}
+
+void redelivery_on_ack(struct session *session, struct slice conv, uint64_t seq)
+{
+    if (!session->has_acked)
+        await_all(session);
+    struct unacked *unacked = find(session, conv);
+    if (unacked == NULL || seq <= unacked->pair->acked)
+        return;
+    struct pair *pair = unacked->pair;
+    pair->acked = seq;
+    unacked->times = 0;
+    if (seq >= pair->cursor)
+        redelivery_forget(pair);
+    else
+        begin(session, unacked);
+}
+
+uint64_t redelivery_due_us(const struct session *session)
+{
+    const struct unacked *first = LIST_FIRST(&session->unacked, struct unacked, node);
+    if (first == NULL || session->blocked_us != 0)
+        return ENV_NEVER;
+    uint64_t since_us =
+        first->since_us > session->unblocked_us ? first->since_us : session->unblocked_us;
+    return since_us + session->gateway->options.redeliver_ms * UINT64_C(1000);
+}
+
+void redelivery_flush(struct session *session, uint64_t now_us)
+{
+    while (redelivery_due_us(session) <= now_us) {
+        struct unacked *unacked = LIST_FIRST(&session->unacked, struct unacked, node);
+        struct pair *pair = unacked->pair;
+        begin(session, unacked);
+        if (!pair_is_up(pair))
+            continue; /* More is on its way to it. */
+        if (unacked->times++ >= LIMIT_REDELIVER_COUNT) {
+            session_close(session, CLOSE_UNRESPONSIVE, "what was delivered was not acknowledged");
+            return;
+        }
+        metric_add(redeliveries_total, 1);
+        pair_go_back(pair, pair->acked);
+    }
+}
