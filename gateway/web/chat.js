@@ -1,116 +1,88 @@
-// chat - the chat page: login, the client's events into the model, the model onto the screen.
+// chat - the chat page: the client's events into the model, what a person does into the client,
+// the model onto the screen.
 //
 // Each tab is a device of its own (sessionStorage), so two tabs of one name both get everything.
 // Drawing is gathered: whatever changed, one pass a frame redraws the list, the open conversation
 // and the banner.
 
 import { ChatmeshClient, newCid } from './client.js';
-import { MembersDialog, wireDialogs } from './chat_dialogs.js';
-import { bodyText, ChatModel } from './chat_model.js';
-import { avatar, conversationRow, eventText, MessageList } from './chat_view.js';
+import { Composer } from './chat_composer.js';
+import { wireDialogs } from './chat_dialogs.js';
+import { announce, avatar, byId, orToast } from './chat_dom.js';
+import { GroupDialog, ReadersDialog } from './chat_group.js';
+import { ConversationList } from './chat_list.js';
+import { fetchToken, showFatal, wireLogin } from './chat_login.js';
+import { Me } from './chat_me.js';
+import { ask, Menu } from './chat_menu.js';
+import { MessageList } from './chat_messages.js';
+import { ChatModel } from './chat_model.js';
+import { People } from './chat_people.js';
+import { Places } from './chat_places.js';
+import { bodyText, excerpt, typingText } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
+/** @typedef {import('./chat_model.js').Shown} Shown */
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').StateChange} StateChange */
 
-const HISTORY_PAGE = 50;
-const LIST_PAGES_MAX = 10;
-const NEAR_BOTTOM_PX = 80;
-const NEAR_TOP_PX = 300;
-const BANNER_AFTER_MS = 700; // A reconnect shorter than this is nobody's business.
-const COMPOSER_MAX_PX = 160;
 const FRAME_MS = 16;
-
-/** Why the server does not want us back, and what a person can do about it. */
-const FATAL = new Map([
-    [
-        4509,
-        {
-            title: 'Open in another tab',
-            text: 'This chat was opened in a copy of this tab. Only one of the two is connected.',
-            action: 'Use here',
-        },
-    ],
-    [4503, { title: 'Logged out', text: 'The server ended this session.', action: 'Log in again' }],
-    [
-        4501,
-        { title: 'Please log in again', text: 'Your login has expired.', action: 'Log in again' },
-    ],
-    [
-        1009,
-        {
-            title: 'A message was too large',
-            text: 'The server refused it and closed the connection.',
-            action: 'Reconnect',
-        },
-    ],
-]);
-const FATAL_OTHER = {
-    title: 'The connection was refused',
-    text: 'The server and this page did not understand each other. Reloading may help.',
-    action: 'Reload',
-};
-
-/** @param {string} id @returns {any} */
-const byId = (id) => document.getElementById(id);
+const DRAFTS_MS = 300;
 
 const model = new ChatModel();
-const messages = new MessageList(byId('messages'));
-const membersDialog = new MembersDialog(
-    () => client,
-    () => model.open,
-);
+const people = new People();
 /** @type {ChatmeshClient} */
 let client;
-let isLoadingOlder = false;
 let drawTimer = 0;
-let bannerTimer = 0;
-let isBannerDue = false;
-let toReopen = ''; // The conversation that was open before a reload.
+let draftsTimer = 0;
+let toReopen = sessionStorage.getItem('chatmesh.open') ?? ''; // From before a reload.
+let isCaughtUp = false; // What comes now is new, and not what was missed.
 
-/* ---- Login ---- */
+const places = new Places(model, () => client, draw);
+const current = () => model.open;
+const list = new ConversationList(model, people, {
+    open: openConversation,
+    startDirect: (name) => openConversation(model.startDirect(name)),
+    typists: (conv) => client.typists(conv),
+    statusOf: (conv, seq) => client.statusOf(conv, seq).status,
+});
+const messages = new MessageList({
+    current,
+    me: () => model.me,
+    older: () => void loadOlder(),
+    reach: (seq) => places.reach(seq),
+    quote: (seq) => places.loadQuote(seq),
+    progressOf: (conv, which) => client.statusOf(conv, which),
+    menu: openMenu,
+    react: ({ conv, seq }, emoji, on) => orToast(client.react(conv, seq, emoji, on)),
+    reply: (message) => composer.reply(message),
+    readers: showReaders,
+    retry,
+    seen: () => (model.open?.unread ?? 0) > 0 && draw(),
+    leave: () => composer.focus(),
+});
+const composer = new Composer({
+    current,
+    me: () => model.me,
+    send,
+    edit: ({ conv, seq, body }, text) =>
+        orToast(client.edit(conv, seq, typeof body === 'object' ? { ...body, text } : { text })),
+    typing: (isTyping) => model.open?.conv && client.typing(model.open.conv, isTyping),
+    drafted: () => {
+        clearTimeout(draftsTimer);
+        draftsTimer = window.setTimeout(keepDrafts, DRAFTS_MS);
+    },
+});
+const group = new GroupDialog({
+    client: () => client,
+    current,
+    people,
+    loadRoster: (conversation) => places.loadRoster(conversation),
+});
+const readers = new ReadersDialog();
+const messageMenu = new Menu(byId('message-menu'));
+const me = new Me(people, { client: () => client, logOut: () => void logOut(), lost });
 
-/** @param {string} user */
-async function fetchToken(user) {
-    const response = await fetch('v1/dev/token', {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ user }),
-    });
-    const answer = await response.json().catch(() => ({}));
-    if (response.status === 404)
-        throw new Error('This cluster is not in development mode, so it hands out no logins here.');
-    if (!response.ok)
-        throw new Error(answer.error?.message ?? `The server answered ${response.status}.`);
-    return answer.token;
-}
-
-/** @param {SubmitEvent} event */
-async function onLogin(event) {
-    event.preventDefault();
-    const name = byId('login-name').value.trim();
-    byId('login-error').textContent = '';
-    if (name === '') return;
-    try {
-        start(name, await fetchToken(name));
-    } catch (error) {
-        byId('login-error').textContent =
-            error instanceof TypeError
-                ? 'The server cannot be reached.'
-                : /** @type {Error} */ (error).message;
-    }
-}
-
-function logOut() {
-    if (
-        client.pending.length > 0 &&
-        !confirm('Some messages have not been sent. Log out all the same?')
-    )
-        return;
-    client.close();
-    sessionStorage.clear();
-    location.reload();
-}
+/* ---- In and out ---- */
 
 /** @param {string} name @param {string} [token] */
 function start(name, token) {
@@ -129,14 +101,26 @@ function start(name, token) {
         storage: sessionStorage,
         storageKey: `chatmesh.${name}`,
     });
-    byId('me-avatar').replaceChildren(avatar(name));
-    byId('me-name').textContent = name;
+    me.show(name);
     document.body.dataset.screen = 'list';
     follow();
     model.adoptPending(client.pending);
     client.connect();
     draw();
-    return client;
+}
+
+async function logOut() {
+    const isLossy = client.pending.length > 0;
+    if (isLossy && !(await ask('Some messages have not been sent.', 'Log out all the same')))
+        return;
+    client.close();
+    sessionStorage.clear();
+    location.reload();
+}
+
+function keepDrafts() {
+    if (sessionStorage.getItem('chatmesh.name') === null) return; // Logged out: nothing is kept.
+    sessionStorage.setItem('chatmesh.drafts', JSON.stringify(model.drafts));
 }
 
 /* ---- The client's events ---- */
@@ -144,9 +128,18 @@ function start(name, token) {
 function follow() {
     client.on('state', onState);
     client.on('welcome', () => void loadList());
-    client.on('message', onEntry);
-    client.on('member', onEntry);
-    client.on('info', onEntry);
+    client.on('resumed', () => {
+        isCaughtUp = true;
+    });
+    for (const type of /** @type {const} */ ([
+        'message',
+        'member',
+        'info',
+        'edit',
+        'delete',
+        'reaction',
+    ]))
+        client.on(type, onEntry);
     client.on('gap', (gap) => {
         // Scrolling back loads it when someone wants it.
         gap.skip();
@@ -154,8 +147,20 @@ function follow() {
         draw();
     });
     client.on('reset', () => location.reload());
-    client.on('receipt', (receipt) => {
-        model.applyReceipt(receipt.conv, receipt);
+    client.on('receipt', ({ conv, user, read }) => {
+        const conversation = model.byConv.get(conv);
+        if (conversation !== undefined && user === model.me)
+            model.markRead(conversation, read ?? 0); // In another tab or device of ours.
+        draw();
+    });
+    client.on('typing', draw);
+    client.on('presence', (presence) => {
+        people.apply(presence);
+        draw();
+    });
+    client.on('activity', (activity) => {
+        if (!model.byConv.has(activity.conv)) void loadList();
+        places.loadLast(model.applyActivity(activity));
         draw();
     });
     client.on('conversation', ({ conv, gone }) => {
@@ -163,11 +168,11 @@ function follow() {
         else void loadList();
     });
     client.on('sent', (sent) => {
-        model.applySent(sent);
+        if (sent.request === undefined || sent.request === 'send') model.applySent(sent);
         draw();
     });
     client.on('refused', ({ cid, error }) => {
-        model.refuse(cid, error.message);
+        model.refuse(cid, error.message); // Of a page that was reloaded since: nobody else asks.
         draw();
     });
     client.on('outbox', draw);
@@ -176,201 +181,207 @@ function follow() {
 
 /** @param {Entry} entry */
 function onEntry(entry) {
+    const isNew = isCaughtUp && entry.seq > (model.byConv.get(entry.conv)?.head ?? 0);
     if (!model.byConv.has(entry.conv)) void loadList(); // Its title and kind.
     const conversation = model.applyEntry(entry);
-    if (entry.type === 'member' && conversation === model.open) membersDialog.refresh();
+    if (conversation === model.open) {
+        if (entry.type === 'member') loadRoster(conversation);
+        if (entry.type === 'info') group.refresh();
+        if (entry.type === 'delete') composer.forget(entry.target ?? 0);
+    }
+    if (isNew && entry.type === 'message' && entry.from !== model.me) tell(conversation, entry);
     draw();
+}
+
+/** To who does not see the page. @param {Conversation} conversation @param {Entry} entry */
+function tell(conversation, entry) {
+    const where = conversation === model.open ? '' : ` in ${conversation.name}`;
+    announce(`${entry.from}${conversation.kind === 'group' ? where : ''}: ${excerpt(entry)}`);
 }
 
 /** @param {string} conv */
 function forget(conv) {
     const wasOpen = model.open?.conv === conv;
     model.forget(conv);
-    if (wasOpen) closeConversation();
+    if (wasOpen) {
+        for (const dialog of document.querySelectorAll('dialog')) dialog.close();
+        closeConversation();
+    }
     draw();
 }
 
-let isListLoading = false;
-let isListStale = false;
-
-/** The whole list, page by page; asked again while it loads, it loads once more. */
 async function loadList() {
-    isListStale = true;
-    if (isListLoading) return;
-    isListLoading = true;
-    try {
-        while (isListStale) {
-            isListStale = false;
-            model.applyList(await fetchList());
-            model.restoreCursors(JSON.parse(sessionStorage.getItem('chatmesh.cursors') ?? 'null'));
-        }
-    } catch (error) {
-        console.warn('chatmesh:', error); // The next welcome asks again.
-    } finally {
-        isListLoading = false;
-    }
-    reopen();
-    draw();
-}
-
-/** After a reload: what was open, now that the list has told that it still is ours. */
-function reopen() {
-    const conversation = model.byConv.get(toReopen);
+    if (!(await places.loadList())) return;
+    model.restoreDrafts(JSON.parse(sessionStorage.getItem('chatmesh.drafts') ?? 'null'));
+    const reopened = model.byConv.get(toReopen); // If it still is ours.
     toReopen = '';
-    if (conversation !== undefined && model.open === null) openConversation(conversation);
-}
-
-async function fetchList() {
-    const items = [];
-    let page = await client.conversations();
-    items.push(...page.conversations);
-    for (let n = 1; page.more && page.conversations.length > 0 && n < LIST_PAGES_MAX; n++) {
-        page = await client.conversations({ after: items[items.length - 1].conv });
-        items.push(...page.conversations);
-    }
-    return items;
+    if (reopened !== undefined && model.open === null) openConversation(reopened);
+    draw();
 }
 
 /** @param {StateChange} change */
 function onState({ state, code }) {
+    isCaughtUp = false;
     if (state === 'closed' && code !== 1000) {
-        showFatal(FATAL.get(code ?? 0) ?? FATAL_OTHER);
+        showFatal(code ?? 0, { connect: () => client.connect(), logOut });
         return;
     }
-    clearTimeout(bannerTimer);
-    isBannerDue = isBannerDue && state !== 'online';
-    if (state !== 'online')
-        bannerTimer = window.setTimeout(
-            () => {
-                isBannerDue = true;
-                draw();
-            },
-            navigator.onLine ? BANNER_AFTER_MS : 0,
-        );
+    me.onState(state === 'online');
     draw();
 }
 
-/** @param {{title: string, text: string, action: string}} fatal */
-function showFatal({ title, text, action }) {
-    byId('fatal-title').textContent = title;
-    byId('fatal-text').textContent = text;
-    byId('fatal-action').textContent = action;
-    byId('fatal').hidden = false;
-    byId('fatal-action').focus();
-    byId('fatal-action').onclick = () => {
-        byId('fatal').hidden = true;
-        if (action === 'Use here' || action === 'Reconnect') client.connect();
-        else if (action === 'Reload') location.reload();
-        else logOut();
-    };
+/** Away for longer than a moment: how others are is no longer known. */
+function lost() {
+    people.known.clear();
+    draw();
 }
 
-/* ---- Conversations ---- */
+/* ---- The open conversation ---- */
 
 /** @param {Conversation} conversation */
 function openConversation(conversation) {
-    model.open = conversation;
-    messages.clear();
-    byId('text').value = '';
-    fitComposer();
+    const isOther = conversation !== model.open;
+    if (isOther) {
+        model.open = conversation;
+        conversation.newFrom = conversation.unread > 0 ? conversation.read + 1 : 0;
+        messages.reset();
+        if (history.state?.chat !== true) history.pushState({ chat: true }, '');
+    }
     document.body.dataset.screen = 'chat';
+    drawOpen();
+    if (isOther) composer.show(); // Now that there is room to measure what it holds.
+    messages.toBottom();
+    messages.toNew();
     drawNow();
-    scrollToBottom();
+    void places.loadReceipts(conversation);
+    loadRoster(conversation);
     // On a phone that would raise the keyboard unasked.
-    if (matchMedia('(hover: hover)').matches) byId('text').focus();
+    if (matchMedia('(hover: hover)').matches) composer.focus();
 }
 
+/** The buttons and Escape; a phone's own back key as well, for an open conversation is one step of
+ * the browser's history. */
 function closeConversation() {
+    const closed = model.open;
+    if (closed?.conv && composer.text.value !== '') client.typing(closed.conv, false);
     model.open = null;
-    messages.clear();
+    messages.reset();
     document.body.dataset.screen = 'list';
     drawNow();
+    if (closed !== null) list.focus(closed);
 }
 
-/** A page of history from before what is shown. */
+/** @param {Conversation} conversation */
+function loadRoster(conversation) {
+    if (conversation.kind === 'group') places.loadRoster(conversation).catch(() => {});
+}
+
 async function loadOlder() {
     const conversation = model.open;
-    if (
-        conversation === null ||
-        conversation.conv === null ||
-        conversation.isComplete ||
-        isLoadingOlder
-    )
-        return;
-    isLoadingOlder = true;
-    byId('older').hidden = !conversation.isLoaded;
-    try {
-        const before = conversation.entries[0]?.seq ?? Number.MAX_SAFE_INTEGER;
-        const page = await client.history(conversation.conv, { before, limit: HISTORY_PAGE });
-        const { scrollHeight, scrollTop } = byId('scroller');
-        const wasAtBottom = isAtBottom();
-        model.applyHistory(conversation, page.entries, page.more);
-        drawNow();
-        if (model.open === conversation && !wasAtBottom)
-            // What is in view stays where it is.
-            byId('scroller').scrollTop = scrollTop + byId('scroller').scrollHeight - scrollHeight;
-    } catch (error) {
-        console.warn('chatmesh:', error); // Scrolling, or the next welcome, asks again.
-    } finally {
-        isLoadingOlder = false;
-        byId('older').hidden = true;
+    if (conversation === null || client.state !== 'online') return;
+    const wasLoaded = conversation.isLoaded;
+    if (!(await places.loadOlder(conversation)) || conversation !== model.open) return;
+    if (wasLoaded) {
+        messages.fill();
+    } else {
+        messages.toBottom();
+        messages.toNew();
+        void places.loadReceipts(conversation);
     }
-    fillScreen();
+    drawNow();
 }
 
 /** A tall window, or many lines that are not shown, need more than one page. */
 function fillScreen() {
-    const scroller = byId('scroller');
-    if (
-        model.open?.isLoaded &&
-        client.state === 'online' &&
-        scroller.scrollHeight <= scroller.clientHeight
-    )
-        void loadOlder();
+    const { scrollHeight, clientHeight } = byId('scroller');
+    if (model.open?.isLoaded && scrollHeight <= clientHeight) void loadOlder();
 }
 
-/** @param {SubmitEvent | null} event */
-function onSend(event) {
-    event?.preventDefault();
-    const conversation = model.open;
-    const text = byId('text').value.trim();
-    if (conversation === null || text === '') return;
+/** @param {string} text @param {number} [replyTo] */
+function send(text, replyTo) {
+    const conversation = /** @type {Conversation} */ (model.open);
     const cid = newCid();
-    model.addOutgoing(conversation, cid, text);
+    model.addOutgoing(conversation, { cid, text, ts: Date.now(), replyTo });
+    conversation.newFrom = 0;
     const target =
         conversation.conv !== null ? { conv: conversation.conv } : { to: conversation.peer };
-    client.send(target, { text }, { cid }).catch(() => {}); // `refused` shows it at the message.
-    byId('text').value = '';
-    fitComposer();
+    client.send(target, { text }, { cid, replyTo }).catch((error) => {
+        model.refuse(cid, error.message);
+        draw();
+    });
+    messages.toBottom();
     drawNow();
-    scrollToBottom();
+}
+
+/** @param {string} cid Of a send that was refused. */
+function retry(cid) {
+    const conversation = model.open;
+    const out = conversation?.outgoing.find((item) => item.cid === cid);
+    if (conversation === null || out?.refused === undefined) return;
+    conversation.outgoing = conversation.outgoing.filter((item) => item !== out);
+    send(out.text, out.replyTo);
 }
 
 /** Seen is what is on the screen of someone who is there. */
 function markSeen() {
     const conversation = model.open;
-    if (
-        conversation === null ||
-        conversation.conv === null ||
-        document.hidden ||
-        !isAtBottom() ||
-        !conversation.isLoaded
-    )
-        return;
-    if (model.markRead(conversation, conversation.head))
-        client.markRead(conversation.conv, conversation.head);
+    if (conversation === null || conversation.conv === null || document.hidden) return;
+    if (!conversation.isLoaded) return;
+    const seq = messages.seenSeq;
+    if (model.markRead(conversation, seq)) client.markRead(conversation.conv, seq);
+}
+
+/** @param {Shown} message */
+function showReaders({ conv, seq }) {
+    orToast(client.receipts(conv, seq).then((receipts) => readers.show(receipts)));
+}
+
+/** @param {Shown} message */
+async function deleteMessage({ conv, seq }) {
+    if (await ask('Delete this message for everyone?', 'Delete')) orToast(client.delete(conv, seq));
+}
+
+/** @param {Shown} message @param {HTMLElement} node @param {import('./chat_menu.js').Box} [at] */
+function openMenu(message, node, at) {
+    const { from, seq, body, who, deleted, reply_to: replyTo } = message;
+    if (deleted) return;
+    const isMine = from === model.me;
+    const role = model.open?.roleOf(model.me) ?? 'member';
+    const mine = new Set(
+        [...(who ?? [])].filter(([, users]) => users.has(model.me)).map(([emoji]) => emoji),
+    );
+    const copy = () => navigator.clipboard.writeText(bodyText(body));
+    const rect = (node.querySelector('.bubble') ?? node).getBoundingClientRect();
+    /** @type {(Node | import('./chat_menu.js').Choice)[]} */
+    const parts = [
+        messageMenu.emojis(mine, (emoji, on) =>
+            orToast(client.react(message.conv, seq, emoji, on)),
+        ),
+        { label: 'Reply', icon: 'reply', act: () => composer.reply(message) },
+        { label: 'Copy text', icon: 'copy', act: () => orToast(copy()) },
+    ];
+    if (replyTo !== undefined)
+        parts.push({
+            label: 'Show what it answers',
+            icon: 'up',
+            act: () => void messages.jump(replyTo),
+        });
+    if (isMine)
+        parts.push(
+            { label: 'Who has read it', icon: 'info', act: () => showReaders(message) },
+            { label: 'Edit', icon: 'edit', act: () => composer.edit(message) },
+        );
+    if (isMine || (role !== 'member' && model.open?.kind === 'group'))
+        parts.push({
+            label: 'Delete',
+            icon: 'gone',
+            isDanger: true,
+            act: () => void deleteMessage(message),
+        });
+    messageMenu.open(node, at ?? rect, parts, { alignEnd: isMine });
 }
 
 /* ---- The screen ---- */
-
-const isAtBottom = () => {
-    const { scrollHeight, scrollTop, clientHeight } = byId('scroller');
-    return scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
-};
-
-function scrollToBottom() {
-    byId('scroller').scrollTop = byId('scroller').scrollHeight;
-}
 
 function draw() {
     if (drawTimer === 0) drawTimer = window.setTimeout(drawNow, FRAME_MS);
@@ -379,34 +390,26 @@ function draw() {
 function drawNow() {
     clearTimeout(drawTimer);
     drawTimer = 0;
-    const stick = isAtBottom();
     drawOpen();
-    if (stick) scrollToBottom();
     if (model.open !== null && !model.open.isLoaded) void loadOlder();
+    else fillScreen();
     markSeen();
-    drawList();
-    drawBanner();
-    byId('to-bottom').hidden = isAtBottom();
+    places.showOnly(document.hidden ? null : (model.open?.conv ?? null));
+    people.watch(client, watched());
+    list.draw();
+    const isEmpty = model.all.size === 0 && client.state === 'online' && !places.isListLoading;
+    byId('no-conversations').hidden = !isEmpty;
+    document.title = model.unread > 0 ? `(${model.unread}) Chatmesh` : 'Chatmesh';
+    me.draw(client);
+    drawBottomButton();
     sessionStorage.setItem('chatmesh.open', model.open?.conv ?? '');
-    sessionStorage.setItem('chatmesh.cursors', JSON.stringify(model.saveCursors()));
 }
 
-function drawList() {
-    const hadFocus = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.key;
-    const sorted = model.sorted();
-    const rows = sorted.map((conversation) => {
-        const row = conversationRow(conversation, model.me, conversation === model.open);
-        const button = /** @type {HTMLElement} */ (row.firstElementChild);
-        button.dataset.key = conversation.conv ?? `to ${conversation.peer}`;
-        button.addEventListener('click', () => openConversation(conversation));
-        return row;
-    });
-    byId('conversations').replaceChildren(...rows);
-    rows.map((row) => /** @type {HTMLElement} */ (row.firstElementChild))
-        .find((button) => hadFocus !== undefined && button.dataset.key === hadFocus)
-        ?.focus();
-    byId('no-conversations').hidden = rows.length > 0 || client.state !== 'online' || isListLoading;
-    document.title = model.unread > 0 ? `(${model.unread}) Chatmesh` : 'Chatmesh';
+/** Whose presence is to be seen: ours, the peers', the members' of the open group. */
+function* watched() {
+    yield model.me;
+    for (const { user } of model.open?.roster ?? []) yield user;
+    for (const { kind, peer } of model.all) if (kind === 'direct' && peer !== '') yield peer;
 }
 
 function drawOpen() {
@@ -414,103 +417,54 @@ function drawOpen() {
     byId('chat-open').hidden = conversation === null;
     byId('chat-empty').hidden = conversation !== null;
     if (conversation === null) return;
-    const isGroup = conversation.kind === 'group';
-    byId('chat-avatar').replaceChildren(avatar(conversation.name));
-    byId('chat-title').textContent = conversation.name;
-    byId('chat-note').textContent = isGroup ? `${conversation.members} members` : '';
+    const { kind, peer, name, conv } = conversation;
+    const isGroup = kind === 'group';
+    const status = isGroup ? null : people.statusOf(peer);
+    const typing = typingText(conv === null ? [] : client.typists(conv), isGroup);
+    const online = conversation.roster.filter(({ user }) => people.isOnline(user)).length;
+    const about = isGroup
+        ? `${conversation.members} members${online > 0 ? `, ${online} online` : ''}`
+        : people.textOf(peer);
+    byId('chat-avatar').replaceChildren(avatar(name, '', status));
+    byId('chat-title').textContent = name;
+    byId('chat-note').textContent = typing || about;
+    byId('chat-note').classList.toggle('is-typing', typing !== '');
     byId('show-members').hidden = !isGroup;
-    messages.show(linesOf(conversation), { me: model.me, isGroup });
+    messages.draw();
+    if (byId('members-dialog').open) group.draw();
 }
 
-/** @param {Conversation} conversation @returns {import('./chat_view.js').Line[]} */
-function linesOf(conversation) {
-    const lines = [];
-    for (const entry of conversation.entries) {
-        const { seq, ts, from } = entry;
-        const isEvent = entry.type !== 'message';
-        const text = isEvent ? eventText(entry) : bodyText(entry.body);
-        if (text === null || (isEvent && conversation.kind === 'direct')) continue;
-        const status =
-            from === model.me && !isEvent ? model.statusOf(conversation, seq) : undefined;
-        // The cid is the key from the first moment on, so that the bubble stays the same node.
-        lines.push({
-            key: status !== undefined && entry.cid !== undefined ? entry.cid : `#${seq}`,
-            ts,
-            from,
-            text,
-            isEvent,
-            status,
-        });
-    }
-    for (const { cid, ts, text, refused, seq } of conversation.outgoing) {
-        /** @type {import('./chat_model.js').Status} */
-        let status = 'sending';
-        if (refused !== undefined) status = 'failed';
-        else if (seq !== undefined) status = model.statusOf(conversation, seq);
-        lines.push({ key: cid, ts, from: model.me, text, isEvent: false, status, refused });
-    }
-    return lines;
-}
-
-function drawBanner() {
-    const queued = client.pending.length;
-    const isOnline = client.state === 'online';
-    const away = navigator.onLine ? 'Connecting…' : 'Offline';
-    byId('me-state').textContent = isOnline ? 'Online' : away;
-    document.body.dataset.online = String(isOnline);
-    const waiting = queued === 1 ? '1 message waits' : `${queued} messages wait`;
-    const text =
-        (navigator.onLine ? 'Connecting…' : 'You are offline.') +
-        (queued > 0 ? ` ${waiting} to be sent.` : '');
-    for (const banner of [byId('banner'), byId('chat-banner')]) {
-        banner.hidden = isOnline || !isBannerDue;
-        if (!banner.hidden && banner.textContent !== text) banner.textContent = text;
-    }
-}
-
-function fitComposer() {
-    const text = byId('text');
-    text.style.height = 'auto'; // Else it could only grow.
-    text.style.height = `${Math.min(text.scrollHeight, COMPOSER_MAX_PX)}px`;
+function drawBottomButton() {
+    byId('to-bottom').hidden = messages.isAtBottom;
+    const unread = model.open?.unread ?? 0;
+    byId('to-bottom-count').textContent = unread > 0 ? String(unread) : '';
 }
 
 /* ---- Wiring ---- */
 
-byId('login-form').addEventListener('submit', onLogin);
-byId('logout').addEventListener('click', logOut);
-byId('composer').addEventListener('submit', onSend);
+wireLogin(start);
 byId('back').addEventListener('click', closeConversation);
 byId('to-bottom').addEventListener('click', () => {
-    scrollToBottom();
+    messages.toBottom();
     drawNow();
 });
-byId('text').addEventListener('input', fitComposer);
-byId('text').addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
-        // Else an IME takes its Enter.
-        event.preventDefault();
-        onSend(null);
-    }
-});
-byId('scroller').addEventListener(
-    'scroll',
-    () => {
-        byId('to-bottom').hidden = isAtBottom();
-        if (byId('scroller').scrollTop < NEAR_TOP_PX && client.state === 'online') void loadOlder();
-        if (isAtBottom() && (model.open?.unread ?? 0) > 0) draw();
-    },
-    { passive: true },
-);
+byId('scroller').addEventListener('scroll', drawBottomButton, { passive: true });
 document.addEventListener('keydown', (event) => {
-    if (
+    if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        byId('filter').focus();
+    } else if (
         event.key === 'Escape' &&
         model.open !== null &&
-        document.querySelector('dialog[open]') === null
-    )
+        document.querySelector('dialog[open], :popover-open') === null
+    ) {
         closeConversation();
+    }
 });
 document.addEventListener('visibilitychange', () => client !== undefined && draw());
-window.addEventListener('resize', () => model.open !== null && fillScreen());
+window.addEventListener('popstate', () => model.open !== null && closeConversation());
+window.addEventListener('resize', () => model.open !== null && draw());
+window.addEventListener('pagehide', () => client !== undefined && keepDrafts());
 window.addEventListener('beforeunload', (event) => {
     // They wait in this tab only.
     if (client !== undefined && client.pending.length > 0) event.preventDefault();
@@ -525,7 +479,4 @@ wireDialogs({
 });
 
 const name = sessionStorage.getItem('chatmesh.name');
-if (name !== null) {
-    toReopen = sessionStorage.getItem('chatmesh.open') ?? '';
-    start(name);
-}
+if (name !== null) start(name);

@@ -1,26 +1,35 @@
-// chat_model - what the chat page knows: conversations, their messages, who has got and read them.
+// chat_model - what the chat page knows: conversations and their messages as they read now.
 //
-// Pure: events go in, and the view reads. Entries of a conversation are kept without a hole, from
-// `entries[0]` up to its head; what lies before is in the log and is loaded when someone scrolls
-// there.
+// Pure: events go in, and the view reads. What is known of a conversation's log has no hole: it
+// goes from `oldest` to `newest`. What lies before is in the log and is loaded when someone
+// scrolls there. Edits, deletions and reactions are entries too: they change the message they
+// name, at the latest when that is loaded.
+
+import { bodyText } from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').ConversationItem} ConversationItem */
-/** @typedef {{delivered: number, read: number}} Cursor */
-/** @typedef {{cid: string, text: string, ts: number, seq?: number, refused?: string}} Outgoing */
-/** @typedef {'sending'|'sent'|'delivered'|'read'|'failed'} Status */
+/** @typedef {import('./client.js').Member} Member */
+/** @typedef {Entry & {who?: Map<string, Set<string>>}} Shown An entry that is a line of its own;
+ *   `who` set which reaction. */
 /**
- * @typedef {{to?: string, conv?: string, cid: string, body: any}} Pending A send of the client's
- *   outbox.
+ * @typedef {{cid: string, text: string, ts: number, replyTo?: number, seq?: number,
+ *   refused?: string}} Outgoing
  */
 
 /** Entries kept of a conversation nobody looks at. */
 const ENTRIES_IDLE_MAX = 200;
+const CHANGES = new Set(['edit', 'delete', 'reaction']);
+/** What is a line of its own; of a type younger than this page only the place is known. */
+const SHOWN = new Set(['message', 'member', 'info']);
+
+let keys = 0;
 
 /** One conversation; a direct chat that has no message yet has a peer and no id. */
 export class Conversation {
     /** @param {string | null} conv @param {'direct'|'group'} kind */
     constructor(conv, kind) {
+        this.key = `c${++keys}`; // Stays when a begun chat gets its id.
         this.conv = conv;
         this.kind = kind;
         this.title = '';
@@ -32,30 +41,88 @@ export class Conversation {
         this.activity = 0;
         /** @type {Entry | undefined} */
         this.last = undefined;
-        /** @type {Entry[]} */
-        this.entries = [];
         this.isLoaded = false; // The newest page has been fetched.
-        this.isComplete = false; // entries[0] is the first there is.
-        /** @type {Map<string, Cursor>} */
-        this.cursors = new Map();
-        /**
-         * @type {{seq: number, delivered_count: number, read_count: number, total: number} | null}
-         */
-        this.counts = null; // Of a large group: who has got `seq`, as numbers.
         /** @type {Outgoing[]} */
         this.outgoing = [];
+        this.draft = '';
+        this.newFrom = 0; // Where the line "New messages" stands; 0: nowhere.
+        /** @type {Map<number, Entry | null>} */
+        this.quoted = new Map(); // What replies name and is not loaded; null: it is gone.
+        /** @type {Member[]} */
+        this.roster = []; // The first members, as far as they have been asked for.
+        /** @type {Shown[]} */
+        this.entries = [];
+        /** @type {Entry[]} */
+        this.changes = [];
+        this.oldest = Infinity;
+        this.newest = 0;
+        this.isComplete = false; // `oldest` is the first there is.
     }
 
     get name() {
         return this.kind === 'direct' ? this.peer || 'Chat' : this.title || 'Group';
     }
+
+    /** Forget what is loaded of the log. */
+    dropEntries() {
+        this.entries = [];
+        this.changes = [];
+        this.oldest = Infinity;
+        this.newest = 0;
+        this.isComplete = false;
+    }
+
+    /** Where in `entries` the first one from seq on stands. @param {number} seq */
+    indexOf(seq) {
+        let low = 0;
+        let high = this.entries.length;
+        while (low < high) {
+            const middle = (low + high) >> 1;
+            if (this.entries[middle].seq < seq) low = middle + 1;
+            else high = middle;
+        }
+        return low;
+    }
+
+    /** @param {number | undefined} seq @returns {Shown | undefined} */
+    find(seq) {
+        if (seq === undefined) return undefined;
+        const entry = this.entries[this.indexOf(seq)];
+        return entry?.seq === seq ? entry : undefined;
+    }
+
+    /** Of a group of which the beginning of the list was loaded. @param {string} user */
+    roleOf(user) {
+        return this.roster.find((member) => member.user === user)?.role;
+    }
+
+    /** The last message of `user` that can still be changed. @param {string} user */
+    lastOf(user) {
+        return this.entries.findLast(
+            (entry) => entry.type === 'message' && entry.from === user && entry.deleted !== true,
+        );
+    }
 }
 
-/** Text of a message body; the page writes {"text": …}, other clients may write what they like.
- * @param {any} body */
-export function bodyText(body) {
-    if (typeof body?.text === 'string') return body.text;
-    return typeof body === 'string' ? body : JSON.stringify(body ?? null);
+/** Apply an edit, deletion or reaction. Again is no harm: a message read later than the change
+ * bears it already. @param {Shown} message @param {Entry} change */
+function applyChange(message, change) {
+    const { seq, ts } = change;
+    if (change.type === 'delete') {
+        message.deleted = true;
+        message.body = null;
+    } else if (change.type === 'edit') {
+        if (message.deleted || change.body === undefined || seq <= (message.edited?.seq ?? 0))
+            return;
+        message.body = change.body;
+        message.edited = { seq, ts };
+    } else if (change.emoji !== undefined) {
+        message.who ??= new Map();
+        const users = message.who.get(change.emoji) ?? new Set();
+        if (change.on === false) users.delete(change.from);
+        else users.add(change.from);
+        message.who.set(change.emoji, users);
+    }
 }
 
 export class ChatModel {
@@ -74,6 +141,10 @@ export class ChatModel {
         return [...this.all].sort(
             (a, b) => b.activity - a.activity || a.name.localeCompare(b.name),
         );
+    }
+
+    get unread() {
+        return [...this.all].reduce((sum, conversation) => sum + conversation.unread, 0);
     }
 
     /** @param {string} peer */
@@ -104,7 +175,18 @@ export class ChatModel {
         return conversation;
     }
 
-    /** The server's list. Items come newest first; one without a message has its neighbour's time.
+    /** @param {string} conv */
+    forget(conv) {
+        const conversation = this.byConv.get(conv);
+        if (conversation === undefined) return;
+        this.byConv.delete(conv);
+        this.all.delete(conversation);
+        if (this.open === conversation) this.open = null;
+    }
+
+    /* ---- The server's list ---- */
+
+    /** Items come newest first; one without a message has its neighbour's time.
      * @param {ConversationItem[]} items */
     applyList(items) {
         let activity = 0;
@@ -116,16 +198,15 @@ export class ChatModel {
             conversation.title = item.title ?? '';
             conversation.peer = item.peer ?? conversation.peer;
             conversation.members = item.members;
-            conversation.read = Math.max(conversation.read, item.read);
             // Live entries may have come while the list was on its way.
             const newer = conversation.entries.filter((entry) => entry.seq > item.head);
-            conversation.unread =
-                conversation.read > item.read
-                    ? conversation.unread
-                    : item.unread + newer.filter((entry) => this.#isUnread(entry)).length;
+            if (conversation.read <= item.read)
+                conversation.unread =
+                    item.unread + newer.filter((entry) => this.#isUnread(entry)).length;
+            conversation.read = Math.max(conversation.read, item.read);
             conversation.head = Math.max(conversation.head, item.head);
             if (item.last !== undefined && item.last.seq >= (conversation.last?.seq ?? 0))
-                conversation.last = item.last;
+                conversation.last = conversation.find(item.last.seq) ?? item.last;
         }
     }
 
@@ -134,11 +215,10 @@ export class ChatModel {
      * @param {ConversationItem} item
      */
     #claim(item) {
-        const begun =
-            item.kind === 'direct' && item.peer !== undefined && !this.byConv.has(item.conv)
-                ? this.directWith(item.peer)
-                : undefined;
-        return begun !== undefined && begun.conv === null
+        const begun = [...this.all].find(
+            (c) => c.conv === null && item.kind === 'direct' && c.peer === item.peer,
+        );
+        return begun !== undefined
             ? this.#name(begun, item.conv)
             : this.ensure(item.conv, item.kind);
     }
@@ -147,12 +227,14 @@ export class ChatModel {
     #name(begun, conv) {
         const other = this.byConv.get(conv);
         if (other !== undefined && other !== begun) {
-            // Its first entry was faster than our `sent`.
+            // Its first entry was faster than what says that it is this one.
             other.outgoing.push(
                 ...begun.outgoing.filter((out) => !other.entries.some((e) => e.cid === out.cid)),
             );
+            other.key = begun.key;
             other.kind = 'direct';
             other.peer = begun.peer;
+            other.draft ||= begun.draft;
             this.all.delete(begun);
             if (this.open === begun) this.open = other;
             return other;
@@ -162,58 +244,91 @@ export class ChatModel {
         return begun;
     }
 
+    /** A large conversation moved on without us.
+     * @param {{conv: string, head: number, unread: number}} activity */
+    applyActivity({ conv, head, unread }) {
+        const conversation = this.ensure(conv);
+        if (head > conversation.head) conversation.activity = Date.now();
+        conversation.head = Math.max(conversation.head, head);
+        conversation.unread = unread;
+        return conversation;
+    }
+
+    /** Its last message, read from the log. @param {Conversation} conversation @param {Entry[]} page */
+    applyLast(conversation, page) {
+        const last = page.findLast((entry) => entry.type === 'message');
+        if (last === undefined || last.seq < (conversation.last?.seq ?? 0)) return;
+        conversation.last = last;
+        conversation.activity = Math.max(conversation.activity, last.ts);
+    }
+
+    /* ---- Entries ---- */
+
     /** @param {Entry} entry */
     #isUnread(entry) {
-        return entry.type === 'message' && entry.from !== this.me;
+        return entry.type === 'message' && entry.from !== this.me && entry.deleted !== true;
     }
 
     /** A live entry, in order. @param {Entry} entry */
     applyEntry(entry) {
         const conversation = this.ensure(entry.conv);
         const isNew = entry.seq > conversation.head;
-        const newest = conversation.entries.at(-1);
-        if (newest !== undefined && entry.seq !== newest.seq + 1 && entry.seq > newest.seq) {
-            conversation.entries = []; // We went without what lies between: the log has it.
-            conversation.isComplete = false;
-        }
-        if (entry.seq > (conversation.entries.at(-1)?.seq ?? 0)) conversation.entries.push(entry);
-        if (conversation !== this.open && conversation.entries.length > 2 * ENTRIES_IDLE_MAX) {
-            conversation.entries.splice(0, conversation.entries.length - ENTRIES_IDLE_MAX);
-            conversation.isComplete = false; // But loaded: nothing is missing after entries[0].
-        }
-        if (entry.seq === 1) conversation.isComplete = conversation.isLoaded = true;
+        if (conversation.newest > 0 && entry.seq > conversation.newest + 1)
+            conversation.dropEntries(); // We went without what lies between: the log has it.
+        if (entry.seq > conversation.newest) this.#append(conversation, entry);
         this.#applyMeaning(conversation, entry);
         if (!isNew) return conversation;
         conversation.head = entry.seq;
-        conversation.activity = Math.max(conversation.activity, entry.ts);
+        if (SHOWN.has(entry.type))
+            conversation.activity = Math.max(conversation.activity, entry.ts);
         if (entry.seq > conversation.read && this.#isUnread(entry)) conversation.unread++;
         return conversation;
     }
 
     /** @param {Conversation} conversation @param {Entry} entry */
+    #append(conversation, entry) {
+        conversation.newest = entry.seq;
+        conversation.oldest = Math.min(conversation.oldest, entry.seq);
+        if (SHOWN.has(entry.type)) conversation.entries.push(entry);
+        if (CHANGES.has(entry.type)) conversation.changes.push(entry);
+        if (entry.seq === 1) conversation.isComplete = conversation.isLoaded = true;
+        const { entries } = conversation;
+        if (conversation === this.open || entries.length <= 2 * ENTRIES_IDLE_MAX) return;
+        entries.splice(0, entries.length - ENTRIES_IDLE_MAX);
+        conversation.oldest = entries[0].seq;
+        conversation.changes = conversation.changes.filter(({ seq }) => seq > entries[0].seq);
+        conversation.isComplete = false; // But loaded: nothing is missing after the oldest.
+    }
+
+    /** @param {Conversation} conversation @param {Entry} entry */
     #applyMeaning(conversation, entry) {
+        const isNew = entry.seq > conversation.head;
         if (entry.type === 'message') {
             if (entry.seq > (conversation.last?.seq ?? 0)) conversation.last = entry;
-            this.#raise(conversation, entry.from, entry.seq, entry.seq); // Who answers has read.
             conversation.outgoing = conversation.outgoing.filter(
                 (out) => out.cid !== entry.cid || entry.from !== this.me,
             );
-        } else if (
-            entry.type === 'info' &&
-            entry.title !== undefined &&
-            entry.seq > conversation.head
-        ) {
+        } else if (CHANGES.has(entry.type)) {
+            this.#change(conversation, entry);
+        } else if (entry.type === 'info' && entry.title !== undefined && isNew) {
             conversation.title = entry.title;
-        } else if (
-            entry.type === 'member' &&
-            entry.seq > conversation.head &&
-            entry.change !== 'role'
-        ) {
+        } else if (entry.type === 'member' && entry.change !== 'role' && isNew) {
             conversation.members = Math.max(
                 1,
                 conversation.members + (entry.change === 'joined' ? 1 : -1),
             );
         }
+    }
+
+    /** @param {Conversation} conversation @param {Entry} change */
+    #change(conversation, change) {
+        const message = conversation.find(change.target);
+        if (message?.type === 'message') applyChange(message, change);
+        const { last, quoted } = conversation;
+        if (last !== undefined && last.seq === change.target && last !== message)
+            applyChange(last, change);
+        const quote = quoted.get(change.target ?? 0);
+        if (quote) applyChange(quote, change);
     }
 
     /**
@@ -223,76 +338,69 @@ export class ChatModel {
      * @param {boolean} more
      */
     applyHistory(conversation, page, more) {
-        const oldest = conversation.entries[0]?.seq ?? Infinity;
-        const older = page.filter((entry) => entry.seq < oldest);
-        conversation.entries.unshift(...older);
+        const older = page.filter((entry) => entry.seq < conversation.oldest);
+        const later = conversation.changes;
+        conversation.entries.unshift(...older.filter((entry) => SHOWN.has(entry.type)));
+        conversation.changes = [...older.filter((entry) => CHANGES.has(entry.type)), ...later];
+        conversation.oldest = Math.min(conversation.oldest, older[0]?.seq ?? Infinity);
+        conversation.newest = Math.max(conversation.newest, older.at(-1)?.seq ?? 0);
         for (const entry of older) this.#applyMeaning(conversation, entry);
-        conversation.isComplete = !more;
+        // What was known before may be about what came only now.
+        for (const change of later)
+            if ((change.target ?? 0) <= (older.at(-1)?.seq ?? 0))
+                this.#change(conversation, change);
+        conversation.isComplete = !more || conversation.oldest === 1;
         conversation.isLoaded = true;
-    }
-
-    /** @param {string} conv @param {any} receipt */
-    applyReceipt(conv, receipt) {
-        const conversation = this.byConv.get(conv);
-        if (conversation === undefined) return;
-        if (receipt.user === undefined) conversation.counts = receipt;
-        else this.#raise(conversation, receipt.user, receipt.delivered ?? 0, receipt.read ?? 0);
-        if (receipt.user === this.me && (receipt.read ?? 0) > conversation.read)
-            this.markRead(conversation, receipt.read); // Read in another tab or device of ours.
-    }
-
-    /**
-     * @param {Conversation} conversation
-     * @param {string} user
-     * @param {number} delivered
-     * @param {number} read
-     */
-    #raise(conversation, user, delivered, read) {
-        const cursor = conversation.cursors.get(user) ?? { delivered: 0, read: 0 };
-        cursor.read = Math.max(cursor.read, read);
-        cursor.delivered = Math.max(cursor.delivered, delivered, read);
-        conversation.cursors.set(user, cursor);
     }
 
     /** True where it was not known. @param {Conversation} conversation @param {number} seq */
     markRead(conversation, seq) {
         if (seq <= conversation.read) return false;
         conversation.read = seq;
-        conversation.unread =
-            seq >= conversation.head
-                ? 0
-                : conversation.entries.filter((entry) => entry.seq > seq && this.#isUnread(entry))
-                      .length;
+        if (seq >= conversation.head) conversation.unread = 0;
+        else if (conversation.newest === conversation.head)
+            conversation.unread = conversation.entries
+                .slice(conversation.indexOf(seq + 1))
+                .filter((entry) => this.#isUnread(entry)).length;
         return true;
     }
 
-    /** @param {Conversation} conversation @param {string} cid @param {string} text */
-    addOutgoing(conversation, cid, text) {
-        conversation.outgoing.push({ cid, text, ts: Date.now() });
+    /* ---- What we send ---- */
+
+    /** @param {Conversation} conversation @param {Outgoing} out */
+    addOutgoing(conversation, out) {
+        conversation.outgoing.push(out);
         conversation.activity = Date.now();
     }
 
-    /** What a reload found in the outbox. @param {Pending[]} pending */
+    /**
+     * What a reload found in the outbox; changes of messages show nothing until they are made.
+     * @param {any[]} pending
+     */
     adoptPending(pending) {
-        for (const { conv, to, cid, body } of pending) {
+        for (const { type, conv, to, cid, body, reply_to: replyTo } of pending) {
+            if (type !== undefined && type !== 'send') continue;
             const conversation =
                 conv !== undefined ? this.ensure(conv) : this.startDirect(to ?? '');
             if (!conversation.outgoing.some((out) => out.cid === cid))
-                this.addOutgoing(conversation, cid, bodyText(body));
+                this.addOutgoing(conversation, {
+                    cid,
+                    text: bodyText(body),
+                    ts: Date.now(),
+                    replyTo,
+                });
         }
     }
 
     /** An acknowledged send: an entry from now on, though its event may still be under way.
-     * @param {import('./client.js').Sent} sent */
-    applySent(sent) {
+     * @param {{conv: string, cid: string, seq: number, ts: number}} sent */
+    applySent({ conv, cid, seq, ts }) {
         const begun = [...this.all].find(
-            (c) => c.outgoing.some((out) => out.cid === sent.cid) && c.conv === null,
+            (c) => c.conv === null && c.outgoing.some((out) => out.cid === cid),
         );
-        const conversation =
-            begun !== undefined ? this.#name(begun, sent.conv) : this.byConv.get(sent.conv);
-        const out = conversation?.outgoing.find((item) => item.cid === sent.cid);
-        if (out !== undefined) Object.assign(out, { seq: sent.seq, ts: sent.ts });
-        return conversation;
+        const conversation = begun !== undefined ? this.#name(begun, conv) : this.byConv.get(conv);
+        const out = conversation?.outgoing.find((item) => item.cid === cid);
+        if (out !== undefined) Object.assign(out, { seq, ts });
     }
 
     /** @param {string} cid @param {string} why */
@@ -301,64 +409,32 @@ export class ChatModel {
             for (const out of conversation.outgoing) if (out.cid === cid) out.refused = why;
     }
 
-    /** @param {string} conv */
-    forget(conv) {
-        const conversation = this.byConv.get(conv);
-        if (conversation === undefined) return;
-        this.byConv.delete(conv);
-        this.all.delete(conversation);
-        if (this.open === conversation) this.open = null;
-    }
-
     /**
      * A gap that is not paged here: what we have is no longer up to the head.
      * @param {string} conv
      */
     skipTo(conv) {
         const conversation = this.ensure(conv);
-        conversation.entries = [];
-        conversation.isLoaded = conversation.isComplete = false;
+        conversation.dropEntries();
+        conversation.isLoaded = false;
     }
 
-    /** How far a message of ours has come: as far as the last of the others has it.
-     * @param {Conversation} conversation @param {number} seq @returns {Status} */
-    statusOf(conversation, seq) {
-        const others = conversation.kind === 'direct' ? 1 : Math.max(1, conversation.members - 1);
-        const counts =
-            conversation.counts !== null && conversation.counts.seq >= seq
-                ? conversation.counts
-                : null;
-        let delivered = 0;
-        let read = 0;
-        for (const [user, cursor] of conversation.cursors) {
-            delivered += Number(user !== this.me && cursor.delivered >= seq);
-            read += Number(user !== this.me && cursor.read >= seq);
+    /** Drafts by conversation, to be kept over a reload. */
+    get drafts() {
+        return Object.fromEntries(
+            [...this.all]
+                .filter(({ draft }) => draft !== '')
+                .map((c) => [c.conv ?? `to ${c.peer}`, c.draft]),
+        );
+    }
+
+    /** @param {Record<string, string> | null} drafts */
+    restoreDrafts(drafts) {
+        for (const [key, draft] of Object.entries(drafts ?? {})) {
+            const conversation =
+                this.byConv.get(key) ??
+                (key.startsWith('to ') ? this.directWith(key.slice(3)) : undefined);
+            if (conversation !== undefined) conversation.draft ||= draft;
         }
-        if (Math.max(read, (counts?.read_count ?? 1) - 1) >= others) return 'read';
-        return Math.max(delivered, (counts?.delivered_count ?? 1) - 1) >= others
-            ? 'delivered'
-            : 'sent';
-    }
-
-    get unread() {
-        return [...this.all].reduce((sum, conversation) => sum + conversation.unread, 0);
-    }
-
-    /** Cursors of others, to be kept over a reload: receipts come live only. */
-    saveCursors() {
-        return [...this.byConv.values()]
-            .filter((c) => c.cursors.size > 0)
-            .slice(0, 200)
-            .map((c) => [
-                c.conv,
-                [...c.cursors].map(([user, { delivered, read }]) => [user, delivered, read]),
-            ]);
-    }
-
-    /** @param {any} saved */
-    restoreCursors(saved) {
-        for (const [conv, cursors] of Array.isArray(saved) ? saved : [])
-            for (const [user, delivered, read] of cursors)
-                if (this.byConv.has(conv)) this.#raise(this.ensure(conv), user, delivered, read);
     }
 }

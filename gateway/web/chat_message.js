@@ -1,0 +1,192 @@
+// chat_message - one line of the open conversation as DOM: a message with its quote, reactions and
+// ticks, or what happened.
+
+import { avatar, colourOf, element, icon, tick } from './chat_dom.js';
+import { bodyText, clockTime, daysAgo, excerpt, isEmojiOnly, linked } from './chat_text.js';
+
+/** @typedef {import('./client.js').Entry} Entry */
+/** @typedef {import('./client.js').Progress} Progress */
+/** @typedef {import('./chat_model.js').Conversation} Conversation */
+/** @typedef {import('./chat_model.js').Shown} Shown */
+/** @typedef {import('./chat_model.js').Outgoing} Outgoing */
+/**
+ * A message as it is shown.
+ * @typedef {object} Line
+ * @property {string} key
+ * @property {number} seq 0 while it has none.
+ * @property {number} ts
+ * @property {string} from
+ * @property {string} text
+ * @property {boolean} [deleted]
+ * @property {boolean} [edited]
+ * @property {import('./chat_dom.js').Status} [status] Of our own messages.
+ * @property {string} [readers] "Read by 3 of 5", under our newest one in a group.
+ * @property {string} [refused]
+ * @property {number} [replyTo]
+ * @property {Quote} [quote] What it answers to.
+ * @property {Reaction[]} reactions
+ */
+/** @typedef {{from: string, text: string}} Quote */
+/** @typedef {{emoji: string, users: string[], isMine: boolean}} Reaction */
+
+const GROUPED_MS = 5 * 60 * 1000; // Messages of one person closer than this stand together.
+const NAMES_MAX = 20;
+
+/** @param {Shown} message @param {string} me @returns {Reaction[]} */
+function reactionsOf(message, me) {
+    if (message.deleted) return [];
+    return [...(message.who ?? [])]
+        .filter(([, users]) => users.size > 0)
+        .map(([emoji, users]) => ({ emoji, users: [...users], isMine: users.has(me) }));
+}
+
+/** @param {Conversation} conversation @param {number | undefined} seq @returns {Quote | undefined} */
+function quoteOf(conversation, seq) {
+    if (seq === undefined) return undefined;
+    const entry = conversation.find(seq) ?? conversation.quoted.get(seq);
+    if (entry === undefined) return { from: '', text: '…' };
+    return entry === null
+        ? { from: '', text: 'A message that is gone' }
+        : { from: entry.from, text: excerpt(entry) };
+}
+
+/** @param {Conversation} conversation @param {Shown} entry @param {string} me
+ * @param {Line['status']} status @returns {Line} */
+export function lineOfEntry(conversation, entry, me, status) {
+    const { seq, ts, from, cid, deleted } = entry;
+    return {
+        // The cid is the key from the first moment on, so that the bubble stays the same node.
+        key: from === me && cid !== undefined ? cid : `#${seq}`,
+        seq,
+        ts,
+        from,
+        text: deleted ? 'Message deleted' : bodyText(entry.body),
+        deleted,
+        edited: entry.edited !== undefined && !deleted,
+        status: deleted ? undefined : status,
+        replyTo: deleted ? undefined : entry.reply_to,
+        quote: deleted ? undefined : quoteOf(conversation, entry.reply_to),
+        reactions: reactionsOf(entry, me),
+    };
+}
+
+/** @param {Conversation} conversation @param {Outgoing} out @param {string} me
+ * @param {Line['status']} status @returns {Line} */
+export function lineOfOutgoing(conversation, out, me, status) {
+    const { cid, ts, text, refused, replyTo, seq = 0 } = out;
+    const quote = quoteOf(conversation, replyTo);
+    return { key: cid, seq, ts, from: me, text, status, refused, replyTo, quote, reactions: [] };
+}
+
+/** Does `line` continue what `before` began? @param {Line | null} before @param {Line} line */
+function continues(before, line) {
+    return (
+        before !== null &&
+        before.from === line.from &&
+        line.ts - before.ts < GROUPED_MS &&
+        daysAgo(before.ts) === daysAgo(line.ts)
+    );
+}
+
+/** @param {Line} line */
+function metaNode({ edited, ts, status }) {
+    const time = element('time', '', clockTime(ts));
+    time.dateTime = new Date(ts).toISOString();
+    const meta = element('span', 'meta');
+    if (edited) meta.append(element('span', 'edited', 'edited'));
+    meta.append(time);
+    if (status !== undefined) meta.append(tick(status));
+    return meta;
+}
+
+/** @param {Quote} quote @param {number} seq @param {string} me */
+function quoteNode({ from, text }, seq, me) {
+    const node = element(
+        'button',
+        `quote colour-${colourOf(from)}`,
+        element('strong', '', from === me ? 'You' : from),
+        element('span', '', text),
+    );
+    node.type = 'button';
+    node.tabIndex = -1; // The message's menu leads there too.
+    node.dataset.seq = String(seq);
+    node.setAttribute('aria-label', `In reply to ${from}: ${text}`);
+    return node;
+}
+
+/** @param {Reaction[]} reactions */
+function reactionsNode(reactions) {
+    const node = element('div', 'reactions');
+    for (const { emoji, users, isMine } of reactions) {
+        const button = element(
+            'button',
+            'reaction',
+            element('span', '', emoji),
+            element('span', 'count', String(users.length)),
+        );
+        const names = users.slice(0, NAMES_MAX).join(', ');
+        const more = users.length > NAMES_MAX ? ` and ${users.length - NAMES_MAX} more` : '';
+        button.type = 'button';
+        button.title = names + more;
+        button.dataset.emoji = emoji;
+        button.setAttribute('aria-pressed', String(isMine));
+        button.setAttribute('aria-label', `${emoji} ${users.length}: ${names}${more}`);
+        node.append(button);
+    }
+    return node;
+}
+
+/** @param {string} why */
+function refusedNode(why) {
+    const button = element('button', 'link retry', 'Try again');
+    button.type = 'button';
+    return element('p', 'refused', `Not sent: ${why} `, button);
+}
+
+/** @param {Line} line @param {boolean} isContinued @param {{me: string, isGroup: boolean}} context */
+function bubbleNode(line, isContinued, { me, isGroup }) {
+    const bubble = element('div', 'bubble');
+    if (isGroup && line.from !== me && !isContinued)
+        bubble.append(element('span', `sender colour-${colourOf(line.from)}`, line.from));
+    if (line.quote !== undefined)
+        bubble.append(quoteNode(line.quote, /** @type {number} */ (line.replyTo), me));
+    const text = element('span', 'text');
+    if (line.deleted) text.append(icon('gone'), line.text);
+    else text.append(...linked(line.text));
+    if (line.deleted) bubble.classList.add('deleted');
+    else if (isEmojiOnly(line.text)) bubble.classList.add('emoji-only');
+    bubble.append(text, metaNode(line));
+    return bubble;
+}
+
+/** The node of a message, and what it depends on.
+ * @param {Line} line @param {Line | null} before @param {{me: string, isGroup: boolean}} context
+ * @returns {import('./chat_dom.js').Item} */
+export function messageItem(line, before, context) {
+    const isMine = line.from === context.me;
+    const isContinued = continues(before, line);
+    const make = () => {
+        const content = element('div', 'content', bubbleNode(line, isContinued, context));
+        if (line.reactions.length > 0) content.append(reactionsNode(line.reactions));
+        if (line.refused !== undefined) content.append(refusedNode(line.refused));
+        if (line.readers !== undefined) {
+            const readers = element('button', 'readers', line.readers);
+            readers.type = 'button';
+            content.append(readers);
+        }
+        const side = isMine ? 'mine' : 'theirs';
+        const node = element('li', `message ${side}`, content);
+        if (isContinued) node.classList.add('continued');
+        if (context.isGroup && !isMine)
+            node.prepend(
+                isContinued ? element('span', 'avatar-space') : avatar(line.from, 'small'),
+            );
+        // For those who hear it: who said it, though only the first of several shows the name.
+        node.prepend(element('span', 'hidden-text', isMine ? 'You:' : `${line.from}:`));
+        node.tabIndex = -1;
+        node.dataset.seq = String(line.seq);
+        node.dataset.key = line.key;
+        return node;
+    };
+    return { key: line.key, print: JSON.stringify([isContinued, line]), make };
+}

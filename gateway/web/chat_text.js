@@ -1,0 +1,157 @@
+// chat_text - what people wrote and what happened, as text nodes, links and sentences.
+//
+// Nothing here or elsewhere on the page parses what people wrote as markup: strings become text
+// nodes, and a link is made only of an address that the URL parser takes for http(s) or mailto.
+
+/** @typedef {import('./client.js').Entry} Entry */
+
+/** An address ends where a sentence would go on: without the full stop, with a pair of brackets. */
+const LINK = /\b(?:https?:\/\/|www\.|mailto:)[^\s<>"'`]*[^\s<>"'`.,;:!?)\]}*_~]\)?/giu;
+
+/** Text of a message body; the page writes {"text": …}, other clients may write what they like.
+ * @param {any} body @returns {string} */
+export function bodyText(body) {
+    if (typeof body?.text === 'string') return body.text;
+    return typeof body === 'string' ? body : JSON.stringify(body ?? null);
+}
+
+/** A message in one line, for lists, quotes and announcements. @param {Entry} entry */
+export function excerpt(entry) {
+    if (entry.deleted) return 'Message deleted';
+    return bodyText(entry.body).replace(/\s+/gu, ' ').trim().slice(0, 200);
+}
+
+/** @param {string} found @returns {HTMLAnchorElement | null} Null where it is no address. */
+function linkTo(found) {
+    let url;
+    try {
+        url = new URL(/^www\./iu.test(found) ? `https://${found}` : found);
+    } catch {
+        return null;
+    }
+    if (!['http:', 'https:', 'mailto:'].includes(url.protocol)) return null;
+    const link = document.createElement('a');
+    link.href = url.href;
+    link.textContent = found;
+    link.target = '_blank';
+    link.rel = 'noopener noreferrer nofollow';
+    return link;
+}
+
+/** The text with its addresses as links. @param {string} text @returns {(string | Node)[]} */
+export function linked(text) {
+    const parts = [];
+    let at = 0;
+    for (const match of text.matchAll(LINK)) {
+        // The closing bracket belongs to the address only where it opened there.
+        const found =
+            match[0].endsWith(')') && !match[0].includes('(') ? match[0].slice(0, -1) : match[0];
+        const link = linkTo(found);
+        if (link === null) continue;
+        parts.push(text.slice(at, match.index), link);
+        at = match.index + found.length;
+    }
+    parts.push(text.slice(at));
+    return parts.filter((part) => part !== '');
+}
+
+/** Is it nothing but a few emojis? They are shown large. @param {string} text */
+export function isEmojiOnly(text) {
+    return /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D|\p{Emoji_Modifier})*\s*){1,3}$/u.test(
+        text,
+    );
+}
+
+const NAMED_MAX = 3;
+
+/** "bob, carol and 12 others". @param {string[]} users */
+function listed(users) {
+    const named = users.length > NAMED_MAX + 1 ? users.slice(0, NAMED_MAX) : users;
+    const rest = users.length - named.length;
+    const list = rest > 0 ? [...named, `${rest} others`] : named;
+    return [list.slice(0, -1).join(', '), list.at(-1)].filter(Boolean).join(' and ');
+}
+
+/** How many entries from `at` on are one person adding others: they are one line.
+ * @param {Entry[]} entries @param {number} at */
+export function addedRun(entries, at) {
+    let end = at;
+    while (
+        entries[end]?.change === 'joined' &&
+        entries[end].from === entries[at].from &&
+        entries[end].from !== entries[end].user
+    )
+        end++;
+    return end - at;
+}
+
+/** What happened, as a line in the middle; null where it is not worth one.
+ * @param {Entry} entry @param {string[]} [added] All whom he added. */
+export function eventText(entry, added = [entry.user ?? '']) {
+    const { from, user = '' } = entry;
+    if (entry.type === 'info')
+        return entry.title !== undefined ? `${from} named the group “${entry.title}”` : null;
+    if (entry.type !== 'member') return null;
+    switch (entry.change) {
+        case 'joined':
+            if (from !== user) return `${from} added ${listed(added)}`;
+            return entry.seq === 1 ? `${user} created the group` : `${user} joined`;
+        case 'role':
+            return `${from} made ${user} ${entry.role === 'member' ? 'a' : 'an'} ${entry.role}`;
+        default:
+            return from === user ? `${user} left` : `${from} removed ${user}`;
+    }
+}
+
+/* ---- Times. Formats are made once: each construction costs the better part of a millisecond. */
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
+const SHORT_DAY = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const LONG_DAY = new Intl.DateTimeFormat(undefined, {
+    weekday: 'long',
+    day: 'numeric',
+    month: 'long',
+    year: 'numeric',
+});
+
+/** Whole days from ts to today. @param {number} ts */
+export function daysAgo(ts) {
+    return Math.round(
+        (new Date().setHours(0, 0, 0, 0) - new Date(ts).setHours(0, 0, 0, 0)) / DAY_MS,
+    );
+}
+
+/** @param {number} ts */
+export const clockTime = (ts) => CLOCK.format(ts);
+
+/** @param {number} ts */
+export function dayName(ts) {
+    const days = daysAgo(ts);
+    if (days === 0) return 'Today';
+    return days === 1 ? 'Yesterday' : LONG_DAY.format(ts);
+}
+
+/** @param {number} ts */
+export function listTime(ts) {
+    const days = daysAgo(ts);
+    if (days === 0) return CLOCK.format(ts);
+    if (days === 1) return 'Yesterday';
+    return days < 7 ? WEEKDAY.format(ts) : SHORT_DAY.format(ts);
+}
+
+/** "today at 14:02". @param {number} ts */
+export function momentName(ts) {
+    const days = daysAgo(ts);
+    if (days < 2) return `${days === 0 ? 'today' : 'yesterday'} at ${CLOCK.format(ts)}`;
+    return `on ${SHORT_DAY.format(ts)} at ${CLOCK.format(ts)}`;
+}
+
+/** Who types, as words under a name; '' for nobody. @param {string[]} users @param {boolean} isGroup */
+export function typingText(users, isGroup) {
+    if (users.length === 0) return '';
+    if (!isGroup) return 'typing…';
+    if (users.length > 3) return `${users.length} people are typing…`;
+    return `${listed(users)} ${users.length === 1 ? 'is' : 'are'} typing…`;
+}

@@ -1,0 +1,78 @@
+/**
+ * client_base - what every part of the client rests on: its error, ids, listeners.
+ *
+ * @module
+ */
+
+/** @typedef {import('./client_types.js').Events} Events */
+
+/** In place of a `retry_after_ms` that was not said. */
+export const RETRY_DEFAULT_MS = 1000;
+
+/** Errors after which the same request may succeed. */
+const PASSING_ERRORS = new Set(['unavailable', 'rate_limited', 'timeout', 'disconnected']);
+
+/** A refusal by the server, or by the client in its place (`timeout`, `disconnected`, `closed`). */
+export class ChatmeshError extends Error {
+    /**
+     * @param {string} code
+     * @param {string} [message]
+     * @param {number} [retryAfterMs]
+     */
+    constructor(code, message, retryAfterMs) {
+        super(message ?? code);
+        this.name = 'ChatmeshError';
+        this.code = code;
+        this.retryAfterMs = retryAfterMs;
+    }
+
+    /** @param {any} frame */
+    static of(frame) {
+        return new ChatmeshError(String(frame.code), frame.message, frame.retry_after_ms);
+    }
+}
+
+/** @param {any} error @returns {error is ChatmeshError} */
+export const isPassing = (error) =>
+    error instanceof ChatmeshError && PASSING_ERRORS.has(error.code);
+
+/** When to try again after a passing error. @param {ChatmeshError} error */
+export const retryInMs = (error) => error.retryAfterMs ?? RETRY_DEFAULT_MS;
+
+/** @param {number} ms */
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * A fresh id for a send. Not crypto.randomUUID: browsers offer that on https and localhost only.
+ */
+export function newCid() {
+    const bytes = crypto.getRandomValues(new Uint8Array(12));
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** Who listens to what. A listener that throws keeps neither the others nor the protocol from
+ * going on: it is reported as `error`. */
+export class Listeners {
+    /** @type {Map<string, Set<(value: any) => void>>} */
+    #sets = new Map();
+
+    /** @template {keyof Events} K @param {K} event @param {(value: Events[K]) => void} listener */
+    add(event, listener) {
+        const set = this.#sets.get(event) ?? new Set();
+        this.#sets.set(event, set);
+        set.add(listener);
+        return () => void set.delete(listener);
+    }
+
+    /** @template {keyof Events} K @param {K} event @param {Events[K]} value */
+    tell(event, value) {
+        for (const listener of [...(this.#sets.get(event) ?? [])]) {
+            try {
+                listener(value);
+            } catch (error) {
+                if (event === 'error') console.error(error);
+                else this.tell('error', /** @type {Error} */ (error));
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+/**
+ * client_connection - a connection that comes back: dialling, the token, the welcome, the
+ * heartbeat, and what each close code asks for. Knows nothing of conversations.
+ *
+ * @module
+ */
+
+import { ChatmeshError } from './client_base.js';
+
+/** @typedef {import('./client_types.js').Options} Options */
+/** @typedef {import('./client_types.js').State} State */
+/** @typedef {import('./client_types.js').StateChange} StateChange */
+/** @typedef {import('./client_types.js').Welcome} Welcome */
+/**
+ * @typedef {object} Ports
+ * @property {() => object} greeting What `connect` says besides the token.
+ * @property {(frame: any) => void} frame Every frame but `welcome`.
+ * @property {(welcome: Welcome) => void} up After the state went online.
+ * @property {() => void} down What belongs to one connection has ended with it.
+ * @property {(change: StateChange) => void} state
+ * @property {(error: Error) => void} error
+ */
+
+const BACKOFF_FIRST_MS = 1000;
+const BACKOFF_MAX_MS = 30000;
+/** After 4029 the server is counting our attempts: begin as late as this. */
+const BACKOFF_CROWDED_MS = 8000;
+/** A connection that lived this long was healthy: the next loss starts at the first step again. */
+const HEALTHY_MS = 10000;
+const WELCOME_TIMEOUT_MS = 10000;
+
+const CLOSE_TOO_LARGE = 1009;
+const CLOSE_PROTOCOL = 4500;
+const CLOSE_TOKEN = 4501;
+const CLOSE_LOGGED_OUT = 4503;
+const CLOSE_REPLACED = 4509;
+const CLOSE_CROWDED = 4029;
+const CLOSES_FOR_GOOD = new Set([
+    CLOSE_TOO_LARGE,
+    CLOSE_PROTOCOL,
+    CLOSE_LOGGED_OUT,
+    CLOSE_REPLACED,
+]);
+
+/** How long to wait before the next attempt: exponential, with full jitter, so that the clients of
+ * a dead gateway do not come back in step. */
+class Backoff {
+    /** @param {() => number} random */
+    constructor(random) {
+        this.random = random;
+        this.attempts = 0;
+    }
+
+    /** @param {number} [leastMs] */
+    nextMs(leastMs = 0) {
+        const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.attempts);
+        this.attempts = Math.min(this.attempts + 1, 16);
+        return Math.round(leastMs + this.random() * ceiling);
+    }
+
+    reset() {
+        this.attempts = 0;
+    }
+}
+
+export class Connection {
+    /** @type {State} */
+    state = 'idle';
+    /** @type {Welcome | null} */
+    welcome = null;
+    #options;
+    #ports;
+    #urls;
+    #urlIndex = 0;
+    /** @type {string | undefined} */
+    #token;
+    #tokenRefused = false;
+    #backoff;
+    /** @type {any} */
+    #socket = null;
+    #heardAt = 0;
+    #onlineAt = 0;
+    #restartAt = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #dialTimer;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #welcomeTimer;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #restartTimer;
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    #heartbeat;
+
+    /** @param {Options & {random: () => number}} options @param {Ports} ports */
+    constructor(options, ports) {
+        this.#options = options;
+        this.#ports = ports;
+        this.#urls = options.urls ?? (options.url !== undefined ? [options.url] : []);
+        if (this.#urls.length === 0) throw new TypeError('ChatmeshClient: url or urls is needed');
+        if (options.token === undefined && options.getToken === undefined)
+            throw new TypeError('ChatmeshClient: token or getToken is needed');
+        this.#token = options.token;
+        this.#backoff = new Backoff(options.random);
+        this.#followNetwork();
+    }
+
+    get isOnline() {
+        return this.state === 'online';
+    }
+
+    start() {
+        if (this.state !== 'idle' && this.state !== 'closed') return;
+        this.#backoff.reset();
+        this.#tokenRefused = false;
+        void this.#dial();
+    }
+
+    /** Go offline for good; start() begins again. */
+    stop() {
+        this.#dropSocket(1000);
+        this.#end({ state: 'closed', code: 1000, reason: 'closed by the application' });
+    }
+
+    /** True where it was handed to an open connection. @param {object} frame */
+    write(frame) {
+        if (!this.isOnline || this.#socket === null) return false;
+        this.#socket.send(JSON.stringify(frame));
+        return true;
+    }
+
+    /** Give the socket up from our side. @param {number} code @param {string} reason */
+    lose(code, reason) {
+        if (this.#socket === null) return;
+        this.#dropSocket(1000);
+        this.#onClosed(code, reason);
+    }
+
+    /** The gateway is draining: stay until our turn, then go to the next.
+     * @param {number} waitMs */
+    leaveIn(waitMs) {
+        this.#restartAt = Date.now() + waitMs;
+        clearTimeout(this.#restartTimer);
+        this.#restartTimer = setTimeout(() => this.lose(1012, 'the gateway restarts'), waitMs);
+    }
+
+    async #dial() {
+        clearTimeout(this.#dialTimer);
+        this.#setState({ state: 'connecting' });
+        try {
+            this.#token ??= await this.#options.getToken?.();
+        } catch (error) {
+            this.#ports.error(/** @type {Error} */ (error));
+            if (this.state === 'connecting')
+                this.#waitAndDial(this.#backoff.nextMs(), undefined, 'no token could be had');
+            return;
+        }
+        // stop() may have come while the token was on its way.
+        if (this.state !== 'connecting' || this.#socket !== null) return;
+        const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
+        const socket = new Socket(this.#urls[this.#urlIndex % this.#urls.length]);
+        this.#socket = socket;
+        this.#welcomeTimer = setTimeout(
+            () => this.lose(1006, 'no welcome came in time'),
+            WELCOME_TIMEOUT_MS,
+        );
+        socket.onopen = () => this.#socket === socket && this.#sendConnect();
+        socket.onmessage = (/** @type {{data: any}} */ message) => {
+            if (this.#socket === socket) this.#onText(message.data);
+        };
+        socket.onclose = (/** @type {{code: number, reason: string}} */ event) => {
+            if (this.#socket === socket) this.#onClosed(event.code, String(event.reason ?? ''));
+        };
+        socket.onerror = () => {}; // A close event always follows, and says more.
+    }
+
+    #sendConnect() {
+        const greeting = this.#ports.greeting();
+        this.#socket.send(
+            JSON.stringify({ type: 'connect', id: 0, token: this.#token, ...greeting }),
+        );
+    }
+
+    /** @param {any} data */
+    #onText(data) {
+        this.#heardAt = Date.now();
+        let frames;
+        try {
+            frames = JSON.parse(data);
+        } catch {
+            this.#ports.error(new ChatmeshError('internal', 'the server sent what is not JSON'));
+            return;
+        }
+        for (const frame of Array.isArray(frames) ? frames : [frames])
+            if (frame.type === 'welcome') this.#onWelcome(frame);
+            else this.#ports.frame(frame);
+    }
+
+    /** @param {Welcome} welcome */
+    #onWelcome(welcome) {
+        clearTimeout(this.#welcomeTimer);
+        this.welcome = welcome;
+        this.#tokenRefused = false;
+        this.#onlineAt = Date.now();
+        this.#startHeartbeat(welcome.ping_ms);
+        this.#setState({ state: 'online' });
+        this.#ports.up(welcome);
+    }
+
+    /**
+     * A browser shows no protocol pings, so silence is asked about, then believed.
+     * @param {number} pingMs
+     */
+    #startHeartbeat(pingMs) {
+        clearInterval(this.#heartbeat);
+        this.#heartbeat = setInterval(() => {
+            const silentMs = Date.now() - this.#heardAt;
+            if (silentMs >= pingMs * 2) this.lose(1006, 'nothing was heard from the server');
+            else if (silentMs >= pingMs) this.write({ type: 'ping' });
+        }, pingMs / 2);
+    }
+
+    /** @param {number} code */
+    #dropSocket(code) {
+        const socket = this.#socket;
+        this.#socket = null;
+        if (socket === null) return;
+        try {
+            socket.close(code);
+        } catch {
+            // Already closing: that is what we want.
+        }
+    }
+
+    /** @param {number} code @param {string} reason */
+    #onClosed(code, reason) {
+        const wasHealthy = this.#onlineAt > 0 && Date.now() - this.#onlineAt >= HEALTHY_MS;
+        const restartIn = this.#restartAt > 0 ? Math.max(0, this.#restartAt - Date.now()) : null;
+        this.#socket = null;
+        this.#hangUp();
+        if (wasHealthy || restartIn !== null) this.#backoff.reset();
+        const mayAsk = this.#mayAskForToken();
+        // The server knows that token no more: should we be told to come back, it is with another.
+        if (code === CLOSE_TOKEN || code === CLOSE_LOGGED_OUT) this.#forgetToken();
+        if (CLOSES_FOR_GOOD.has(code) || (code === CLOSE_TOKEN && !mayAsk)) {
+            this.#end({ state: 'closed', code, reason });
+            return;
+        }
+        this.#urlIndex++;
+        if (code === CLOSE_TOKEN) {
+            this.#tokenRefused = true;
+            this.#waitAndDial(0, code, reason);
+        } else if (restartIn !== null) {
+            this.#waitAndDial(restartIn, code, reason);
+        } else {
+            const leastMs = code === CLOSE_CROWDED ? BACKOFF_CROWDED_MS : 0;
+            this.#waitAndDial(this.#backoff.nextMs(leastMs), code, reason);
+        }
+    }
+
+    /** Once: a new token that is refused as well will not get better. */
+    #mayAskForToken() {
+        return this.#options.getToken !== undefined && !this.#tokenRefused;
+    }
+
+    #forgetToken() {
+        if (this.#options.getToken !== undefined) this.#token = undefined;
+    }
+
+    /** What belongs to one connection ends with it. */
+    #hangUp() {
+        clearTimeout(this.#welcomeTimer);
+        clearTimeout(this.#restartTimer);
+        clearInterval(this.#heartbeat);
+        this.#onlineAt = 0;
+        this.#restartAt = 0;
+        this.#ports.down();
+    }
+
+    /** @param {number} ms @param {number} [code] @param {string} [reason] */
+    #waitAndDial(ms, code, reason) {
+        this.#setState({ state: 'waiting', code, reason, retryInMs: ms });
+        clearTimeout(this.#dialTimer);
+        this.#dialTimer = setTimeout(() => void this.#dial(), ms);
+    }
+
+    /** @param {StateChange} change */
+    #end(change) {
+        clearTimeout(this.#dialTimer);
+        this.#hangUp();
+        this.#setState(change);
+    }
+
+    /** @param {StateChange} change */
+    #setState(change) {
+        this.state = change.state;
+        this.#ports.state(change);
+    }
+
+    /** The browser knows first when the network goes and comes back. */
+    #followNetwork() {
+        if (
+            typeof globalThis.window === 'undefined' ||
+            typeof globalThis.addEventListener !== 'function'
+        )
+            return;
+        globalThis.addEventListener('offline', () => this.lose(1006, 'the network is gone'));
+        globalThis.addEventListener('online', () => {
+            if (this.state === 'waiting') void this.#dial();
+        });
+    }
+}

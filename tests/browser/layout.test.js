@@ -1,0 +1,227 @@
+// layout.test - the page by keyboard alone, on a phone, in the dark, and for those who hear it.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import {
+    browser,
+    bubbles,
+    closeAll,
+    cluster,
+    DESK,
+    logIn,
+    messageOf,
+    names,
+    openRow,
+    overflow,
+    PHONE,
+    rowOf,
+    sees,
+    shot,
+    startChat,
+    startGroup,
+    tickOf,
+    useCluster,
+    waitForText,
+    write,
+} from './page.js';
+
+useCluster();
+
+const hasFocus = (page, selector) =>
+    sees(page, (s) => document.activeElement?.matches(s), selector);
+
+test('Enter sends, Shift+Enter makes a line, Escape goes back', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    await startChat(a, bob);
+    await a.keyboard.type('first');
+    await a.keyboard.press('Shift+Enter');
+    await a.keyboard.type('second');
+    await a.keyboard.press('Enter');
+    await tickOf(a, 'first', 'sent');
+    assert.deepEqual(await bubbles(a), ['first\nsecond']);
+    await a.keyboard.press('Escape');
+    await a.locator('#chat-empty').waitFor();
+    await hasFocus(a, '.row');
+    await closeAll(a);
+});
+
+test('everything can be done by keyboard alone', async () => {
+    const [alice, bob, carol] = names('alice', 'bob', 'carol');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await a.keyboard.press('Control+k'); // Search, and start what is not there.
+    await a.keyboard.type(bob);
+    await a.keyboard.press('Enter');
+    await hasFocus(a, '#text');
+    await a.keyboard.type('by keyboard');
+    await a.keyboard.press('Enter');
+    await tickOf(a, 'by keyboard', 'delivered');
+    await a.keyboard.press('ArrowUp'); // Edit the last message.
+    await a.keyboard.press('End');
+    await a.keyboard.type(' only');
+    await a.keyboard.press('Enter');
+    await waitForText(a, 'by keyboard only');
+    await messageOf(a, 'only').locator('.edited').waitFor();
+    await a.keyboard.press('Shift+Tab'); // Into the messages, and to the newest.
+    await hasFocus(a, '#scroller');
+    await a.keyboard.press('ArrowUp');
+    await hasFocus(a, '.message');
+    await a.keyboard.press('Enter'); // Its menu: the first is a reaction.
+    await hasFocus(a, '.emoji');
+    await shot(a, 'desk-menu');
+    await a.keyboard.press('Enter');
+    await messageOf(a, 'only').locator('.reaction').waitFor();
+    await hasFocus(a, '.message');
+    await a.keyboard.press('r');
+    await a.keyboard.type('to myself');
+    await a.keyboard.press('Enter');
+    await messageOf(a, 'to myself').locator('.quote').waitFor();
+    await startChat(a, carol);
+    await write(a, 'hi');
+    await a.keyboard.press('Escape'); // Back to the list, which the arrows walk.
+    await hasFocus(a, '.row');
+    await a.keyboard.press('ArrowDown');
+    await a.keyboard.press('Enter');
+    await waitForText(a, 'to myself');
+    await closeAll(a, b);
+});
+
+test('what is typed above the list filters it', async () => {
+    const [alice, bob, carol] = names('alice', 'bob', 'carol');
+    const a = await logIn(alice);
+    for (const name of [bob, carol]) {
+        await startChat(a, name);
+        await write(a, 'Hello');
+        await tickOf(a, 'Hello', 'sent');
+    }
+    await a.getByLabel('Search conversations').fill('CAR');
+    await rowOf(a, bob).waitFor({ state: 'detached' });
+    assert.equal(await a.locator('.row').count(), 1);
+    await a.keyboard.press('Escape');
+    await rowOf(a, bob).waitFor();
+    await closeAll(a);
+});
+
+test('a new message is read out, and controls have names', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(a, bob);
+    await write(a, 'Hello');
+    await openRow(b, alice);
+    await waitForText(b, 'Hello');
+    await write(b, 'Can you hear me?');
+    await a.locator('[aria-live="polite"]', { hasText: `${bob}: Can you hear me?` }).waitFor({
+        state: 'attached',
+    });
+    const nameless = await a
+        .locator('button:visible')
+        .evaluateAll((buttons) =>
+            buttons
+                .filter(
+                    (button) => !button.getAttribute('aria-label') && !button.textContent.trim(),
+                )
+                .map((button) => button.outerHTML),
+        );
+    assert.deepEqual(nameless, []);
+    await closeAll(a, b);
+});
+
+test('on a phone there is one column with a way back, and nothing is too wide', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice, PHONE);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(b, alice);
+    await write(
+        b,
+        'Are you on your way?',
+        'The train leaves at ten past nine, do not be late this time please!',
+        `https://example.org/${'a-very-long-path/'.repeat(12)}`,
+        'Donaudampfschifffahrtsgesellschaftskapitänskajütenschlüssel'.repeat(3),
+    );
+    await a.locator('.badge', { hasText: '4' }).waitFor();
+    assert.equal(await a.locator('.chat').isVisible(), false);
+    assert.ok((await overflow(a)) <= 0);
+    await shot(a, 'phone-list');
+    await openRow(a, bob);
+    await waitForText(a, 'ten past nine');
+    await write(a, 'Yes, five minutes.');
+    await tickOf(a, 'five minutes', 'read');
+    assert.equal(await a.locator('.side').isVisible(), false);
+    assert.ok((await overflow(a)) <= 0, 'nothing is wider than the screen');
+    const isZoomSafe = await a
+        .locator('input, textarea, select')
+        .evaluateAll((nodes) => nodes.every((n) => parseFloat(getComputedStyle(n).fontSize) >= 16));
+    assert.ok(isZoomSafe, 'no field is so small that the phone zooms in');
+    await shot(a, 'phone-chat');
+    await messageOf(a, 'five minutes').click({ button: 'right' });
+    await a.getByRole('menuitem', { name: 'Reply' }).waitFor();
+    assert.ok((await overflow(a)) <= 0);
+    await shot(a, 'phone-menu');
+    await a.keyboard.press('Escape');
+    await a.getByRole('button', { name: 'Back to conversations' }).click();
+    await rowOf(a, bob).waitFor();
+    await openRow(a, bob);
+    await a.goBack(); // The phone's own.
+    await rowOf(a, bob).waitFor();
+    await startGroup(a, 'A group with rather a long name, longer than the screen', bob);
+    await a.getByRole('button', { name: 'Members' }).click();
+    await a.locator('.member', { hasText: bob }).waitFor();
+    assert.ok((await overflow(a)) <= 0);
+    await shot(a, 'phone-members');
+    await closeAll(a, b);
+});
+
+test('a long press opens the menu of a message', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice, PHONE);
+    await startChat(a, bob);
+    await write(a, 'Press me');
+    await tickOf(a, 'Press me', 'sent');
+    await messageOf(a, 'Press me')
+        .locator('.bubble')
+        .dispatchEvent('pointerdown', { pointerType: 'touch', bubbles: true });
+    await a.getByRole('menuitem', { name: 'Copy text' }).waitFor();
+    await closeAll(a);
+});
+
+/** The brightest part of a colour. */
+const brightness = async (page) => {
+    const colour = await page.evaluate(
+        () => getComputedStyle(document.querySelector('.app')).backgroundColor,
+    );
+    return Math.max(...colour.match(/\d+/g).map(Number));
+};
+
+test('dark where the system is dark, and as one chooses', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice, { colorScheme: 'dark' });
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(a, bob);
+    await write(a, 'Good evening');
+    await openRow(b, alice);
+    await write(b, 'Good evening to you too');
+    await waitForText(a, 'to you too');
+    await tickOf(a, 'Good evening', 'read');
+    assert.ok((await brightness(a)) < 60);
+    await shot(a, 'desk-dark');
+    await a.locator('#me').click();
+    await a.getByRole('menuitemradio', { name: 'Light' }).click();
+    assert.ok((await brightness(a)) > 200);
+    await a.reload();
+    await waitForText(a, 'to you too');
+    assert.ok((await brightness(a)) > 200, 'it was kept');
+    await closeAll(a, b);
+});
+
+test('the login page is kind about a server that is away', async () => {
+    const page = await (await browser.newContext(DESK)).newPage();
+    await page.goto(`${cluster.http(1)}/`);
+    await page.getByLabel('Your name').fill('alice');
+    await shot(page, 'desk-login');
+    await page.context().setOffline(true);
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('The server cannot be reached.').waitFor();
+    await page.context().close();
+});

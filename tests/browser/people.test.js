@@ -1,0 +1,193 @@
+// people.test - who is there: typing, presence, groups and their roles, who has read, and large
+// conversations. Those begin at five members here.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import {
+    bubbles,
+    closeAll,
+    logIn,
+    messageOf,
+    names,
+    openRow,
+    rowOf,
+    shot,
+    startChat,
+    startGroup,
+    tickOf,
+    useCluster,
+    waitForText,
+    write,
+} from './page.js';
+
+useCluster(['--no-limits', '--fanout-members', '4']);
+
+test('one sees that the other is typing, until he sends or stops', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(a, bob);
+    await write(a, 'Hello');
+    await openRow(b, alice);
+    await waitForText(b, 'Hello');
+    await b.locator('#text').pressSequentially('Hi');
+    await a.locator('#chat-note', { hasText: 'typing…' }).waitFor();
+    await rowOf(a, bob).locator('.row-typing').waitFor();
+    await shot(a, 'desk-typing');
+    await b.keyboard.press('Enter');
+    await waitForText(a, 'Hi');
+    await a.locator('#chat-note.is-typing').waitFor({ state: 'detached' });
+    await b.waitForTimeout(2100); // Nobody is told more often that one types.
+    await b.locator('#text').pressSequentially('Well');
+    await a.locator('#chat-note', { hasText: 'typing…' }).waitFor();
+    await b.locator('#text').fill(''); // Thought better of it.
+    await a.locator('#chat-note.is-typing').waitFor({ state: 'detached' });
+    await closeAll(a, b);
+});
+
+test('one sees who is online, away, and when he was last seen', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(a, bob);
+    await write(a, 'Hello');
+    await a.locator('#chat-note', { hasText: 'Online' }).waitFor();
+    await rowOf(a, bob).locator('.dot-online').waitFor();
+    await b.locator('#me').click();
+    await shot(b, 'desk-me');
+    await b.getByRole('menuitemradio', { name: 'Do not disturb' }).click();
+    await a.locator('#chat-note', { hasText: 'Do not disturb' }).waitFor();
+    await rowOf(a, bob).locator('.dot-busy').waitFor();
+    await b.context().close();
+    // He might come back: five seconds pass before he is offline.
+    await a.locator('#chat-note', { hasText: 'Last seen today' }).waitFor({ timeout: 12000 });
+    assert.equal(await rowOf(a, bob).locator('.dot').count(), 0);
+    await closeAll(a);
+});
+
+test('a group is made, talks, grows and shrinks, and everyone sees it', async () => {
+    const [alice, bob, carol] = names('alice', 'bob', 'carol');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startGroup(a, 'Weekend trip', bob);
+    await write(a, 'Where shall we go?');
+    await openRow(b, 'Weekend trip');
+    await waitForText(b, 'Where shall we go?');
+    await write(b, 'To the sea.', 'Or the mountains, I cannot decide at all today.');
+    await waitForText(a, 'mountains');
+    await a.getByRole('button', { name: 'Members' }).click();
+    await a.locator('.member', { hasText: bob }).waitFor();
+    await a.getByLabel('Add people').fill(carol);
+    await a.getByRole('button', { name: 'Add', exact: true }).click();
+    await a.locator('.member', { hasText: carol }).waitFor();
+    await a.locator('.member', { hasText: bob }).locator('.dot-online').waitFor();
+    await shot(a, 'desk-members');
+    const c = await logIn(carol, { gateway: 2 });
+    await openRow(c, 'Weekend trip');
+    await waitForText(c, 'Where shall we go?');
+    await write(c, 'Hi!');
+    await waitForText(b, 'Hi!');
+    await a.getByRole('button', { name: `Remove ${bob}` }).click();
+    await rowOf(b, 'Weekend trip').waitFor({ state: 'detached' });
+    await a.getByRole('button', { name: 'Done' }).click();
+    await a.locator('.event', { hasText: `removed ${bob}` }).waitFor();
+    await shot(a, 'desk-group');
+    await c.getByRole('button', { name: 'Members' }).click();
+    await c.getByRole('button', { name: 'Leave group' }).click();
+    await c.locator('#ask-yes').click();
+    await rowOf(c, 'Weekend trip').waitFor({ state: 'detached' });
+    await a.locator('.event', { hasText: `${carol} left` }).waitFor();
+    await closeAll(a, b, c);
+});
+
+test('an owner gives roles and a title, and a member may not', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startGroup(a, 'Old name', bob);
+    await write(a, 'Welcome');
+    await openRow(b, 'Old name');
+    await waitForText(b, 'Welcome');
+    await b.getByRole('button', { name: 'Members' }).click();
+    await b.locator('.member', { hasText: alice }).locator('.role', { hasText: 'owner' }).waitFor();
+    assert.equal(await b.locator('#manage').isVisible(), false);
+    assert.equal(await b.locator('#edit-title').isEditable(), false);
+    await a.getByRole('button', { name: 'Members' }).click();
+    await a.getByLabel(`Role of ${bob}`).selectOption('admin');
+    await b.locator('#manage').waitFor();
+    await b.locator('#edit-title').fill('New name');
+    await b.keyboard.press('Tab');
+    await a.locator('#chat-title', { hasText: 'New name' }).waitFor();
+    await rowOf(a, 'New name').waitFor();
+    await a.locator('.event', { hasText: `made ${bob} an admin` }).waitFor({ state: 'attached' });
+    await closeAll(a, b);
+});
+
+test('who joins a group that shows no history sees only what comes then', async () => {
+    const [alice, bob, carol] = names('alice', 'bob', 'carol');
+    const a = await logIn(alice);
+    await a.getByRole('button', { name: 'New group' }).click();
+    await a.locator('#group-title').fill('Fresh');
+    await a.getByLabel('Names, separated by commas').fill(bob);
+    await a.getByLabel('Who joins later sees earlier messages').uncheck();
+    await shot(a, 'desk-new-group');
+    await a.getByRole('button', { name: 'Create' }).click();
+    await write(a, 'before carol');
+    await tickOf(a, 'before carol', 'sent');
+    await a.getByRole('button', { name: 'Members' }).click();
+    await a.getByLabel('Add people').fill(carol);
+    await a.getByRole('button', { name: 'Add', exact: true }).click();
+    await a.locator('.member', { hasText: carol }).waitFor();
+    await a.getByRole('button', { name: 'Done' }).click();
+    await write(a, 'after carol');
+    const c = await logIn(carol, { gateway: 2 });
+    await openRow(c, 'Fresh');
+    await waitForText(c, 'after carol');
+    assert.deepEqual(await bubbles(c), ['after carol']);
+    await closeAll(a, c);
+});
+
+test('a group tells how many have read, and who', async () => {
+    const [alice, bob, carol] = names('alice', 'bob', 'carol');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startGroup(a, 'Readers', bob, carol);
+    await write(a, 'Read this');
+    await openRow(b, 'Readers');
+    await messageOf(a, 'Read this').getByText('Read by 1 of 2').waitFor();
+    await a.getByText('Read by 1 of 2').click();
+    await a.locator('#readers .member', { hasText: bob }).waitFor();
+    assert.equal(await a.locator('#readers .member', { hasText: carol }).count(), 0);
+    await shot(a, 'desk-readers');
+    await a.getByRole('button', { name: 'Done' }).click();
+    const c = await logIn(carol);
+    await openRow(c, 'Readers');
+    await tickOf(a, 'Read this', 'read');
+    await messageOf(a, 'Read this').getByText('Read by all 2').waitFor();
+    await closeAll(a, b, c);
+});
+
+test('a large group counts what is unread, and shows it once it is opened', async () => {
+    const [alice, bob, ...others] = names('alice', 'bob', 'm', 'n', 'o', 'p');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startGroup(a, 'Everybody', bob, ...others);
+    await write(a, 'one', 'two', 'three');
+    await rowOf(b, 'Everybody').locator('.badge', { hasText: '3' }).waitFor();
+    await rowOf(b, 'Everybody').locator('.row-text', { hasText: 'three' }).waitFor();
+    await openRow(b, 'Everybody');
+    await waitForText(b, 'three');
+    const added = `added ${bob}, ${others[0]}, ${others[1]} and 2 others`;
+    await b.locator('.event', { hasText: added }).waitFor();
+    await write(a, 'four');
+    await waitForText(b, 'four');
+    assert.deepEqual(await bubbles(b), ['one', 'two', 'three', 'four']);
+    await messageOf(a, 'four').getByText('Read by 1 of 5').waitFor();
+    await b.keyboard.press('Escape');
+    await write(a, 'five', 'six');
+    await rowOf(b, 'Everybody').locator('.badge', { hasText: '2' }).waitFor();
+    await openRow(b, 'Everybody');
+    await waitForText(b, 'six');
+    assert.deepEqual(await bubbles(b), ['one', 'two', 'three', 'four', 'five', 'six']);
+    await closeAll(a, b);
+});
