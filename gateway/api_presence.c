@@ -1,5 +1,6 @@
 /* Who is online: asked of the shards of all users named, and told in the order asked. */
 #include "gateway/api_private.h"
+#include "gateway/presence.h"
 
 #include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
@@ -68,7 +69,7 @@ static void on_presences(struct api_call *call, struct api_request *request, enu
         if (record_decode(&r, &msg_presence_item_desc, &item) != RC_OK ||
             !slice_equal(item.user, name_of(inquiry, asked)))
             break; /* A router of another version. */
-        asked->status = item.status <= PRESENCE_BUSY ? (uint32_t)item.status : PRESENCE_ONLINE;
+        asked->status = presence_status_of(item.status);
         asked->last_seen = item.last_seen;
     }
     if (call->pending == 1) /* This one was the last. */

@@ -12,8 +12,8 @@
 
 #include <stdbool.h>
 
-#include "mesh/zmq_bus.h"
 #include "gateway/cluster_view.h"
+#include "mesh/zmq_bus.h"
 #include "nodes/config.h"
 #include "nodes/loop.h"
 

@@ -164,6 +164,20 @@ static void secrets_are_compared_and_wiped(void **state)
     assert_true(crypto_random_u64() != crypto_random_u64());
 }
 
+/* "abc" and nothing (FIPS 180-4; NIST's examples). */
+static void sha256_matches_fips_180(void **state)
+{
+    (void)state;
+    uint8_t out[32];
+    char hex[65];
+    crypto_sha256(out, slice_string("abc"));
+    crypto_hex(out, sizeof(out), hex);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    crypto_sha256(out, slice_of("", 0));
+    crypto_hex(out, sizeof(out), hex);
+    assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +190,7 @@ int main(void)
         cmocka_unit_test(base64url_matches_rfc_4648),
         cmocka_unit_test(base64url_is_strict),
         cmocka_unit_test(secrets_are_compared_and_wiped),
+        cmocka_unit_test(sha256_matches_fips_180),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

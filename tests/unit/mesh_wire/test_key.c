@@ -123,6 +123,17 @@ static void an_absent_text_is_utf8(void **state)
     assert_true(key_is_utf8(slice_of("", 0)));
 }
 
+/* A drawn id is a valid one, of its own size, and not a direct conversation's. */
+static void a_drawn_group_has_a_valid_id(void **state)
+{
+    (void)state;
+    char id[KEY_GROUP_SIZE];
+    const uint64_t random[2] = {UINT64_MAX, 0};
+    key_group(random, id);
+    assert_memory_equal(id, "g:__________8AAAAAAAAAAA", sizeof(id));
+    assert_true(key_conv_is_valid(slice_of(id, sizeof(id))));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +143,7 @@ int main(void)
         cmocka_unit_test(a_name_has_no_control_characters),
         cmocka_unit_test(names_have_their_lengths),
         cmocka_unit_test(an_absent_text_is_utf8),
+        cmocka_unit_test(a_drawn_group_has_a_valid_id),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -175,6 +175,27 @@ static void every_source_asks_the_rule(void **state)
     assert_string_equal(f->config.bind, "::1");
 }
 
+/* Keys of the API stand in the config as digests; one that stands there itself is refused, and not
+ * repeated where logs may keep it. */
+static void an_api_key_is_a_digest(void **state)
+{
+    struct fixture *f = *state;
+    char text[API_KEY_SIZE + 1], line[API_KEY_LINE_SIZE_MAX + 1];
+    api_key_make("billing", text, line);
+    assert_null(config_rule_mistake(CONFIG_OPTION_api_key, line));
+    char *flags[] = {"--api-key", text};
+    assert_int_equal(read_flags(f, CONFIG_GATEWAY, 2, flags), RC_CONFIG);
+    assert_non_null(strstr(f->sentence.text, "--api-key is NAME:SHA256"));
+    assert_null(strstr(f->sentence.text, text));
+    flags[1] = line;
+    const char *operands[1];
+    uint32_t operand_count;
+    assert_int_equal(config_read(&f->config, CONFIG_GATEWAY, 2, flags, operands, 1, &operand_count,
+                                 &f->sentence),
+                     RC_OK);
+    assert_non_null(api_key_find(&f->config.auth.api_keys, slice_string(text)));
+}
+
 /* As browsers send it, or a star. */
 static void an_origin_is_scheme_host_and_port(void **state)
 {
@@ -400,6 +421,7 @@ int main(void)
         TEST(a_value_that_breaks_its_rule_is_refused_with_its_line),
         TEST(every_source_asks_the_rule),
         TEST(an_origin_is_scheme_host_and_port),
+        TEST(an_api_key_is_a_digest),
         TEST(defaults_and_long_paths_are_judged),
         TEST(a_malformed_line_is_refused_with_its_number),
         TEST(a_list_holds_so_many_and_no_more),
