@@ -237,7 +237,7 @@
 #define FIELDS_readers_page(F, T)                                                                  \
     F(T, u64, req, "of readers")                                                                   \
     F(T, u64, rc, "OK, NOT_FOUND, FORBIDDEN, NOT_LEADER, UNAVAILABLE")                             \
-    F(T, bin, delivered, "seq of reader records: members whose delivered cursor is at or past seq") \
+    F(T, bin, delivered, "seq of reader records: members whose delivered cursor is past it")       \
     F(T, bin, read, "seq of reader records: likewise, read")                                       \
     F(T, u64, total, "members it was for: there at seq and now, without its sender")               \
     F(T, u64, more, "1: the group is large, and not all members were looked at")

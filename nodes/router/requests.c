@@ -16,7 +16,7 @@ struct asking {
 };
 
 /* The shard a request names, where this router may serve it; else *ret_rc says why not. */
-static struct shard *serving(struct router *router, uint64_t shard, enum rc *ret_rc)
+struct shard *requests_serving(struct router *router, uint64_t shard, enum rc *ret_rc)
 {
     *ret_rc = RC_BAD_REQUEST;
     if (shard >= router->options.shards)
@@ -25,24 +25,24 @@ static struct shard *serving(struct router *router, uint64_t shard, enum rc *ret
     return shard_serves(router, &router->shards[shard]) ? &router->shards[shard] : NULL;
 }
 
-static struct shard *serving_conv(struct router *router, uint64_t shard, struct slice conv,
-                                  enum rc *ret_rc)
+struct shard *requests_serving_conv(struct router *router, uint64_t shard, struct slice conv,
+                                    enum rc *ret_rc)
 {
     *ret_rc = RC_BAD_REQUEST;
     if (!key_conv_is_valid(conv) ||
         key_conv_shard(router->options.cluster, router->options.shards, conv) != shard)
         return NULL;
-    return serving(router, shard, ret_rc);
+    return requests_serving(router, shard, ret_rc);
 }
 
-static struct shard *serving_user(struct router *router, uint64_t shard, struct slice user,
-                                  enum rc *ret_rc)
+struct shard *requests_serving_user(struct router *router, uint64_t shard, struct slice user,
+                                    enum rc *ret_rc)
 {
     *ret_rc = RC_BAD_REQUEST;
     if (!key_user_is_valid(user) ||
         key_user_shard(router->options.cluster, router->options.shards, user) != shard)
         return NULL;
-    return serving(router, shard, ret_rc);
+    return requests_serving(router, shard, ret_rc);
 }
 
 /* A read that the store could not serve ends the replica, or the router: it would lie otherwise. */
@@ -84,7 +84,7 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
 {
     struct msg_user_convs answer = {0};
     enum rc rc;
-    struct shard *shard = serving_user(a->router, request->shard, request->user, &rc);
+    struct shard *shard = requests_serving_user(a->router, request->shard, request->user, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_USER_CONVS_PAGE) {
         if (request->peek == 0) {
@@ -116,7 +116,7 @@ static void on_user_kick(struct asking *a, const struct msg_user_kick *request)
     struct watchers *watchers = &a->router->watchers;
     struct msg_result answer = {.req = request->req};
     enum rc rc;
-    if (serving_user(a->router, request->shard, request->user, &rc) == NULL) {
+    if (requests_serving_user(a->router, request->shard, request->user, &rc) == NULL) {
         answer.rc = rc;
     } else {
         struct msg_event_device event = {.user = request->user, .kick = 1};
@@ -137,7 +137,7 @@ static void on_watch(struct asking *a, const struct msg_watch *request)
 {
     struct msg_watched answer = {.conv = request->conv};
     enum rc rc;
-    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    struct shard *shard = requests_serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL) {
         check_read(a->router, shard,
@@ -158,7 +158,7 @@ static void on_fetch(struct asking *a, const struct msg_fetch *request)
 {
     struct msg_fetched answer = {0};
     enum rc rc;
-    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    struct shard *shard = requests_serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_RESUME_COUNT)
         check_read(a->router, shard,
@@ -176,7 +176,7 @@ static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
     struct router *router = a->router;
     struct msg_rewatched answer = {.req = request->req};
     enum rc rc;
-    struct shard *shard = serving(router, request->shard, &rc);
+    struct shard *shard = requests_serving(router, request->shard, &rc);
     buf_clear(router->answer);
     answer.rc = shard != NULL ? RC_OK : rc;
     struct record_reader convs = record_reader_of(request->convs);
@@ -184,7 +184,7 @@ static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
     while (answer.rc == RC_OK && !record_reader_at_end(&convs)) {
         uint64_t head = 0;
         if (record_get_slice(&convs, &key) != RC_OK ||
-            serving_conv(router, request->shard, key, &rc) == NULL) {
+            requests_serving_conv(router, request->shard, key, &rc) == NULL) {
             answer.rc = RC_BAD_REQUEST;
             break;
         }
@@ -233,8 +233,8 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request,
     if (!may_submit(a, number, kind, request->command))
         return RC_FORBIDDEN;
     struct shard *shard = kind == MACHINE_KEY_USER
-                              ? serving_user(a->router, request->shard, key, &rc)
-                              : serving_conv(a->router, request->shard, key, &rc);
+                              ? requests_serving_user(a->router, request->shard, key, &rc)
+                              : requests_serving_conv(a->router, request->shard, key, &rc);
     if (shard == NULL)
         return rc;
     if (number == MSG_CMD_SEND &&
@@ -273,7 +273,7 @@ static void on_members(struct asking *a, const struct msg_members *request)
 {
     struct msg_members_page answer = {0};
     enum rc rc;
-    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    struct shard *shard = requests_serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_MEMBERS_PAGE_MAX)
         check_read(a->router, shard,
@@ -288,7 +288,7 @@ static void on_summary(struct asking *a, const struct msg_summary *request)
 {
     struct msg_summaries answer = {0};
     enum rc rc;
-    struct shard *shard = serving(a->router, request->shard, &rc);
+    struct shard *shard = requests_serving(a->router, request->shard, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL)
         check_read(a->router, shard,
@@ -299,34 +299,11 @@ static void on_summary(struct asking *a, const struct msg_summary *request)
     watchers_answer(&a->router->watchers, a->watcher, &msg_summaries_desc, &answer);
 }
 
-/* ---- What is kept in memory only, and receipts ---- */
-
-static void on_typing(struct asking *a, const struct msg_typing *message)
-{
-    enum rc rc;
-    struct shard *shard = serving_conv(a->router, message->shard, message->conv, &rc);
-    if (shard != NULL)
-        soft_on_typing(a->router, shard, message);
-}
-
-static void on_look(struct asking *a, const struct msg_look *request)
-{
-    struct msg_looked answer = {.req = request->req};
-    enum rc rc;
-    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
-    buf_clear(a->router->answer);
-    if (shard != NULL)
-        soft_on_look(a->router, shard, request, &answer, a->router->answer);
-    else
-        answer.rc = rc;
-    watchers_answer(&a->router->watchers, a->watcher, &msg_looked_desc, &answer);
-}
-
 static void on_readers(struct asking *a, const struct msg_readers *request)
 {
     struct msg_readers_page answer = {0};
     enum rc rc;
-    struct shard *shard = serving_conv(a->router, request->shard, request->conv, &rc);
+    struct shard *shard = requests_serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL)
         check_read(a->router, shard,
@@ -335,36 +312,6 @@ static void on_readers(struct asking *a, const struct msg_readers *request)
         answer.rc = rc;
     answer.req = request->req;
     watchers_answer(&a->router->watchers, a->watcher, &msg_readers_page_desc, &answer);
-}
-
-static void on_presence_query(struct asking *a, const struct msg_presence_query *request)
-{
-    struct msg_presences answer = {.req = request->req};
-    enum rc rc;
-    struct shard *shard = serving(a->router, request->shard, &rc);
-    buf_clear(a->router->answer);
-    if (shard != NULL)
-        rc = soft_on_presence_query(a->router, shard, request->users, a->router->answer);
-    answer.rc = rc;
-    if (rc == RC_OK)
-        answer.items = buf_slice(a->router->answer);
-    watchers_answer(&a->router->watchers, a->watcher, &msg_presences_desc, &answer);
-}
-
-static void on_presence_watch(struct asking *a, const struct msg_presence_watch *request)
-{
-    enum rc rc;
-    struct shard *shard = serving(a->router, request->shard, &rc);
-    if (shard != NULL)
-        soft_on_presence_watch(a->router, shard, a->watcher, request);
-}
-
-static void on_user_status(struct asking *a, const struct msg_user_status *message)
-{
-    enum rc rc;
-    struct shard *shard = serving_user(a->router, message->shard, message->user, &rc);
-    if (shard != NULL)
-        online_set(&a->router->online, shard->id, message->user, message->status, message->age_ms);
 }
 
 static void on_status_request(struct asking *a, const struct msg_status_request *request)
@@ -387,14 +334,16 @@ static void on_operate(struct asking *a, const struct msg_operate *request)
 }
 
 /* Decode the next message as the named type and handle it. */
-#define CASE(x, X)                                                                                 \
+#define DECODED(x, X, handled)                                                                     \
     case MSG_##X: {                                                                                \
         struct msg_##x message;                                                                    \
         if (record_decode(r, &msg_##x##_desc, &message) != RC_OK)                                  \
             return RC_CORRUPT;                                                                     \
-        on_##x(a, &message);                                                                       \
+        handled;                                                                                   \
         return RC_OK;                                                                              \
     }
+#define CASE(x, X)      DECODED(x, X, on_##x(a, &message))
+#define SOFT_CASE(x, X) DECODED(x, X, soft_on_##x(a->router, a->watcher, &message))
 
 static enum rc on_message(struct asking *a, struct record_reader *r)
 {
@@ -413,12 +362,12 @@ static enum rc on_message(struct asking *a, struct record_reader *r)
         CASE(submit, SUBMIT)
         CASE(members, MEMBERS)
         CASE(summary, SUMMARY)
-        CASE(typing, TYPING)
-        CASE(look, LOOK)
+        SOFT_CASE(typing, TYPING)
+        SOFT_CASE(look, LOOK)
         CASE(readers, READERS)
-        CASE(presence_query, PRESENCE_QUERY)
-        CASE(presence_watch, PRESENCE_WATCH)
-        CASE(user_status, USER_STATUS)
+        SOFT_CASE(presence_query, PRESENCE_QUERY)
+        SOFT_CASE(presence_watch, PRESENCE_WATCH)
+        SOFT_CASE(user_status, USER_STATUS)
         CASE(status_request, STATUS_REQUEST)
         CASE(join, JOIN)
         CASE(operate, OPERATE)

@@ -150,6 +150,13 @@ void shard_refuse_waiting(struct router *router, struct shard *shard);
 
 void requests_on_packet(struct router *router, struct slice from, const struct packet *packet);
 void requests_beat(struct router *router, struct watcher *watcher);
+/* The shard a request names, where this router may serve it, and where the key is one of it; else
+ * *ret_rc says why not: RC_BAD_REQUEST, RC_NOT_LEADER. */
+struct shard *requests_serving(struct router *router, uint64_t shard, enum rc *ret_rc);
+struct shard *requests_serving_conv(struct router *router, uint64_t shard, struct slice conv,
+                                    enum rc *ret_rc);
+struct shard *requests_serving_user(struct router *router, uint64_t shard, struct slice user,
+                                    enum rc *ret_rc);
 
 /* ---- owed.c ---- */
 
@@ -182,16 +189,16 @@ void soft_on_entry(struct router *router, const struct shard *shard, struct slic
                    const struct msg_entry *entry);
 void soft_on_receipt(struct router *router, const struct shard *shard,
                      const struct msg_event_receipt *receipt);
-/* Requests about a conversation or about users of `shard`, which is served here. Sequences are
- * appended to `into`. */
-void soft_on_typing(struct router *router, struct shard *shard, const struct msg_typing *typing);
-void soft_on_look(struct router *router, struct shard *shard, const struct msg_look *look,
-                  struct msg_looked *answer, struct buf *into);
-/* RC_UNAVAILABLE: one of them is not known yet; RC_BAD_REQUEST. */
-MUST_CHECK enum rc soft_on_presence_query(struct router *router, struct shard *shard,
-                                          struct slice users, struct buf *into);
-void soft_on_presence_watch(struct router *router, struct shard *shard, struct watcher *watcher,
+/* What gateways ask. */
+void soft_on_typing(struct router *router, struct watcher *watcher,
+                    const struct msg_typing *message);
+void soft_on_look(struct router *router, struct watcher *watcher, const struct msg_look *request);
+void soft_on_presence_query(struct router *router, struct watcher *watcher,
+                            const struct msg_presence_query *request);
+void soft_on_presence_watch(struct router *router, struct watcher *watcher,
                             const struct msg_presence_watch *request);
+void soft_on_user_status(struct router *router, struct watcher *watcher,
+                         const struct msg_user_status *message);
 
 /* ---- replicas.c ---- */
 

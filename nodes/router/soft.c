@@ -1,7 +1,5 @@
 /* soft - what a router keeps in memory only (typing, presence, tallies), and how it hangs together
- * with the shards. What gateways ask of it comes from requests.c, checked: the key belongs to the
- * shard, which is led here. */
-#include "mesh/base/log.h"
+ * with the shards and with what gateways ask. */
 #include "mesh/wire/key.h"
 #include "nodes/router/router_private.h"
 
@@ -147,27 +145,39 @@ void soft_on_receipt(struct router *router, const struct shard *shard,
 
 /* ---- What gateways ask ---- */
 
-void soft_on_typing(struct router *router, struct shard *shard, const struct msg_typing *typing)
+void soft_on_typing(struct router *router, struct watcher *watcher,
+                    const struct msg_typing *message)
 {
-    uint64_t rc;
+    (void)watcher;
+    uint64_t answer;
     uint64_t head;
-    if (is_read(router, shard,
-                machine_look(shard->machine, typing->conv, typing->user, &rc, &head)) &&
-        rc == RC_OK)
-        typing_set(&router->typing, shard->id, typing->conv, typing->user, typing->on != 0,
+    enum rc rc;
+    struct shard *shard = requests_serving_conv(router, message->shard, message->conv, &rc);
+    if (shard == NULL ||
+        !is_read(router, shard,
+                 machine_look(shard->machine, message->conv, message->user, &answer, &head)))
+        return;
+    if (answer == RC_OK)
+        typing_set(&router->typing, shard->id, message->conv, message->user, message->on != 0,
                    env_now_us(router->env));
 }
 
-void soft_on_look(struct router *router, struct shard *shard, const struct msg_look *look,
-                  struct msg_looked *answer, struct buf *into)
+void soft_on_look(struct router *router, struct watcher *watcher, const struct msg_look *request)
 {
-    if (!is_read(router, shard,
-                 machine_look(shard->machine, look->conv, look->user, &answer->rc, &answer->head)))
-        answer->rc = RC_UNAVAILABLE;
-    if (answer->rc != RC_OK)
+    struct msg_looked answer = {.req = request->req};
+    enum rc rc;
+    struct shard *shard = requests_serving_conv(router, request->shard, request->conv, &rc);
+    answer.rc = rc;
+    if (shard != NULL && !is_read(router, shard,
+                                  machine_look(shard->machine, request->conv, request->user,
+                                               &answer.rc, &answer.head)))
         return;
-    typing_list(&router->typing, look->conv, into);
-    answer->typing = buf_slice(into);
+    buf_clear(router->answer);
+    if (answer.rc == RC_OK) {
+        typing_list(&router->typing, request->conv, router->answer);
+        answer.typing = buf_slice(router->answer);
+    }
+    watchers_answer(&router->watchers, watcher, &msg_looked_desc, &answer);
 }
 
 /* The next name of a sequence, where it is a user of this shard. RC_BAD_REQUEST. */
@@ -180,8 +190,9 @@ static enum rc next_user(const struct router *router, const struct shard *shard,
     return RC_OK;
 }
 
-enum rc soft_on_presence_query(struct router *router, struct shard *shard, struct slice users,
-                               struct buf *into)
+/* RC_UNAVAILABLE: one of them is not known yet. */
+static enum rc put_presences(struct router *router, const struct shard *shard, struct slice users,
+                             struct buf *into)
 {
     struct record_reader names = record_reader_of(users);
     for (uint32_t count = 0; !record_reader_at_end(&names); count++) {
@@ -197,16 +208,44 @@ enum rc soft_on_presence_query(struct router *router, struct shard *shard, struc
     return RC_OK;
 }
 
+void soft_on_presence_query(struct router *router, struct watcher *watcher,
+                            const struct msg_presence_query *request)
+{
+    struct msg_presences answer = {.req = request->req};
+    enum rc rc;
+    const struct shard *shard = requests_serving(router, request->shard, &rc);
+    buf_clear(router->answer);
+    if (shard != NULL)
+        rc = put_presences(router, shard, request->users, router->answer);
+    answer.rc = rc;
+    if (rc == RC_OK)
+        answer.items = buf_slice(router->answer);
+    watchers_answer(&router->watchers, watcher, &msg_presences_desc, &answer);
+}
+
 /* A gateway that watches many begins anew with a new leader in several of these. */
-void soft_on_presence_watch(struct router *router, struct shard *shard, struct watcher *watcher,
+void soft_on_presence_watch(struct router *router, struct watcher *watcher,
                             const struct msg_presence_watch *request)
 {
+    enum rc rc;
+    const struct shard *shard = requests_serving(router, request->shard, &rc);
     struct record_reader names = record_reader_of(request->users);
     struct slice name;
-    while (!record_reader_at_end(&names) && next_user(router, shard, &names, &name) == RC_OK) {
+    while (shard != NULL && !record_reader_at_end(&names) &&
+           next_user(router, shard, &names, &name) == RC_OK) {
         if (request->on != 0)
             online_watch(&router->online, shard->id, name, watcher);
         else
             online_unwatch(&router->online, name, watcher);
     }
+}
+
+void soft_on_user_status(struct router *router, struct watcher *watcher,
+                         const struct msg_user_status *message)
+{
+    (void)watcher;
+    enum rc rc;
+    const struct shard *shard = requests_serving_user(router, message->shard, message->user, &rc);
+    if (shard != NULL)
+        online_set(&router->online, shard->id, message->user, message->status, message->age_ms);
 }
