@@ -66,10 +66,14 @@ static void finish(struct api_call *call, const struct api_answer *answer)
 
 void api_answer(struct api_call *call, unsigned status)
 {
-    struct api_answer answer = {.status = status};
-    if (status != 204)
-        answer.body = buf_slice(call->text);
+    struct api_answer answer = {.status = status, .body = buf_slice(call->text)};
     finish(call, &answer);
+}
+
+void api_answer_ok(struct api_call *call)
+{
+    client_put_ok(call->text, (struct slice){0});
+    api_answer(call, 200);
 }
 
 static void fail(struct api_call *call, enum rc rc, struct slice message, uint64_t retry_ms)
@@ -144,6 +148,8 @@ void api_abandon(struct api_call **call)
     }
     LIST_EACH(node, &taken->requests)
     calls_forsake(&LIST_ENTRY(node, struct api_request, in_call)->request);
+    if (taken->cancel != NULL)
+        taken->cancel(taken);
 }
 
 /* ---- Asking routers ---- */
@@ -248,7 +254,7 @@ void api_on_changed(struct api_call *call, struct api_request *request, enum rc 
                     const void *answer)
 {
     if (rc == RC_OK)
-        api_answer(call, 204);
+        api_answer_ok(call);
     else
         api_fail_request(call, request, rc, answer);
 }
@@ -267,13 +273,4 @@ bool api_read_body(struct api_call *call, struct slice body, enum client_request
     if (rc != RC_OK)
         api_fail(call, rc, reason, 0);
     return rc == RC_OK;
-}
-
-struct buf *api_users(struct api_call *call, const struct client_request *request)
-{
-    struct buf *users = buf_new(256);
-    struct slice user;
-    for (uint32_t at = 0; client_users_next(&call->gateway->decoder, request, &at, &user);)
-        record_put_slice(users, user);
-    return users;
 }

@@ -102,7 +102,7 @@ void api_create(struct api_call *call, struct slice body)
     c->title_size = request.title.size;
     if (request.title.size > 0)
         memcpy(c->title, request.title.base, request.title.size);
-    struct buf *members = api_users(call, &request);
+    struct buf *members = client_users(&call->gateway->decoder, &request);
     const char *mistake = NULL;
     if (c->kind == CONV_DIRECT)
         mistake = choose_direct(c, members, request.conv, &from);
@@ -232,7 +232,7 @@ static void on_dropped(struct api_call *call, struct api_request *request, enum 
     if (rc != RC_OK)
         api_fail_request(call, request, rc, answer);
     else if (result->seq == 0)
-        api_answer(call, 204);
+        api_answer_ok(call);
     else if (gateway_now_us(call->gateway) < drop->deadline_us)
         drop_some(call);
     else

@@ -1,7 +1,7 @@
 /* A user is forgotten: logged out, taken out of every conversation that he is or was in, with what
  * he said; then when he was last seen goes, too.
  *
- *   KICK -> PAGE -> ERASE .. ERASE -> PAGE -> .. -> SEEN -> 204
+ *   KICK -> PAGE -> ERASE .. ERASE -> PAGE -> .. -> SEEN -> ok
  *
  * One step at a time, each idempotent: it may be asked for again, after a failure and also when all
  * is done. It says so where it does not finish within API_STEPS_US. */

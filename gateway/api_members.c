@@ -57,7 +57,7 @@ void api_add(struct api_call *call, struct slice body)
     struct client_request request;
     if (!api_read_body(call, body, CLIENT_ADD, &request))
         return;
-    struct buf *users = api_users(call, &request);
+    struct buf *users = client_users(&call->gateway->decoder, &request);
     enum member_role role = request.role.base != NULL ? client_role(request.role) : ROLE_MEMBER;
     submit(call, MEMBER_ADD, buf_slice(users), role);
     buf_unref(&users);

@@ -244,13 +244,15 @@ static const char *identify(struct api_call *call, const struct api_head *head, 
     return NULL;
 }
 
-static bool may_ask(const struct api_call *call)
+static bool may_ask(const struct api_call *call, bool is_dev)
 {
     switch (call->route->access) {
     case API_ACCESS_ANY:
         return true;
     case API_ACCESS_SELF:
         return call->is_server || slice_equal(api_asker(call), api_name(&call->user));
+    case API_ACCESS_DEV:
+        return call->is_server || is_dev;
     default:
         return call->is_server;
     }
@@ -269,7 +271,7 @@ static enum rc judge(struct api_call *call, const struct api_head *head,
         return RC_RATE_LIMITED;
     if ((*ret_reason = read_names(call, names)) != NULL)
         return RC_BAD_REQUEST;
-    if (!may_ask(call))
+    if (!may_ask(call, head->is_dev))
         return RC_FORBIDDEN;
     *ret_reason = read_query(call, head->query);
     return *ret_reason != NULL ? RC_BAD_REQUEST : RC_OK;

@@ -66,6 +66,9 @@ struct api_call {
     struct buf *text;              /* Of the answer. */
     void *work;                    /* What the route keeps between its requests, */
     void (*free_work)(void *work); /* and how it goes; NULL: there is none. */
+    /* Abandoned: what it waits for besides requests is not awaited any more, and pending lowered
+     * for it. NULL: that ends by itself. */
+    void (*cancel)(struct api_call *call);
 };
 
 /* The user on whose behalf routers are asked; absent: the operator's. */
@@ -114,7 +117,9 @@ void api_submit_user(struct api_call *call, struct slice user, const struct reco
                      const void *command, enum request_repeat repeat,
                      void (*on_done)(struct api_call *, struct api_request *, enum rc,
                                      const void *));
-/* An on_done for changes with nothing to tell: 204. */
+/* Of a change with nothing to tell: what a WebSocket is told, too, `ok`. */
+void api_answer_ok(struct api_call *call);
+/* An on_done for such changes. */
 void api_on_changed(struct api_call *call, struct api_request *request, enum rc rc,
                     const void *answer);
 /* What the call waited for besides requests is there: pending was raised for it. */
@@ -122,7 +127,7 @@ void api_step_done(struct api_call *call);
 
 /* ---- Answering. The first answer counts. ---- */
 
-void api_answer(struct api_call *call, unsigned status); /* With call->text; nothing for 204. */
+void api_answer(struct api_call *call, unsigned status); /* With call->text. */
 /* `message` may be NULL: then the rc's own sentence. retry_ms 0: what the rc suggests. */
 void api_fail(struct api_call *call, enum rc rc, const char *message, uint64_t retry_ms);
 void api_fail_request(struct api_call *call, const struct api_request *request, enum rc rc,
@@ -147,8 +152,6 @@ MUST_CHECK bool api_read_body(struct api_call *call, struct slice body,
  * a token with another's name; the call has been answered. */
 MUST_CHECK bool api_author(struct api_call *call, const struct client_request *request,
                            struct slice *ret_from);
-/* Its users as a sequence of slices, for a message. */
-struct buf *api_users(struct api_call *call, const struct client_request *request);
 
 /* ---- Routes, by file ---- */
 

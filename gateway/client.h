@@ -73,6 +73,8 @@ MUST_CHECK enum rc client_decode_body(struct client_decoder *d, struct slice tex
 /* The names of a request's `users`, one by one; start with *at = 0. */
 bool client_users_next(struct client_decoder *d, const struct client_request *request, uint32_t *at,
                        struct slice *ret_user);
+/* All of them as a sequence of slices, for a message. */
+struct buf *client_users(struct client_decoder *d, const struct client_request *request);
 /* The pairs of connect's `resume`. */
 bool client_resume_next(struct client_decoder *d, const struct client_request *request,
                         uint32_t *at, struct slice *ret_conv, uint64_t *ret_seq);

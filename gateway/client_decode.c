@@ -400,6 +400,15 @@ bool client_users_next(struct client_decoder *d, const struct client_request *re
     return true;
 }
 
+struct buf *client_users(struct client_decoder *d, const struct client_request *request)
+{
+    struct buf *users = buf_new(256);
+    struct slice user;
+    for (uint32_t at = 0; client_users_next(d, request, &at, &user);)
+        record_put_slice(users, user);
+    return users;
+}
+
 bool client_resume_next(struct client_decoder *d, const struct client_request *request,
                         uint32_t *at, struct slice *ret_conv, uint64_t *ret_seq)
 {

@@ -3,6 +3,7 @@
 #include "gateway/catchup.h"
 #include "gateway/core.h"
 #include "gateway/large.h"
+#include "gateway/presence_query.h"
 #include "gateway/session.h"
 #include "gateway/users.h"
 #include "gateway/watch.h"

@@ -1,6 +1,7 @@
 #include "gateway/presence.h"
 
 #include "gateway/frame.h"
+#include "gateway/presence_query.h"
 #include "gateway/session.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
@@ -372,7 +373,6 @@ void presence_leave(struct session *session)
     struct interest *interest;
     while ((interest = LIST_FIRST(&session->interests, struct interest, in_session)) != NULL)
         drop_interest(interest);
-    presence_query_forsake(session);
 }
 
 /* ---- The turn ---- */

@@ -30,7 +30,6 @@
 
 #define PRESENCE_SESSION_MAX 5000u    /* Users that one session may watch. */
 #define PRESENCE_GATEWAY_MAX 4194304u /* Of all sessions together, each counted for itself. */
-#define PRESENCE_QUERIES_MAX 8u       /* `presence` requests of one session at a time. */
 
 struct client_request;
 struct gateway;
@@ -51,8 +50,8 @@ struct presence {
     struct map watched;
     struct map interests; /* One for each session and user it watches. */
     struct list busy;     /* Shards with something to say to their leader, or to hear from it. */
-    struct list queries;  /* `presence` requests not answered yet, the oldest first. */
-    bool must_ask;        /* A question of theirs found no answer: again at the next retry. */
+    struct list queries;  /* Questions not answered yet, the oldest first (presence_query.h). */
+    bool must_ask;        /* One of them found no answer: again at the next retry. */
     struct list told; /* Users of whom somebody was told within the last second, oldest first. */
 };
 
@@ -64,20 +63,12 @@ void presence_init_shard(struct shard_presence *shard);
 
 void presence_watch(struct session *session, const struct client_request *request);
 void presence_unwatch(struct session *session, const struct client_request *request);
+
 /* ---- A session's own ---- */
 
 /* There is room again: what it was not told of for want of it. */
 void presence_catch_up(struct session *session);
-void presence_leave(struct session *session); /* It ends: watches nobody, waits for no answer. */
-
-/* ---- presence_query.c ---- */
-
-/* How these users are, asked of the leaders of all their shards, answered in the order asked. */
-void presence_query(struct session *session, const struct client_request *request);
-void presence_query_forsake(struct session *session); /* The session ends. */
-void presence_query_retry(struct gateway *gateway);   /* Asks again, wherever nobody answered. */
-void presence_query_turn(struct gateway *gateway);    /* Gives up what is due. */
-uint64_t presence_query_due_us(const struct gateway *gateway);
+void presence_leave(struct session *session); /* It ends: watches nobody. */
 
 /* ---- From routers.c ---- */
 

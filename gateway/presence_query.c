@@ -1,12 +1,5 @@
-/* The `presence` request: one question to each shard that a named user is of, and one answer when
- * all have come.
- *
- * Questions do not wait in line with sends (calls.h): a new leader does not know who is online for
- * as long as its grace lasts, and refuses to say, while it takes sends at once. So a question that
- * is refused, or finds no leader, is asked again at the next retry, until request_ms are over. */
-#include "gateway/presence.h"
+#include "gateway/presence_query.h"
 
-#include "gateway/session.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 
@@ -20,23 +13,21 @@ enum asked_state {
 
 /* One user asked about. Those of one shard are always in the same state. */
 struct asked {
+    struct msg_presence_item *item;
     uint32_t shard;
-    uint32_t at; /* In query->names, so also his place in the order asked. */
-    uint32_t size;
-    uint8_t state;  /* enum asked_state. */
-    uint8_t status; /* enum presence_status. */
-    uint64_t last_seen;
+    enum asked_state state;
 };
 
-struct query {
+struct presence_query {
     struct gateway *gateway;
-    struct session *session; /* NULL: answered, or gone. */
-    struct list in_session;
+    void (*on_done)(void *context, enum rc rc, const struct msg_presence_item *items,
+                    uint32_t count); /* NULL: nobody waits. */
+    void *context;
     struct list node; /* On the gateway's, by deadline. */
     uint64_t deadline_us;
-    struct buf *id;
-    struct buf *names;
-    struct asked *asked; /* By shard, until all is there. */
+    struct buf *users;
+    struct msg_presence_item *items; /* In the order asked; the names are those in `users`. */
+    struct asked *asked;             /* By shard. */
     uint32_t count;
     uint32_t missing; /* How many are not answered. */
     uint32_t pending; /* Requests in flight. */
@@ -44,109 +35,72 @@ struct query {
 
 struct query_call {
     struct request request;
-    struct query *query;
+    struct presence_query *query;
     uint32_t first; /* In query->asked. */
     uint32_t count;
 };
 
-static struct slice name_of(const struct query *query, const struct asked *asked)
-{
-    return slice_of(query->names->bytes + asked->at, asked->size);
-}
-
-static int by_shard(const void *a, const void *b)
-{
-    uint32_t x = ((const struct asked *)a)->shard;
-    uint32_t y = ((const struct asked *)b)->shard;
-    return x < y ? -1 : x > y;
-}
-
-static int by_place(const void *a, const void *b)
-{
-    uint32_t x = ((const struct asked *)a)->at;
-    uint32_t y = ((const struct asked *)b)->at;
-    return x < y ? -1 : x > y;
-}
-
 /* ---- The end ---- */
 
 /* Nobody waits for it any more; it goes with the last answer on its way. */
-static void leave(struct query *query)
+static void leave(struct presence_query *query)
 {
-    if (query->session != NULL)
-        query->session->query_count--;
-    query->session = NULL;
-    list_remove(&query->in_session);
+    query->on_done = NULL;
     list_remove(&query->node);
     if (query->pending > 0)
         return;
-    buf_unref(&query->id);
-    buf_unref(&query->names);
+    buf_unref(&query->users);
+    mem_free(query->items);
     mem_free(query->asked);
     mem_free(query);
 }
 
-static struct slice id_of(const struct query *query)
+static void finish(struct presence_query *query, enum rc rc)
 {
-    return query->id->size > 0 ? buf_slice(query->id) : (struct slice){0};
-}
-
-static void reply(struct query *query)
-{
-    struct session *session = query->session;
-    struct buf *text = session->gateway->text;
-    qsort(query->asked, query->count, sizeof(*query->asked), by_place);
-    buf_clear(text);
-    client_put_presence_list_begin(text, id_of(query));
-    for (uint32_t i = 0; i < query->count; i++) {
-        const struct asked *asked = &query->asked[i];
-        struct msg_presence_item item = {
-            .user = name_of(query, asked), .status = asked->status, .last_seen = asked->last_seen};
-        client_put_presence_list_item(text, &item, i == 0);
-    }
-    client_put_presence_list_end(text);
-    leave(query); /* First, for the session may be closed by what it is told. */
-    session_put(session);
-}
-
-static void refuse(struct query *query)
-{
-    struct session *session = query->session;
-    buf_clear(session->gateway->text);
-    client_put_error(session->gateway->text, id_of(query), RC_TIMEOUT, NULL, LIMIT_RETRY_AFTER_MS);
+    query->on_done(query->context, rc, query->items, rc == RC_OK ? query->count : 0);
     leave(query);
-    session_put(session);
 }
 
-void presence_query_forsake(struct session *session)
+void presence_query_cancel(struct presence_query **query)
 {
-    LIST_EACH(node, &session->queries)
-    leave(LIST_ENTRY(node, struct query, in_session));
+    struct presence_query *taken = *query;
+    *query = NULL;
+    if (taken != NULL)
+        leave(taken);
+}
+
+void presence_query_put(const struct msg_presence_item *items, uint32_t count, struct slice id,
+                        struct buf *out)
+{
+    client_put_presence_list_begin(out, id);
+    for (uint32_t i = 0; i < count; i++)
+        client_put_presence_list_item(out, &items[i], i == 0);
+    client_put_presence_list_end(out);
 }
 
 /* ---- Questions ---- */
 
-static void set_state(struct query *query, uint32_t first, uint32_t count, enum asked_state state)
+static void set_state(const struct query_call *call, enum asked_state state)
 {
-    for (uint32_t i = first; i < first + count; i++)
-        query->asked[i].state = (uint8_t)state;
-    query->gateway->presence.must_ask |= state == ASKED_NOT_YET;
+    for (uint32_t i = call->first; i < call->first + call->count; i++)
+        call->query->asked[i].state = state;
+    call->query->gateway->presence.must_ask |= state == ASKED_NOT_YET;
 }
 
 /* RC_CORRUPT where the answer is not about whom was asked. */
 static enum rc take(const struct query_call *call, const struct msg_presences *answer)
 {
     struct record_reader r = record_reader_of(answer->items);
-    for (uint32_t i = 0; i < call->count; i++) {
-        struct asked *asked = &call->query->asked[call->first + i];
-        struct msg_presence_item item;
-        enum rc rc = record_decode(&r, &msg_presence_item_desc, &item);
+    for (uint32_t i = call->first; i < call->first + call->count; i++) {
+        struct msg_presence_item *item = call->query->asked[i].item;
+        struct msg_presence_item said;
+        enum rc rc = record_decode(&r, &msg_presence_item_desc, &said);
         if (rc != RC_OK)
             return rc;
-        if (!slice_equal(item.user, name_of(call->query, asked)))
+        if (!slice_equal(said.user, item->user))
             return RC_CORRUPT;
-        asked->status = presence_status_of(item.status);
-        asked->last_seen = item.last_seen;
+        item->status = presence_status_of(said.status);
+        item->last_seen = said.last_seen;
     }
     return RC_OK;
 }
@@ -155,23 +109,23 @@ static void on_presences(struct gateway *gateway, struct request *request, enum 
                          const void *answer)
 {
     const struct query_call *call = (const struct query_call *)request;
-    struct query *query = call->query;
+    struct presence_query *query = call->query;
     query->pending--;
-    if (query->session == NULL) {
+    if (query->on_done == NULL) {
         leave(query);
         return;
     }
     if (rc == RC_OK)
         rc = take(call, answer);
-    set_state(query, call->first, call->count, rc == RC_OK ? ASKED_ANSWERED : ASKED_NOT_YET);
+    set_state(call, rc == RC_OK ? ASKED_ANSWERED : ASKED_NOT_YET);
     gateway->retry_now |= rc == RC_NOT_LEADER; /* The next leader may be there already. */
     if (rc == RC_OK)
         query->missing -= call->count;
     if (query->missing == 0)
-        reply(query);
+        finish(query, RC_OK);
 }
 
-static void ask(struct query *query, uint32_t first, uint32_t count)
+static void ask(struct presence_query *query, uint32_t first, uint32_t count)
 {
     struct gateway *gateway = query->gateway;
     struct query_call *call = mem_new(struct query_call);
@@ -183,12 +137,12 @@ static void ask(struct query *query, uint32_t first, uint32_t count)
     call->request.answer_number = MSG_PRESENCES;
     call->request.on_done = on_presences;
     buf_clear(gateway->record);
-    for (uint32_t i = 0; i < count; i++)
-        record_put_slice(gateway->record, name_of(query, &query->asked[first + i]));
+    for (uint32_t i = first; i < first + count; i++)
+        record_put_slice(gateway->record, query->asked[i].item->user);
     struct msg_presence_query message = {
         .req = call->request.id, .shard = call->request.shard, .users = buf_slice(gateway->record)};
     enum rc rc = calls_send(gateway, &call->request, &msg_presence_query_desc, &message);
-    set_state(query, first, count, rc == RC_OK ? ASKED_IN_FLIGHT : ASKED_NOT_YET);
+    set_state(call, rc == RC_OK ? ASKED_IN_FLIGHT : ASKED_NOT_YET);
     if (rc == RC_OK)
         query->pending++;
     else
@@ -196,7 +150,7 @@ static void ask(struct query *query, uint32_t first, uint32_t count)
 }
 
 /* One question for each shard of which nobody was asked. */
-static void ask_missing(struct query *query)
+static void ask_missing(struct presence_query *query)
 {
     for (uint32_t at = 0; at < query->count;) {
         uint32_t count = 1;
@@ -215,62 +169,78 @@ void presence_query_retry(struct gateway *gateway)
         return;
     gateway->presence.must_ask = false; /* Until one is refused again. */
     LIST_EACH(node, &gateway->presence.queries)
-    ask_missing(LIST_ENTRY(node, struct query, node));
+    ask_missing(LIST_ENTRY(node, struct presence_query, node));
 }
 
 void presence_query_turn(struct gateway *gateway)
 {
-    struct query *query;
-    while ((query = LIST_FIRST(&gateway->presence.queries, struct query, node)) != NULL &&
+    struct presence_query *query;
+    while ((query = LIST_FIRST(&gateway->presence.queries, struct presence_query, node)) != NULL &&
            gateway_now_us(gateway) >= query->deadline_us)
-        refuse(query);
+        finish(query, RC_TIMEOUT);
 }
 
 uint64_t presence_query_due_us(const struct gateway *gateway)
 {
-    const struct query *query = LIST_FIRST(&gateway->presence.queries, struct query, node);
+    const struct presence_query *query =
+        LIST_FIRST(&gateway->presence.queries, struct presence_query, node);
     return query != NULL ? query->deadline_us : ENV_NEVER;
 }
 
 /* ---- The request ---- */
 
-static struct query *query_new(struct session *session, const struct client_request *request)
+static int by_shard(const void *a, const void *b)
 {
-    struct gateway *gateway = session->gateway;
-    struct query *query = mem_new(struct query);
-    query->gateway = gateway;
-    query->session = session;
-    list_append(&session->queries, &query->in_session);
-    session->query_count++;
-    list_append(&gateway->presence.queries, &query->node);
-    query->deadline_us = gateway_now_us(gateway) + gateway->options.request_ms * UINT64_C(1000);
-    query->id = buf_new(0);
-    buf_append_slice(query->id, request->id);
-    query->names = buf_new(0);
-    query->asked = mem_zero(request->user_count * sizeof(*query->asked));
-    return query;
+    uint32_t x = ((const struct asked *)a)->shard;
+    uint32_t y = ((const struct asked *)b)->shard;
+    return x < y ? -1 : x > y;
 }
 
-void presence_query(struct session *session, const struct client_request *request)
+static uint32_t count_of(struct slice users)
 {
-    struct gateway *gateway = session->gateway;
+    struct record_reader r = record_reader_of(users);
     struct slice user;
-    if (session->query_count >= PRESENCE_QUERIES_MAX || !routers_are_known(gateway)) {
-        bool is_known = routers_are_known(gateway);
-        session_put_error(session, request->id, is_known ? RC_RATE_LIMITED : RC_UNAVAILABLE, NULL,
-                          is_known ? LIMIT_BEAT_MS : LIMIT_RETRY_AFTER_MS);
-        return;
-    }
-    struct query *query = query_new(session, request);
-    for (uint32_t at = 0; client_users_next(&gateway->decoder, request, &at, &user);) {
-        struct asked *asked = &query->asked[query->count++];
-        asked->at = (uint32_t)query->names->size;
-        asked->size = user.size;
-        buf_append_slice(query->names, user);
-        enum rc rc = routers_user_shard(gateway, user, &asked->shard);
+    uint32_t count = 0;
+    while (record_get_slice(&r, &user) == RC_OK)
+        count++;
+    return count;
+}
+
+static void read_users(struct presence_query *query)
+{
+    struct record_reader r = record_reader_of(buf_slice(query->users));
+    query->items = mem_zero(query->count * sizeof(*query->items));
+    query->asked = mem_zero(query->count * sizeof(*query->asked));
+    for (uint32_t i = 0; i < query->count; i++) {
+        struct asked *asked = &query->asked[i];
+        asked->item = &query->items[i];
+        enum rc rc = record_get_slice(&r, &asked->item->user);
+        CHECK(rc == RC_OK); /* It was counted. */
+        rc = routers_user_shard(query->gateway, asked->item->user, &asked->shard);
         CHECK(rc == RC_OK); /* Routers are known. */
     }
-    query->missing = query->count;
     qsort(query->asked, query->count, sizeof(*query->asked), by_shard);
+}
+
+enum rc presence_query(struct gateway *gateway, struct slice users,
+                       void (*on_done)(void *context, enum rc rc,
+                                       const struct msg_presence_item *items, uint32_t count),
+                       void *context, struct presence_query **ret_query)
+{
+    if (!routers_are_known(gateway))
+        return RC_UNAVAILABLE;
+    struct presence_query *query = mem_new(struct presence_query);
+    query->gateway = gateway;
+    query->on_done = on_done;
+    query->context = context;
+    query->deadline_us = gateway_now_us(gateway) + gateway->options.request_ms * UINT64_C(1000);
+    list_append(&gateway->presence.queries, &query->node);
+    query->users = buf_new(users.size);
+    buf_append_slice(query->users, users);
+    query->count = query->missing = count_of(users);
+    CHECK(query->count > 0);
+    read_users(query);
     ask_missing(query);
+    *ret_query = query;
+    return RC_OK;
 }

@@ -248,6 +248,7 @@ static void detach(struct session *session)
     session_requests_fini(session);
     session_typing_fini(session);
     presence_leave(session);
+    session_presence_leave(session);
     session_list_leave(session);
     outbox_fini(&session->outbox);
     struct list *lists[2] = {&session->pairs, &session->waiting};

@@ -211,6 +211,13 @@ void session_requests_fini(struct session *session);
 void session_list_conversations(struct session *session, const struct client_request *request);
 void session_list_leave(struct session *session); /* It ends: waits for no list. */
 
+/* ---- session_presence.c ---- */
+
+#define SESSION_QUERIES_MAX 8u /* `presence` requests of one session at a time. */
+
+void session_ask_presence(struct session *session, const struct client_request *request);
+void session_presence_leave(struct session *session); /* It ends: waits for no answer. */
+
 /* ---- receipts.c ---- */
 
 /* A cursor the client moved: leaves at once, or a second after the last one of that conversation.

@@ -363,7 +363,7 @@ static void on_conversations(struct session *session, const struct client_reques
 static void on_presence(struct session *session, const struct client_request *request)
 {
     if (may_page(session, request))
-        presence_query(session, request);
+        session_ask_presence(session, request);
 }
 
 /* ---- What is answered here ---- */

@@ -10,6 +10,7 @@ enum rc machine_open(struct kv *kv, uint32_t shard, uint32_t generation, const u
     struct machine *m = mem_new(struct machine);
     m->kv = kv; /* Borrowed: closed after the last machine. */
     m->keys = (struct keyspace){.shard = shard, .generation = generation};
+    m->page.entries = buf_new(0);
     m->read_value = buf_new(1024);
     m->write_value = buf_new(1024);
     machine_cache_init(m);
@@ -48,6 +49,7 @@ void machine_free(struct machine **machine)
     machine_dedup_fini(m);
     machine_cache_fini(m);
     buf_unref(&m->write_value);
+    buf_unref(&m->page.entries);
     buf_unref(&m->read_value);
     mem_free(m);
 }
@@ -200,4 +202,5 @@ void machine_written(struct machine *m)
     machine_dedup_written(m);
     machine_index_written(m);
     machine_overlay_written(m);
+    machine_page_written(m);
 }

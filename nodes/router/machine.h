@@ -96,8 +96,9 @@ void machine_written(struct machine *machine);
 MUST_CHECK enum rc machine_watch(struct machine *machine, const struct msg_watch *request,
                                  uint32_t resume_count_max, struct msg_watched *answer,
                                  struct buf *into);
+/* The entries live until the next fetch or apply: the same page asked for again is read once. */
 MUST_CHECK enum rc machine_fetch(struct machine *machine, const struct msg_fetch *request,
-                                 struct msg_fetched *answer, struct buf *into);
+                                 struct msg_fetched *answer);
 MUST_CHECK enum rc machine_members(struct machine *machine, const struct msg_members *request,
                                    struct msg_members_page *answer, struct buf *into);
 MUST_CHECK enum rc machine_summary(struct machine *machine, const struct msg_summary *request,

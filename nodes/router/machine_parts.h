@@ -131,6 +131,18 @@ struct machine_control {
     uint32_t present; /* How many of them are not removed. */
 };
 
+/* The last page of a log that was read. Whoever asks for the same before anything else is applied
+ * gets it as it is: after a change of leaders, or when many open one conversation, hundreds do. */
+struct machine_page {
+    uint64_t index; /* Applied when it was read; 0: there is none. */
+    uint64_t first, last, limit;
+    bool is_backwards; /* The last `limit` of first..last, not the first ones. */
+    uint64_t edge;     /* Forwards the seq after the page, backwards its first one. */
+    uint32_t conv_size;
+    char conv[LIMIT_CONV_SIZE_MAX];
+    struct buf *entries;
+};
+
 struct machine {
     struct kv *kv;
     struct keyspace keys;
@@ -153,6 +165,7 @@ struct machine {
     struct list owing, owing_changed;
 
     struct machine_control control;
+    struct machine_page page;
 
     /* While an entry is applied. */
     uint64_t entry_index;
@@ -191,6 +204,11 @@ MUST_CHECK enum rc machine_check(struct slice bytes, struct machine_command *ret
                                  const char **ret_detail);
 /* The next name of a sequence that machine_check() has been through. False at the end. */
 bool machine_next_name(struct record_reader *names, struct slice *ret_name);
+
+/* ---- machine_read.c ---- */
+
+/* Something was applied: the page is an old one. */
+void machine_page_written(struct machine *m);
 
 /* ---- machine_digest.c ---- */
 

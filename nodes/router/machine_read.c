@@ -1,6 +1,9 @@
 #include "mesh/base/limits.h"
+#include "mesh/base/metrics.h"
 #include "mesh/wire/key.h"
 #include "nodes/router/machine_parts.h"
+
+#define PAGE_KEPT_BYTES 16384u /* Of each shard; a larger buffer goes with what it held. */
 
 /* What a user may see of a conversation: first..last, as far as it is not trimmed. */
 struct view {
@@ -146,8 +149,48 @@ enum rc machine_watch(struct machine *m, const struct msg_watch *request, uint32
     return fill_watched(m, request, &view, resume_count_max, answer, into);
 }
 
+void machine_page_written(struct machine *m)
+{
+    m->page.index = 0;
+    if (m->page.entries->capacity <= PAGE_KEPT_BYTES)
+        return;
+    buf_unref(&m->page.entries);
+    m->page.entries = buf_new(0);
+}
+
+/* Entries first..last of the view's conversation, or its last or first `limit`, into m->page. */
+static enum rc read_page(struct machine *m, const struct view *view, bool is_backwards,
+                         uint64_t first, uint64_t last, uint64_t limit)
+{
+    struct machine_page *page = &m->page;
+    struct slice conv = view->conv->id;
+    if (page->index != 0 && page->index == m->applied.index && page->first == first &&
+        page->last == last && page->limit == limit && page->is_backwards == is_backwards &&
+        slice_equal(slice_of(page->conv, page->conv_size), conv)) {
+        metric_add(pages_shared_total, 1);
+        return RC_OK;
+    }
+    struct buf *entries = page->entries;
+    *page = (struct machine_page){
+        .first = first,
+        .last = last,
+        .limit = limit,
+        .is_backwards = is_backwards,
+        .conv_size = (uint32_t)conv.size,
+        .entries = entries,
+    };
+    memcpy(page->conv, conv.base, conv.size);
+    buf_clear(entries);
+    enum rc rc = is_backwards
+                     ? machine_log_read_last(m, conv, first, last, limit, entries, &page->edge)
+                     : machine_log_read(m, conv, first, last, limit, entries, &page->edge);
+    if (rc == RC_OK)
+        page->index = m->applied.index;
+    return rc;
+}
+
 enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
-                      struct msg_fetched *answer, struct buf *into)
+                      struct msg_fetched *answer)
 {
     struct view view;
     *answer = (struct msg_fetched){.conv = request->conv};
@@ -163,18 +206,16 @@ enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
                      : request->limit > LIMIT_RESUME_COUNT ? LIMIT_RESUME_COUNT
                                                            : request->limit;
     if (request->before != 0) {
-        uint64_t first;
         uint64_t last = request->before > view.last ? view.last : request->before - 1;
-        rc = machine_log_read_last(m, view.conv->id, view.first, last, limit, into, &first);
-        answer->more = first > view.first && last >= view.first;
+        rc = read_page(m, &view, true, view.first, last, limit);
+        answer->more = m->page.edge > view.first && last >= view.first;
     } else {
-        uint64_t next;
         uint64_t after = request->after > view.last ? view.last : request->after;
         uint64_t first = after + 1 < view.first ? view.first : after + 1;
-        rc = machine_log_read(m, view.conv->id, first, view.last, limit, into, &next);
-        answer->more = next <= view.last;
+        rc = read_page(m, &view, false, first, view.last, limit);
+        answer->more = m->page.edge <= view.last;
     }
-    answer->entries = buf_slice(into);
+    answer->entries = buf_slice(m->page.entries);
     return rc;
 }
 

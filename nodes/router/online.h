@@ -38,9 +38,10 @@
 #define ONLINE_WATCHED_MAX 1000000u /* Users that some gateway watches. */
 #define ONLINE_TURN_MAX    256u     /* Events in one turn; likewise rows of cmd_seen. */
 #define ONLINE_BUSY_MAX    16u
-/* A new leader knows by then whom gateways have. Less than LIMIT_REQUEST_MS: who asks right after a
- * change of leaders is answered in time, where his gateway goes on asking. */
-#define ONLINE_SETTLE_MS 4000u
+/* A new leader knows by then whom gateways have: they hear of it with its next beat and say so at
+ * once, within a second even where many users come over. Well below LIMIT_REQUEST_MS, for so long
+ * a gateway goes on asking: whoever asks right after a change of leaders has his answer in time. */
+#define ONLINE_SETTLE_MS 2000u
 #define ONLINE_SEEN_MS   60000u /* Who is online is stored as seen at most so often. */
 
 /* What it needs of the router. `shard` is that of the user. */

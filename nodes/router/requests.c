@@ -161,8 +161,7 @@ static void on_fetch(struct asking *a, const struct msg_fetch *request)
     struct shard *shard = requests_serving_conv(a->router, request->shard, request->conv, &rc);
     buf_clear(a->router->answer);
     if (shard != NULL && request->limit >= 1 && request->limit <= LIMIT_RESUME_COUNT)
-        check_read(a->router, shard,
-                   machine_fetch(shard->machine, request, &answer, a->router->answer));
+        check_read(a->router, shard, machine_fetch(shard->machine, request, &answer));
     else
         answer.rc = shard != NULL ? RC_BAD_REQUEST : rc;
     answer.req = request->req;

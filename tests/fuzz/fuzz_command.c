@@ -169,7 +169,7 @@ static void check_log(struct rig *rig)
     struct msg_fetch request = {.conv = slice_string("c"), .limit = LIMIT_RESUME_COUNT};
     struct msg_fetched answer;
     buf_clear(rig->into);
-    CHECK(machine_fetch(rig->machine, &request, &answer, rig->into) == RC_OK);
+    CHECK(machine_fetch(rig->machine, &request, &answer) == RC_OK);
     struct record_reader r = record_reader_of(answer.entries);
     uint64_t seq = answer.trimmed;
     while (!record_reader_at_end(&r)) {

@@ -371,7 +371,7 @@ test('a user logged out by the server stays out, with 4503, until connect()', as
         method: 'POST',
         headers: { Authorization: `Bearer ${await cluster.token(user)}` },
     });
-    assert.equal(response.status, 204);
+    assert.equal(response.status, 200);
     const { code } = await hears(client, 'state', ({ state }) => state === 'closed');
     assert.equal(code, 4503);
     await sleep(1500);

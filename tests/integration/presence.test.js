@@ -6,6 +6,7 @@ import { Cluster, sleep, until } from './cluster.js';
 import { Peer } from './peer.js';
 
 const GRACE_MS = 5000; // Who is back within it never was offline.
+const REQUEST_MS = 5000; // For so long the gateway goes on asking.
 const SLACK_MS = 3000; // For machines that have much to do.
 
 let cluster;
@@ -34,6 +35,18 @@ async function look(peer, user) {
     assert.equal(type, 'presence_list');
     assert.equal(users[0].user, user);
     return users[0];
+}
+
+/** The same by HTTP; `unavailable` may come only when the gateway has asked for long enough. */
+async function lookByHttp(own, token, user) {
+    const begunMs = Date.now();
+    const response = await fetch(`${own.http()}/v1/users/${user}/presence`, {
+        headers: { Authorization: `Bearer ${token}` },
+    });
+    if (response.status === 200) return response.json();
+    assert.equal(response.status, 503);
+    assert.ok(Date.now() - begunMs > REQUEST_MS - 100, `503 after ${Date.now() - begunMs} ms`);
+    return undefined;
 }
 
 const untilIs = (peer, user, status, timeoutMs) =>
@@ -247,6 +260,7 @@ test('a change of leaders hides nobody: statuses and watches are told to the nex
         const a = await Peer.join(own, alice, { gateway: 1 });
         const b = await Peer.join(own, bob, { gateway: 2 });
         const c = await Peer.join(own, carol, { gateway: 2 });
+        const token = await own.token(alice);
         await b.must('status', { status: 'busy' });
         await a.must('watch', { users: [bob, carol] });
         await a.next(is(bob, 'busy'));
@@ -254,6 +268,10 @@ test('a change of leaders hides nobody: statuses and watches are told to the nex
         for (const router of ['r1', 'r2']) {
             await own.kill(router);
             await until('all shards are led', async () => (await own.health())?.status === 200);
+            assert.deepEqual(
+                await until('presence is told by HTTP', () => lookByHttp(own, token, bob), 20000),
+                { user: bob, status: 'busy' },
+            );
             const list = await until('presence is told', async () => {
                 const reply = await a.ask('presence', { users: [bob, carol] }, 20000);
                 return reply.type === 'presence_list' && reply.users;

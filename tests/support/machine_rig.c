@@ -311,7 +311,7 @@ bool rig_entry(struct rig *rig, const char *conv, const char *user, uint64_t seq
     struct msg_fetched answer;
     *marks = (struct msg_marks){0};
     buf_clear(rig->into);
-    enum rc rc = machine_fetch(rig->machine, &request, &answer, rig->into);
+    enum rc rc = machine_fetch(rig->machine, &request, &answer);
     CHECK(rc == RC_OK);
     if (answer.rc != RC_OK || answer.entries.size == 0)
         return false;

@@ -74,7 +74,7 @@ struct rig_result rig_drop(struct rig *rig, const char *conv);
 /* All that a conversation owes the lists of users was told. */
 void rig_told(struct rig *rig, const char *conv);
 
-/* The entry at seq as `user` (NULL: the operator) finds it, with its marks; into rig->into. False:
+/* The entry at seq as `user` (NULL: the operator) finds it, with its marks. False:
  * he does not. */
 bool rig_entry(struct rig *rig, const char *conv, const char *user, uint64_t seq,
                struct msg_entry *entry, struct msg_marks *marks);

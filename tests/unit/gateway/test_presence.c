@@ -452,7 +452,7 @@ static void lists_on_their_way_are_bounded(void **state)
     (void)state;
     struct world *world = start();
     chat.rc = RC_UNAVAILABLE;
-    for (uint32_t i = 0; i <= PRESENCE_QUERIES_MAX; i++)
+    for (uint32_t i = 0; i <= SESSION_QUERIES_MAX; i++)
         ask(alice, "presence", "carol");
     assert_int_equal(world_count(alice, "\"code\":\"rate_limited\""), 1);
     world_close(&alice);

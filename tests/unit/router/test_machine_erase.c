@@ -50,7 +50,7 @@ static enum rc fetch_as(struct rig *rig, const char *conv, const char *user)
     struct msg_fetch request = {.conv = slice_string(conv), .user = rig_text(user), .limit = 1};
     struct msg_fetched answer;
     buf_clear(rig->into);
-    assert_int_equal(machine_fetch(rig->machine, &request, &answer, rig->into), RC_OK);
+    assert_int_equal(machine_fetch(rig->machine, &request, &answer), RC_OK);
     return (enum rc)answer.rc;
 }
 

@@ -128,7 +128,7 @@ static void check_log(struct rig *rig, const struct model_conv *conv, int c, int
     if (user != MODEL_OPERATOR)
         request.user = slice_string(model_users[user]);
     buf_clear(rig->into);
-    assert_int_equal(machine_fetch(rig->machine, &request, &answer, rig->into), RC_OK);
+    assert_int_equal(machine_fetch(rig->machine, &request, &answer), RC_OK);
     assert_int_equal(answer.rc, !model_is_there(conv) ? RC_NOT_FOUND
                                 : member->was         ? RC_OK
                                                       : RC_FORBIDDEN);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "mesh/base/limits.h"
+#include "mesh/base/metrics.h"
 #include "tests/support/machine_rig.h"
 
 /* alice, bob, carol join (1..3); alice sends 4..13. */
@@ -55,7 +56,7 @@ static struct msg_fetched fetch(struct rig *rig, const char *user, uint64_t afte
     };
     struct msg_fetched answer;
     buf_clear(rig->into);
-    assert_int_equal(machine_fetch(rig->machine, &request, &answer, rig->into), RC_OK);
+    assert_int_equal(machine_fetch(rig->machine, &request, &answer), RC_OK);
     return answer;
 }
 
@@ -74,6 +75,27 @@ static struct msg_summary_item summary(struct rig *rig, const char *user, struct
         assert_int_equal(record_decode(&r, &msg_summary_item_desc, &item), RC_OK);
     buf_unref(&convs);
     return item;
+}
+
+/* The same page for whoever sees the same of it, read once; and anew after anything was applied. */
+static void one_read_answers_all_who_ask_for_the_same(void **state)
+{
+    struct rig *rig = *state;
+    struct slice first = fetch(rig, "alice", 2, 0, 5).entries;
+    int64_t before = metric_get(pages_shared_total);
+    struct slice second = fetch(rig, "bob", 2, 0, 5).entries;
+    assert_ptr_equal(second.base, first.base);
+    assert_int_equal(metric_get(pages_shared_total), before + 1);
+    fetch(rig, "alice", 2, 0, 6);  /* Another limit, */
+    fetch(rig, "alice", 3, 0, 6);  /* another place, */
+    fetch(rig, "alice", 0, 10, 6); /* another direction */
+    fetch(rig, "alice", 2, 0, 6);
+    assert_int_equal(metric_get(pages_shared_total), before + 1);
+    struct msg_fetched page = fetch(rig, "alice", 2, 0, 6); /* are other pages. */
+    assert_int_equal(metric_get(pages_shared_total), before + 2);
+    rig_send(rig, "c", "alice", NULL, "1"); /* What is applied ends it, */
+    assert_int_equal(page.head + 1, fetch(rig, "alice", 2, 0, 6).head);
+    assert_int_equal(metric_get(pages_shared_total), before + 2);
 }
 
 /* ---- Cursors ---- */
@@ -400,6 +422,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(answers_are_bounded_in_bytes, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_summary_shows_message_and_peer, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(members_are_paged_by_name, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(one_read_answers_all_who_ask_for_the_same, setup,
+                                        rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

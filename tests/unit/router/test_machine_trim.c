@@ -61,7 +61,7 @@ static struct msg_fetched fetch(struct rig *rig, uint64_t after, uint64_t before
     };
     struct msg_fetched answer;
     buf_clear(rig->into);
-    assert_int_equal(machine_fetch(rig->machine, &request, &answer, rig->into), RC_OK);
+    assert_int_equal(machine_fetch(rig->machine, &request, &answer), RC_OK);
     assert_int_equal(answer.rc, RC_OK);
     return answer;
 }
