@@ -65,21 +65,19 @@ static uint64_t due_us_of(const struct rest *rest)
     return rest->told_us != 0 ? rest->told_us + LIMIT_ACTIVITY_MS * 1000u : 0;
 }
 
-/* Tell it, or where the client has no room let it come up again in its turn. */
+/* Tell it, or where the client has no room let it come up again in its turn: the caller sees to
+ * that there is one. */
 static void tell(struct pair *pair)
 {
     struct watch *watch = pair->watch;
-    struct gateway *gateway = pair->session->gateway;
     struct rest *rest = pair->rest;
     uint64_t unread =
         watch->messages > rest->read_messages ? watch->messages - rest->read_messages : 0;
-    rest->told_us = gateway_now_us(gateway);
+    rest->told_us = gateway_now_us(pair->session->gateway);
     bool is_told =
         session_push_activity(pair->session, pair, greater(watch->head, rest->member_at), unread);
     list_remove(&pair->in_watch);
     list_append(is_told ? &watch->large->resting : &watch->large->stirred, &pair->in_watch);
-    if (!is_told)
-        stir(gateway, watch->large);
 }
 
 /* It can be told nothing for sure before the leader was asked. */
@@ -286,10 +284,9 @@ bool large_on_watched(struct pair *pair, const struct msg_watched *answer)
     pair_move(pair, PAIR_RESTING);
     if (pair->cursor >= greater(watch->head, answer->head))
         return true;
+    large_on_behind(pair);
     if (due_us_of(rest) <= gateway_now_us(pair->session->gateway))
         tell(pair);
-    else
-        large_on_behind(pair);
     return true;
 }
 

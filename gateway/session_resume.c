@@ -13,12 +13,15 @@
 struct resume_item {
     uint64_t seq;
     uint8_t size;
+    bool is_named; /* The client says so; else this connection gave it that much. */
+    bool is_known; /* seq is. */
+    bool is_open;  /* The client had opened it on this connection. */
     bool is_used;
     char conv[LIMIT_CONV_SIZE_MAX];
 };
 
 struct resume {
-    struct map items;           /* What the client says it has, by conversation. */
+    struct map items;           /* What the client has, by conversation. */
     struct resume_item *memory; /* All items. */
     struct session_request *call;
     char *epoch;   /* As the client said it; NULL: not at all, or looked at. */
@@ -52,38 +55,61 @@ bool session_is_asked(const struct session *session)
     return session->resume == NULL || session->resume->call != NULL;
 }
 
-/* Read the map of `connect`. Names that can be no conversation are left out. */
-static void read_map(struct resume *resume, struct client_decoder *decoder,
-                     const struct client_request *connect)
+/* There is room for it. */
+static struct resume_item *add_item(struct resume *resume, struct slice conv, uint64_t seq)
 {
-    if (connect->resume.raw.base == NULL)
-        return;
+    struct resume_item *item = &resume->memory[resume->items.count];
+    item->seq = seq;
+    item->size = (uint8_t)conv.size;
+    memcpy(item->conv, conv.base, conv.size);
+    map_put(&resume->items, item);
+    return item;
+}
+
+/* Read the map of `connect`, and leave room for so many more. Names that can be no conversation are
+ * left out. */
+static void read_map(struct resume *resume, struct client_decoder *decoder,
+                     const struct client_request *connect, size_t more)
+{
+    bool has_map = connect->resume.raw.base != NULL;
     struct slice conv;
     uint64_t seq;
     size_t count = 0;
     uint32_t at = 0;
-    while (client_resume_next(decoder, connect, &at, &conv, &seq))
+    while (has_map && client_resume_next(decoder, connect, &at, &conv, &seq))
         count++;
-    resume->memory = mem_zero((count + 1) * sizeof(*resume->memory));
-    struct resume_item *item = resume->memory;
+    resume->memory = mem_zero((count + more + 1) * sizeof(*resume->memory));
     at = 0;
-    while (count > 0 && client_resume_next(decoder, connect, &at, &conv, &seq)) {
+    while (has_map && client_resume_next(decoder, connect, &at, &conv, &seq)) {
         if (!key_conv_is_valid(conv) || map_get(&resume->items, conv) != NULL)
             continue;
-        item->seq = seq;
-        item->size = (uint8_t)conv.size;
-        memcpy(item->conv, conv.base, conv.size);
-        map_put(&resume->items, item++);
+        struct resume_item *item = add_item(resume, conv, seq);
+        item->is_named = true;
+        item->is_known = true;
     }
 }
 
-static void drop_pairs(struct session *session)
+/* What the client had opened stays open. Of what it does not name it was perhaps given some: if he
+ * was removed there meanwhile, the list says nothing of it, and he is to be told. */
+static void keep_pair(struct resume *resume, const struct pair *pair)
+{
+    struct slice conv = watch_conv(pair->watch);
+    struct resume_item *item = map_get(&resume->items, conv);
+    if (item == NULL) {
+        item = add_item(resume, conv, pair->cursor);
+        item->is_known = pair->is_cursor_known;
+    }
+    item->is_open = pair->is_open;
+}
+
+static void drop_pairs(struct session *session, struct resume *resume)
 {
     struct list *lists[2] = {&session->pairs, &session->waiting};
     for (size_t i = 0; i < 2; i++)
         LIST_EACH(node, lists[i])
         {
             struct pair *pair = LIST_ENTRY(node, struct pair, in_session);
+            keep_pair(resume, pair);
             pair->is_reopened = false;
             pair->is_resuming = false;
             pair_drop(pair);
@@ -94,23 +120,24 @@ static void drop_pairs(struct session *session)
 
 void session_resume(struct session *session, const struct client_request *connect)
 {
+    struct resume *resume = mem_new(struct resume);
+    map_init(&resume->items, key_of);
+    if (connect != NULL) {
+        read_map(resume, &session->gateway->decoder, connect, session->pair_count);
+        if (connect->epoch.size > 0)
+            resume->epoch = mem_string(connect->epoch.base, connect->epoch.size);
+    }
     if (session->state == SESSION_OPEN) {
         /* A `connect` later than SESSION_CONNECT_WAIT_MS: what the client says it has is taken, so
          * resuming begins anew. Entries sent meanwhile may come twice; seq makes them recognisable.
          */
+        CHECK(connect != NULL);
         session_resume_fini(session);
-        drop_pairs(session);
+        drop_pairs(session, resume);
         left_forget_all(session);
     } else {
         session->state = SESSION_OPEN;
         metric_add(sessions_open, 1);
-    }
-    struct resume *resume = mem_new(struct resume);
-    map_init(&resume->items, key_of);
-    if (connect != NULL) {
-        read_map(resume, &session->gateway->decoder, connect);
-        if (connect->epoch.size > 0)
-            resume->epoch = mem_string(connect->epoch.base, connect->epoch.size);
     }
     session->resume = resume;
     session_make_ready(session);
@@ -143,10 +170,14 @@ static void open_listed(struct session *session, struct slice conv)
     if (pair_find(session, conv) != NULL)
         return;
     uint64_t left = left_take(session, conv); /* Removed and added again within this resumption. */
+    bool is_named = item != NULL && item->is_named;
+    struct pair *pair;
     if (resume->is_reset || left != 0)
-        pair_open(session, conv, true, left, true);
+        pair = pair_open(session, conv, true, left, true);
     else
-        pair_open(session, conv, item != NULL, item != NULL ? item->seq : 0, true);
+        pair = pair_open(session, conv, is_named, is_named ? item->seq : 0, true);
+    if (pair != NULL && left == 0 && item != NULL)
+        pair->is_open = item->is_open;
 }
 
 static void put_resumed(struct session *session)
@@ -163,8 +194,8 @@ void session_on_pair_resumed(struct session *session)
         put_resumed(session);
 }
 
-/* The list is complete. What the client names beyond it he may have been removed from: he is
- * entitled to what came before that. */
+/* The list is complete. What the client has beyond it he may have been removed from: he is entitled
+ * to what came before that. */
 static void end_listing(struct session *session)
 {
     struct resume *resume = session->resume;
@@ -172,7 +203,7 @@ static void end_listing(struct session *session)
     struct resume_item *item;
     while (!resume->is_reset && (item = map_next(&resume->items, &at)) != NULL)
         if (!item->is_used && pair_find(session, key_of(item)) == NULL)
-            pair_open(session, key_of(item), true, item->seq, true);
+            pair_open(session, key_of(item), item->is_known, item->seq, true);
     session_resume_fini(session);
     if (session->resuming == 0)
         put_resumed(session);

@@ -4,6 +4,8 @@
 #include "mesh/base/check.h"
 #include "tests/sim/people_private.h"
 
+#define OPEN_AGAIN_US UINT64_C(1000000)
+
 /* ---- Reading ---- */
 
 static struct slice text_of(struct json_value value)
@@ -105,11 +107,12 @@ static bool is_next(const struct place *place, uint64_t seq)
 }
 
 /* What it did not acknowledge in time is given again, from the last cursor that the server heard
- * of: that is not beyond the last one said, nor was the resume point. */
+ * of: that is not beyond the last one said, and not before the resume point, also where he was
+ * removed and added again since. */
 static bool is_again(const struct place *place, uint64_t seq)
 {
-    uint64_t said = place->is_told && place->told > place->acked ? place->told : place->acked;
-    return place->at != AT_UNKNOWN && seq >= 1 && seq <= place->at && seq <= said + 1;
+    uint64_t said = place->told > place->acked ? place->told : place->acked;
+    return place->at != AT_UNKNOWN && seq > place->begun && seq <= place->at && seq <= said + 1;
 }
 
 /* The second client of a device goes on from what the first one acknowledged. */
@@ -307,6 +310,8 @@ static void on_conversation(struct person *p, const struct event *e)
     place->is_in = !e->gone;
     place->is_out = e->gone;
     place->is_open = false;
+    if (place->cursor > place->changed)
+        place->changed = place->cursor; /* What is paged later is older than this. */
     if (e->gone)
         begin_anew(place);
 }
@@ -355,17 +360,28 @@ static void on_probe_refused(struct person *p, struct probe *probe, const struct
     probe->is_asked = false;
 }
 
-/* Of which it was is not said: all that moved on are opened again. */
-static void on_open_refused(struct person *p, const struct event *e, uint64_t wait_us)
+/* The place that this `open` or `close` was about; NULL: it was something else. */
+static struct place *opened_place(struct person *p, const struct event *e)
+{
+    unsigned at;
+    char id[16];
+    snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(e->id));
+    return sscanf(id, "o%u", &at) == 1 && at < p->place_count ? &p->places[at] : NULL;
+}
+
+/* Refused, it is closed. An answer may be older than the news that he is in: then it is worth
+ * another try. */
+static void on_open_refused(struct person *p, struct place *place, const struct event *e,
+                            uint64_t wait_us)
 {
     bool is_right = slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found");
     if (!may_try_again(e) && !is_right)
         world_violation(p->people->world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
-    if (is_right)
-        return;
-    for (uint32_t i = 0; i < p->place_count; i++)
-        p->places[i].is_open = false;
-    say_again_after(p, wait_us);
+    place->is_open = false;
+    if (may_try_again(e))
+        say_again_after(p, wait_us);
+    else if (p->people->is_quiet && !place->is_out)
+        say_again_after(p, OPEN_AGAIN_US);
 }
 
 static void on_error(struct person *p, const struct event *e)
@@ -375,6 +391,7 @@ static void on_error(struct person *p, const struct event *e)
     if (p->is_hasty && !p->people->is_quiet)
         wait_us = world_between(world, 30000, wait_us + 30000);
     struct probe *probe = probe_of(p, e);
+    struct place *place;
     if (probe != NULL) {
         on_probe_refused(p, probe, e);
     } else if (slice_equals(e->id, "h") && may_try_again(e)) {
@@ -383,8 +400,8 @@ static void on_error(struct person *p, const struct event *e)
         say_again_after(p, wait_us);
     } else if (slice_equals(e->id, "k") || slice_equals(e->id, "create")) {
         return;
-    } else if (slice_equals(e->id, "o")) {
-        on_open_refused(p, e, wait_us);
+    } else if ((place = opened_place(p, e)) != NULL) {
+        on_open_refused(p, place, e, wait_us);
     } else if (slice_equals(e->id, "m")) {
         churn_on_reply(p, e);
     } else if (change_is_mine(e)) {
@@ -428,6 +445,7 @@ static void on_welcome(struct person *p, const struct event *e)
     for (uint32_t i = 0; i < p->place_count; i++) {
         struct place *place = &p->places[i];
         place->at = place->is_told ? place->told : AT_UNKNOWN;
+        place->begun = place->told;
     }
 }
 

@@ -30,7 +30,8 @@ struct place {
     char conv[64];
     uint64_t cursor;    /* Everything up to here was seen, or is being paged. */
     uint64_t at;        /* The stream of this connection is here, or AT_UNKNOWN. */
-    uint64_t told;      /* The resume point in this connection's `connect`. */
+    uint64_t told;      /* The resume point in this connection's `connect`; 0: none. */
+    uint64_t begun;     /* The same, once it is answered. */
     bool is_told;       /* There is one. */
     bool is_in, is_out; /* The last word about the own membership, entry or event. */
     uint64_t changed;   /* Seq of the newest entry about the own membership. */

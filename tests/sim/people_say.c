@@ -180,7 +180,8 @@ void say_cursor(struct person *p, struct place *place)
 static void say_about(struct person *p, struct place *place, const char *type)
 {
     struct buf *text = buf_new(96);
-    buf_append_format(text, "{\"type\":\"%s\",\"id\":\"o\",\"conv\":\"%s\"}", type, place->conv);
+    buf_append_format(text, "{\"type\":\"%s\",\"id\":\"o%u\",\"conv\":\"%s\"}", type,
+                      (unsigned)(place - p->places), place->conv);
     place->is_open = strcmp(type, "open") == 0;
     wire_say(p, text);
 }

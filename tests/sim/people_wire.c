@@ -227,6 +227,8 @@ static void try_connect(void *context, uint64_t argument)
     p->wire = wire;
     for (uint32_t i = 0; i < p->place_count; i++) {
         p->places[i].at = AT_UNKNOWN;
+        p->places[i].begun = 0;
+        p->places[i].told = 0;
         p->places[i].is_told = false;
         p->places[i].is_open = false;
     }

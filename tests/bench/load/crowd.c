@@ -1,6 +1,9 @@
 /* crowd: a gateway with thousands of clients is killed, and all of them come back by way of
  * another: how long until everybody has everything he missed, and what it costs those who send
- * meanwhile. */
+ * meanwhile.
+ *
+ * flap: thousands of clients who watch each other's presence come and go without end: what that
+ * costs those who send. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +18,9 @@
 #define BACKOFF_NS     1000000000u /* Of the first attempt; doubled by each, with full jitter. */
 #define BACKOFF_MAX_NS 30000000000u
 #define SETTLE_NS      3000000000u
+#define FIRST_RATE     2000u
+#define WATCHED        5u          /* Others whose presence each one watches, where they flap. */
+#define AWAY_NS        2000000000u /* How long one who flaps is away, at most. */
 
 struct writer {
     struct conn conn;
@@ -40,6 +46,9 @@ struct crowd {
     struct client *clients;
     uint32_t writers_ready, opened, connecting, resumed, next;
     uint64_t sent, acked, delivered, disorder, errors, refused;
+    bool is_flapping;
+    uint32_t flaps;
+    uint64_t presences;
     bool is_killed;
     uint64_t killed_ns;
     uint64_t *sent_ns;      /* When each message was due, by its number modulo their count. */
@@ -52,6 +61,11 @@ struct crowd {
 static void on_open(struct conn *conn)
 {
     (void)conn;
+}
+
+static double jitter(void)
+{
+    return (double)random() / ((double)RAND_MAX + 1);
 }
 
 /* ---- Those who send ---- */
@@ -108,6 +122,18 @@ static void send_one(struct crowd *crowd, uint64_t due_ns)
 
 /* ---- The crowd ---- */
 
+static void watch_others(struct client *client)
+{
+    const struct options *options = client->crowd->options;
+    char text[512];
+    int size = snprintf(text, sizeof(text), "{\"type\":\"watch\",\"users\":[");
+    for (uint32_t i = 1; i <= WATCHED; i++)
+        size += snprintf(text + size, sizeof(text) - (size_t)size, "%s\"%s-c%u\"", i > 1 ? "," : "",
+                         options->run, (client->conn.index + i) % options->clients);
+    memcpy(text + size, "]}", 2);
+    conn_send(&client->conn, text, (size_t)size + 2);
+}
+
 static void on_client_text(struct conn *conn, const char *text, size_t size)
 {
     struct client *client = conn->owner;
@@ -129,14 +155,13 @@ static void on_client_text(struct conn *conn, const char *text, size_t size)
         crowd->resumed++;
         if (crowd->is_killed)
             histogram_add(&crowd->back, (crowd->loop.now_ns - crowd->killed_ns) / 1000);
+        if (crowd->is_flapping)
+            watch_others(client);
+    } else if (json_is_type(text, size, "presence")) {
+        crowd->presences++;
     } else if (json_is_type(text, size, "error") && crowd->errors++ == 0) {
         fprintf(stderr, "bench-load: %.*s\n", (int)size, text);
     }
-}
-
-static double jitter(void)
-{
-    return (double)random() / ((double)RAND_MAX + 1);
 }
 
 static void on_client_closed(struct conn *conn)
@@ -216,13 +241,28 @@ static void bring_back(struct crowd *crowd)
 {
     for (uint32_t i = 0; i < crowd->options->clients; i++)
         if (crowd->clients[i].retry_ns != 0 && crowd->clients[i].retry_ns <= crowd->loop.now_ns)
-            enter(crowd, i, 1);
+            enter(crowd, i, crowd->is_flapping ? 0 : 1);
+}
+
+/* The next ones go, at a pace that takes --hold seconds to come round. */
+static void flap(struct crowd *crowd, uint64_t start_ns)
+{
+    const struct options *options = crowd->options;
+    double due = (double)(crowd->loop.now_ns - start_ns) / 1e9 * options->clients / options->hold;
+    for (; (double)crowd->flaps < due; crowd->flaps++) {
+        struct client *client = &crowd->clients[crowd->flaps % options->clients];
+        if (!client->is_resumed)
+            continue;
+        conn_close(&client->conn);
+        client->is_resumed = false;
+        crowd->resumed--;
+        client->retry_ns = crowd->loop.now_ns + (uint64_t)(jitter() * (double)AWAY_NS);
+    }
 }
 
 /* Send at the rate until `end_ns`, or until everybody is back and has everything. */
-static void drive(struct crowd *crowd, struct histogram *acks, uint64_t end_ns)
+static void drive(struct crowd *crowd, double rate, struct histogram *acks, uint64_t end_ns)
 {
-    double rate = crowd->options->rate > 0 ? crowd->options->rate : 1000;
     uint64_t start_ns = now_ns();
     uint64_t walk_ns = start_ns;
     uint64_t due = 0;
@@ -230,11 +270,14 @@ static void drive(struct crowd *crowd, struct histogram *acks, uint64_t end_ns)
     for (crowd->loop.now_ns = start_ns; crowd->loop.now_ns < end_ns; loop_turn(&crowd->loop, 1)) {
         for (; (double)due < (double)(crowd->loop.now_ns - start_ns) * rate / 1e9; due++)
             send_one(crowd, start_ns + (uint64_t)((double)due * 1e9 / rate));
-        if (!crowd->is_killed || crowd->loop.now_ns < walk_ns)
+        bool is_stormy = crowd->is_killed || (crowd->is_flapping && acks == &crowd->storm);
+        if (!is_stormy || crowd->loop.now_ns < walk_ns)
             continue;
         walk_ns = crowd->loop.now_ns + 5000000;
+        if (crowd->is_flapping)
+            flap(crowd, start_ns);
         bring_back(crowd);
-        if (crowd->back.count >= crowd->options->clients &&
+        if (!crowd->is_flapping && crowd->back.count >= crowd->options->clients &&
             crowd->resumed == crowd->options->clients && crowd->delivered + 100 >= crowd->acked)
             break;
     }
@@ -255,14 +298,19 @@ static void report(const struct crowd *crowd, double back_s)
     const struct options *options = crowd->options;
     double quiet = histogram_quantile_ms(&crowd->quiet, 0.99);
     double storm = histogram_quantile_ms(&crowd->storm, 0.99);
-    report_begin(options->is_json, "crowd");
+    report_begin(options->is_json, crowd->is_flapping ? "flap" : "crowd");
     report_number("clients", options->clients);
     report_number("rate", options->rate > 0 ? options->rate : 1000);
     report_latency("ack_quiet", &crowd->quiet);
     report_latency("ack_storm", &crowd->storm);
     report_number("ack_p99_ratio", quiet > 0 ? storm / quiet : 0);
-    report_latency("back", &crowd->back);
-    report_number("all_back_with_everything_s", back_s);
+    if (crowd->is_flapping) {
+        report_number("flaps_per_s", (double)crowd->flaps / options->seconds);
+        report_number("presence_events", (double)crowd->presences);
+    } else {
+        report_latency("back", &crowd->back);
+        report_number("all_back_with_everything_s", back_s);
+    }
     report_number("refused", (double)crowd->refused);
     report_number("sent", (double)crowd->sent);
     report_number("missing", (double)crowd->sent - (double)crowd->delivered);
@@ -271,29 +319,33 @@ static void report(const struct crowd *crowd, double back_s)
     report_end();
 }
 
-int crowd_run(const struct options *options)
+static int run(const struct options *options, bool is_flapping)
 {
-    struct crowd crowd = {.options = options};
-    if (options->url_count < 2 || options->kill == 0)
-        load_fail("crowd takes two urls and --kill PID, the process behind the first");
+    struct crowd crowd = {.options = options, .is_flapping = is_flapping};
     loop_init(&crowd.loop);
     crowd.clients = calloc(options->clients, sizeof(*crowd.clients));
     crowd.sent_ns = calloc(SENT_TABLE, sizeof(*crowd.sent_ns));
     if (crowd.clients == NULL || crowd.sent_ns == NULL)
         abort();
+    uint64_t phase_ns = (uint64_t)options->seconds * 1000000000u;
+    double rate = options->rate > 0 ? options->rate : 1000;
     prepare(&crowd);
-    drive(&crowd, NULL, now_ns() + (uint64_t)options->warmup * 1000000000u);
-    drive(&crowd, &crowd.quiet, now_ns() + (uint64_t)options->seconds * 1000000000u);
-    crowd.is_killed = true;
+    /* One message to each first: conversations that have yet to be made cost more. */
+    drive(&crowd, FIRST_RATE, NULL, now_ns() + options->clients * 1000000000ull / FIRST_RATE);
+    drive(&crowd, rate, NULL, now_ns() + (uint64_t)options->warmup * 1000000000u);
+    drive(&crowd, rate, &crowd.quiet, now_ns() + phase_ns);
     crowd.killed_ns = now_ns();
-    if (kill((pid_t)options->kill, SIGKILL) != 0)
-        load_fail("process %u cannot be killed", options->kill);
-    drive(&crowd, &crowd.storm, crowd.killed_ns + STALL_NS);
+    if (!is_flapping) {
+        crowd.is_killed = true;
+        if (kill((pid_t)options->kill, SIGKILL) != 0)
+            load_fail("process %u cannot be killed", options->kill);
+    }
+    drive(&crowd, rate, &crowd.storm, crowd.killed_ns + (is_flapping ? phase_ns : STALL_NS));
     double back_s = (double)(now_ns() - crowd.killed_ns) / 1e9;
     settle(&crowd);
     report(&crowd, back_s);
-    bool held =
-        crowd.resumed == options->clients && crowd.delivered == crowd.sent && crowd.disorder == 0;
+    bool is_whole = crowd.resumed == options->clients && crowd.delivered == crowd.sent;
+    bool held = crowd.disorder == 0 && (is_flapping ? crowd.acked == crowd.sent : is_whole);
     for (uint32_t i = 0; i < options->clients; i++) {
         conn_close(&crowd.clients[i].conn);
         free(crowd.clients[i].query);
@@ -304,4 +356,18 @@ int crowd_run(const struct options *options)
     free(crowd.sent_ns);
     loop_fini(&crowd.loop);
     return held ? 0 : 1;
+}
+
+int crowd_run(const struct options *options)
+{
+    if (options->url_count < 2 || options->kill == 0)
+        load_fail("crowd takes two urls and --kill PID, the process behind the first");
+    return run(options, false);
+}
+
+int flap_run(const struct options *options)
+{
+    if (options->url_count < 2)
+        load_fail("flap takes two urls: of those who come and go, and of those who send");
+    return run(options, true);
 }

@@ -41,5 +41,6 @@ int idle_run(const struct options *options);
 int fanout_run(const struct options *options);
 int storm_run(const struct options *options);
 int crowd_run(const struct options *options);
+int flap_run(const struct options *options);
 
 #endif

@@ -148,11 +148,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct options *options);
-    } modes[] = {{"pairs", pairs_run},
-                 {"idle", idle_run},
-                 {"fanout", fanout_run},
-                 {"storm", storm_run},
-                 {"crowd", crowd_run}};
+    } modes[] = {{"pairs", pairs_run}, {"idle", idle_run},   {"fanout", fanout_run},
+                 {"storm", storm_run}, {"crowd", crowd_run}, {"flap", flap_run}};
     struct options options = {.pairs = 100,
                               .inflight = 16,
                               .size = 128,
@@ -176,7 +173,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
         if (optind < argc && strcmp(argv[optind], modes[i].name) == 0 && options.url_count > 0)
             return modes[i].run(&options);
-    fputs("usage: bench-load pairs|idle|fanout|storm|crowd --url ws://ADDRESS:PORT/ws[,…] "
+    fputs("usage: bench-load pairs|idle|fanout|storm|crowd|flap --url ws://ADDRESS:PORT/ws[,…] "
           "[options]\n",
           stderr);
     return 2;

@@ -482,6 +482,55 @@ static void tells_again_what_a_slow_client_was_not_written(void **state)
     world_free(&world);
 }
 
+/* A client that has no room for one more activity is told later, and the gateway goes on. */
+static void tells_later_who_has_no_room(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.fanout_members = FANOUT;
+    options.outbox_bytes_max = 100; /* One of them. */
+    struct world *world = world_new(&options, 16);
+    world_start(world);
+    struct world_conv *convs[3] = {new_conv(world, "c1", CROWD), new_conv(world, "c2", CROWD),
+                                   new_conv(world, "c3", CROWD)};
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    struct world_link *bob = world_connect(world, "bob", NULL, false);
+    world_run(world, 100);
+    alice->is_blocked = true;
+    for (int i = 0; i < 3; i++)
+        world_say(world, convs[i], "somebody");
+    world_run(world, 3000);
+    assert_int_equal(activities(alice), 0);
+    assert_int_equal(activities(bob), 3);
+    alice->is_blocked = false;
+    session_on_writable(alice->session);
+    world_run(world, 3000);
+    assert_int_equal(activities(alice), 3);
+    world_close(&alice);
+    world_close(&bob);
+    world_free(&world);
+}
+
+/* A late `connect` begins the resume anew; what the client has open stays open. */
+static void stays_open_beyond_a_late_connect(void **state)
+{
+    (void)state;
+    struct world *world = new_world(17);
+    struct world_conv *conv = new_conv(world, "c1", CROWD);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    send(world, alice, "open");
+    world_send(alice, "{\"type\":\"connect\",\"resume\":{}}");
+    world_run(world, 100);
+    assert_int_equal(world_count(alice, "\"type\":\"resumed\""), 2);
+    world_say(world, conv, "somebody");
+    world_run(world, 100);
+    world_expect_seqs(alice, "c1", 1, 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
 #define DEVICES 2000u
 
 /* However many rest, a gateway tells so many a second, in turn; and who waits in another large
@@ -620,6 +669,8 @@ int main(void)
         cmocka_unit_test(tells_who_types),
         cmocka_unit_test(stays_closed_when_closed_at_once),
         cmocka_unit_test(tells_again_what_a_slow_client_was_not_written),
+        cmocka_unit_test(tells_later_who_has_no_room),
+        cmocka_unit_test(stays_open_beyond_a_late_connect),
         cmocka_unit_test(spends_a_bounded_share_on_telling),
         cmocka_unit_test(loses_nothing_at_any_seed),
     };

@@ -78,6 +78,28 @@ static void takes_a_late_connect_as_a_new_beginning(void **state)
     world_free(&world);
 }
 
+/* Removed just before a late `connect` that does not name the conversation: what this connection
+ * was given of it counts, so the client is told that it ended. */
+static void tells_of_a_removal_before_a_late_connect(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    world_say(world, conv, "bob");
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    world->drop_percent = 100;
+    world_remove(world, conv, "alice");
+    world->drop_percent = 0;
+    world_send(link, "{\"type\":\"connect\",\"resume\":{}}");
+    world_run(world, 1000);
+    assert_int_equal(world_count(link, "\"type\":\"message\""), 1);
+    assert_int_equal(world_count(link, "\"type\":\"member\",\"conv\":\"c1\",\"seq\":2"), 1);
+    assert_int_equal(world_count(link, "\"type\":\"resumed\""), 2);
+    world_close(&link);
+    world_free(&world);
+}
+
 /* Positions of another history mean nothing: reset, then everything. */
 static void resets_a_resume_of_another_epoch(void **state)
 {
@@ -482,6 +504,7 @@ int main(void)
         cmocka_unit_test(is_welcomed_and_resumed_without_a_frame),
         cmocka_unit_test(uses_the_resume_map_of_an_early_connect),
         cmocka_unit_test(takes_a_late_connect_as_a_new_beginning),
+        cmocka_unit_test(tells_of_a_removal_before_a_late_connect),
         cmocka_unit_test(resets_a_resume_of_another_epoch),
         cmocka_unit_test(closes_4010_where_a_reset_finds_no_room),
         cmocka_unit_test(closes_4010_where_a_correction_finds_no_room),
