@@ -121,7 +121,7 @@ enum rc raft_group_follow_leadership(struct raft_group *group, uint64_t now_ms)
     }
     if (!raft_group_is_leader(group) || group->barrier != 0)
         return RC_OK;
-    group->lease_from_ms = now_ms;
+    group->led_from_ms = group->lease_from_ms = now_ms;
     enum rc rc =
         raft_group_propose(group, now_ms, RAFT_LOG_BARRIER, slice_of(zeros, sizeof(zeros)));
     if (rc != RC_OK)
@@ -172,6 +172,20 @@ static void raise_term_to_lead(struct raft_group *group)
     group->hard_changed = true;
 }
 
+/* At each tick the core takes a follower for unreachable, and sends it nothing new before the next
+ * heartbeat, where it has not answered since the tick before. Two whose heartbeats are out of step
+ * put each other there again and again, and an entry then waits for LIMIT_HEARTBEAT_MS. Unreachable
+ * is who was silent for an election timeout (thesis, section 6.2), or since this leader leads. */
+static void look_back(struct raft_group *group, uint64_t now_ms)
+{
+    uint64_t election_ms = group->options.election_ms;
+    uint64_t from_ms = now_ms > election_ms ? now_ms - election_ms : 0;
+    if (from_ms < group->led_from_ms)
+        from_ms = group->led_from_ms;
+    if (raft_group_is_leader(group) && from_ms < group->raft.election_timer_start)
+        group->raft.election_timer_start = from_ms;
+}
+
 enum rc raft_group_tick(struct raft_group *group, uint64_t now_ms)
 {
     if (group->failed != RC_OK)
@@ -179,6 +193,7 @@ enum rc raft_group_tick(struct raft_group *group, uint64_t now_ms)
     if (now_ms < raft_group_due_ms(group))
         return RC_OK;
     raise_term_to_lead(group);
+    look_back(group, now_ms);
     struct raft_event event = {.type = RAFT_TIMEOUT};
     enum rc rc = raft_group_step_and_follow(group, now_ms, &event);
     raft_group_proceed_handing(group, now_ms);

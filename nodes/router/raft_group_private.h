@@ -73,6 +73,7 @@ struct raft_group {
     uint64_t handing_index; /* Of the barrier that announces it. */
     bool is_asked;          /* It was told to campaign. */
     uint64_t lease_from_ms; /* Answers to what was sent before do not count. */
+    uint64_t led_from_ms;   /* Leader: since when. */
 };
 
 /* raft_group.c: every event goes through here, and every update is handled here. */

@@ -255,6 +255,26 @@ static void an_answer_to_a_former_term_acknowledges_nothing(void **state)
     assert_int_equal(rig.kept.message.b, 0);
 }
 
+/* Followers whose heartbeats are out of step still get every entry at once: the core alone would let
+ * it wait for the next heartbeat, again and again. */
+static void an_entry_does_not_wait_for_a_heartbeat(void **state)
+{
+    (void)state;
+    raft_rig_run(&rig, 1000);
+    uint32_t leader = raft_rig_leader(&rig);
+    uint32_t other = leader == 0 ? 1 : 0;
+    for (uint32_t round = 0; round < 30; round++) {
+        uint64_t index;
+        rig.is_cut[leader][other] = round % 10 == 0; /* It hears the leader at other times then. */
+        raft_rig_run(&rig, 130 + 37 * (round % 5));
+        rig.is_cut[leader][other] = false;
+        raft_rig_run(&rig, round % 10 == 0 ? 150 : 0);
+        assert_int_equal(raft_rig_submit(&rig, leader, "at once", &index), RC_OK);
+        raft_rig_run(&rig, 25); /* A quarter of the heartbeat. */
+        assert_true(rig.committed >= index);
+    }
+}
+
 /* ---- Leases ---- */
 
 /* Reads of the old leader end before the new one begins. The rig watches that they do. */
@@ -445,6 +465,7 @@ int main(void)
         TEST(entries_delivered_again_after_truncation_do_no_harm),
         TEST(a_replica_that_drops_its_log_before_it_hears_of_a_leader_catches_up),
         TEST(a_refusal_that_was_overtaken_is_ignored),
+        TEST(an_entry_does_not_wait_for_a_heartbeat),
         TEST(a_configuration_travels_first_in_its_message),
         TEST(large_appends_are_split),
         TEST(what_a_deposed_leader_wrote_is_replaced),
