@@ -255,8 +255,8 @@ static void an_answer_to_a_former_term_acknowledges_nothing(void **state)
     assert_int_equal(rig.kept.message.b, 0);
 }
 
-/* Followers whose heartbeats are out of step still get every entry at once: the core alone would let
- * it wait for the next heartbeat, again and again. */
+/* Followers whose heartbeats are out of step still get every entry at once: the core alone would
+ * let it wait for the next heartbeat, again and again. */
 static void an_entry_does_not_wait_for_a_heartbeat(void **state)
 {
     (void)state;
