@@ -110,7 +110,7 @@ static void check_shard(struct kv *kv, enum kv_family family, const struct gener
             generation = generation << 8 | (uint8_t)key.base[byte];
         CHECK(generation != GENERATION_NONE);
         CHECK(generation == row->current || generation == row->filling);
-        CHECK(strchr("aCRcdehmkoru", key.base[8]) != NULL && key.base[8] != '\0');
+        CHECK(strchr("aCRcdehkmortuUx", key.base[8]) != NULL && key.base[8] != '\0');
         CHECK((family == KV_DEDUP) == (key.base[8] == KEYSPACE_DEDUP));
         CHECK(family != KV_DEDUP || key.size == KEYSPACE_DEDUP_SIZE);
         CHECK(sealed_open(key, value, ROWS_VERSION, &body) == RC_OK);
