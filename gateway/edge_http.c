@@ -196,7 +196,9 @@ static int begin_api(struct edge_conn *conn, const struct http_request *http)
     bool has_body = http_body_size(http) > 0;
     struct buf *text = buf_new(256);
     http_api_init(&how, http);
-    how.will_close = may_have_body && !has_size;
+    /* Those that wait to be upgraded have their share of the waiting, however many ask for more. */
+    bool is_full = edge->waiting > edge->options.waiting_max / 2;
+    how.will_close = is_full || (may_have_body && !has_size);
     struct api_call *call = api_open(edge->gateway, &head, text, &answer);
     int result = 0;
     if (call == NULL) {

@@ -13,6 +13,9 @@
  */
 #define RETRY_US 250000u
 
+/* So many users asked about count as one frame more: each is a read of his leader's. */
+#define USERS_PER_FRAME 16u
+
 /* ---- Timer ---- */
 
 void session_wake_by(struct session *session, uint64_t due_us)
@@ -188,6 +191,10 @@ void session_on_frame(struct session *session, struct slice text)
     struct client_request request = {0};
     const char *reason = NULL;
     enum rc rc = client_decode(&gateway->decoder, text, &request, &reason);
+    bool asks_of_users = request.type == CLIENT_PRESENCE || request.type == CLIENT_WATCH ||
+                         request.type == CLIENT_UNWATCH;
+    if (rc == RC_OK && asks_of_users)
+        session->frames += request.user_count / USERS_PER_FRAME;
     if (retry_ms != 0) {
         if (rc == RC_OK && request.type == CLIENT_SEND)
             session_refuse_send(session, &request, retry_ms);

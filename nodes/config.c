@@ -158,8 +158,9 @@ static enum rc check_text(enum config_option option, const char *text, const cha
         return sentence_write(error, RC_CONFIG, "%s is one of %s, not \"%s\"", where, row->metavar,
                               text);
     const char *mistake = config_rule_mistake(option, text);
-    if (mistake != NULL && option == CONFIG_OPTION_api_key)
-        return sentence_write(error, RC_CONFIG, "%s %s", where, mistake); /* It may be the key. */
+    /* It may be the key, or have a password in it. */
+    if (mistake != NULL && (option == CONFIG_OPTION_api_key || option == CONFIG_OPTION_webhook))
+        return sentence_write(error, RC_CONFIG, "%s %s", where, mistake);
     if (mistake != NULL)
         return sentence_write(error, RC_CONFIG, "%s %s, not \"%s\"", where, mistake, text);
     return RC_OK;

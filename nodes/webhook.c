@@ -203,6 +203,10 @@ static void set_options(struct webhook *w)
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    /* A thread that resolves a name for a post that was given up is let go, not waited for: on our
+     * loop that would be as long as a silent name server may take. */
+    CURLcode quick = curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    CHECK(quick == CURLE_OK);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)WEBHOOK_CONNECT_MS);

@@ -9,7 +9,7 @@
  * proxy from the environment, connect within 5 s, all within 15 s. What is answered besides the
  * status is dropped, and the connection with it beyond WEBHOOK_ANSWER_BYTES.
  *
- * Loop thread only; libcurl resolves names in a thread of its own. */
+ * Loop thread only; libcurl resolves names in a thread of its own, for which nobody waits. */
 #ifndef NODES_WEBHOOK_H
 #define NODES_WEBHOOK_H
 

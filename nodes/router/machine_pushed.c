@@ -208,8 +208,14 @@ static enum rc time_of(struct machine *m, struct slice id, uint64_t seq, struct 
 enum rc machine_first_since(struct machine *m, struct slice id, uint64_t since, uint64_t first,
                             uint64_t last, uint64_t *ret_seq)
 {
+    struct machine_conv *conv;
+    enum rc rc = machine_cache_conv(m, id, &conv);
+    *ret_seq = last + 1;
+    if (rc != RC_OK || conv == NULL)
+        return rc;
+    if (first <= conv->head.trimmed) /* Meanwhile. */
+        first = conv->head.trimmed + 1;
     struct buf *scratch = buf_new(256);
-    enum rc rc = RC_OK;
     while (rc == RC_OK && first <= last) {
         uint64_t middle = first + (last - first) / 2;
         uint64_t ts = 0;

@@ -119,7 +119,7 @@ void moves_on_ready(struct router *router, struct shard *shard, bool ready)
     shard->moves.is_done = false;
     shard->moves.next_ms = 0;
     if (ready)
-        shard->moves.ready_ms = router_now_ms(router);
+        shard->led_ms = shard->moves.ready_ms = router_now_ms(router);
 }
 
 /* ---- The view ---- */

@@ -43,7 +43,7 @@ struct shard_digest {
 /* What placement knows of this group between steps; of its leader. */
 struct shard_moves {
     uint64_t next_ms;  /* When to look again. */
-    uint64_t ready_ms; /* When this router began to lead it. */
+    uint64_t ready_ms; /* When this router began to lead it, or last tried to hand it over. */
     bool is_done;      /* Everything was where it should be. */
     bool is_filling;   /* A newcomer is catching up: counted in router.filling. */
     struct {
@@ -76,7 +76,8 @@ struct shard {
     uint64_t mark;              /* raft_group_mark() when the running sync was begun; 0: none. */
     bool in_unsynced;           /* On router.unsynced. */
     bool was_ready;
-    bool is_broken; /* What the store holds of it is damaged; erased when a leader is heard. */
+    uint64_t led_ms; /* Since when it is. */
+    bool is_broken;  /* What the store holds of it is damaged; erased when a leader is heard. */
     struct owed_pass *pass; /* The outbox pass under way, or NULL. */
     uint64_t pass_not_before_us;
     uint32_t pass_rows_max; /* Halved by a pass that fails: a queue that is full takes some. */

@@ -29,7 +29,7 @@ static bool serves(void *context, uint32_t id)
 static bool is_settled(void *context, uint32_t id)
 {
     const struct shard *shard = shard_of(context, id);
-    return router_now_ms(context) >= shard->moves.ready_ms + ONLINE_SETTLE_MS;
+    return router_now_ms(context) >= shard->led_ms + ONLINE_SETTLE_MS;
 }
 
 static uint64_t last_seen(void *context, uint32_t id, struct slice user)

@@ -81,13 +81,13 @@ static void no_url_is_no_webhook(void **state)
     assert_null(secret);
 }
 
-/* A URL is one of http or https. */
+/* A URL is one of http or https; what was given is not said again, there may be a password in it.
+ */
 static void a_bad_url_is_refused(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(set(f, CONFIG_OPTION_webhook, "ftp://host/"), RC_CONFIG);
-    assert_string_equal(f->sentence.text,
-                        "--it is a URL of http or https with a host, not \"ftp://host/\"");
+    assert_string_equal(f->sentence.text, "--it is a URL of http or https with a host");
     assert_null(f->config.webhook);
 }
 

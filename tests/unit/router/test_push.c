@@ -338,6 +338,28 @@ static void trimmed_messages_are_passed_over(void **state)
     assert_true(is_told(w, "\"seq\":12,"));
 }
 
+/* What retention removes, or the operator ends, between a look and the next one is no damage. */
+static void what_goes_meanwhile_is_passed_over(void **state)
+{
+    struct world *w = *state;
+    uint64_t first;
+    rig_create(w->rig, "c", "alice", "bob");
+    for (uint32_t i = 0; i < 10; i++)
+        say(w, "c", "alice", "1");
+    rig_told(w->rig, "c");
+    struct machine *m = w->rig->machine;
+    assert_int_equal(machine_first_since(m, slice_string("c"), 0, 3, 12, &first), RC_OK);
+    assert_int_equal(first, 3);
+    assert_int_equal(rig_trim(w->rig, "c", 8).rc, RC_OK);
+    assert_int_equal(machine_first_since(m, slice_string("c"), 0, 3, 12, &first), RC_OK);
+    assert_int_equal(first, 9);
+    assert_int_equal(machine_first_since(m, slice_string("c"), 0, 3, 7, &first), RC_OK);
+    assert_true(first > 7);
+    assert_int_equal(rig_drop(w->rig, "c").rc, RC_OK);
+    assert_int_equal(machine_first_since(m, slice_string("c"), 0, 3, 12, &first), RC_OK);
+    assert_int_equal(first, 13);
+}
+
 /* ---- Posts ---- */
 
 /* Several messages of one conversation and several conversations share a post, each in order. */
@@ -831,6 +853,7 @@ int main(void)
         TEST(only_members_at_the_message_are_told),
         TEST(a_message_is_told_as_it_is_now),
         TEST(trimmed_messages_are_passed_over),
+        TEST(what_goes_meanwhile_is_passed_over),
         TEST(a_post_holds_what_is_due),
         TEST(a_post_is_bounded),
         TEST(a_refused_post_is_repeated_with_backoff),
