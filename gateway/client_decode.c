@@ -10,6 +10,10 @@
 
 #define BIT(name) FIELD_BIT(name)
 
+/* Null is a value of these; any other that is null counts as left out. */
+#define MAY_BE_NULL                                                                                \
+    (BIT(id) | BIT(type) | BIT(body) | BIT(meta) | BIT(retain_ms) | BIT(retain_count))
+
 void client_decoder_init(struct client_decoder *d)
 {
     d->scratch = buf_new(0);
@@ -78,6 +82,8 @@ static enum rc gather(struct reading *x, struct slice text)
         if (field == FIELD_COUNT)
             continue;
         is_twice |= (x->seen & 1u << field) != 0;
+        if (value.type == JSON_NULL && (MAY_BE_NULL & 1u << field) == 0)
+            continue; /* As many write what is absent. */
         x->seen |= 1u << field;
         x->values[field] = value;
     }

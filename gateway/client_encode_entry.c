@@ -18,11 +18,9 @@ static struct slice change_name(uint64_t change)
     switch (change) {
     case MEMBER_ADD:
         return slice_string("joined");
-    case MEMBER_REMOVE:
-        return slice_string("removed");
     case MEMBER_ROLE:
         return slice_string("role");
-    default:
+    default: /* By himself, or removed: `from` says by whom. */
         return slice_string("left");
     }
 }

@@ -85,7 +85,8 @@ void session_typing(struct session *session, struct slice conv, bool on)
         tell(session, typing);
         return;
     }
-    if (typing != NULL && now_us < typing->told_us + LIMIT_TYPING_GAP_MS * UINT64_C(1000))
+    if (typing != NULL && typing->is_on &&
+        now_us < typing->told_us + LIMIT_TYPING_GAP_MS * UINT64_C(1000))
         return;
     if (typing == NULL)
         typing = add(session, conv);

@@ -191,6 +191,16 @@ static void add_api_keys(struct arguments *a, const struct dev_child_setup *setu
     add(a, "--api-key=%s", setup->api_key);
 }
 
+/* The pages of all gateways are one site, by either name of this machine. */
+static void add_origins(struct arguments *a, const struct config *c)
+{
+    uint32_t left = LIMIT_SEEDS_MAX - c->origin.count;
+    for (uint32_t i = 0; i < c->gateways && left >= 2; i++, left -= 2) {
+        add(a, "--origin=http://127.0.0.1:%u", c->port + i);
+        add(a, "--origin=http://localhost:%u", c->port + i);
+    }
+}
+
 static void collect_gateway(struct arguments *a, const struct dev_child_setup *setup, uint32_t port)
 {
     const struct config *c = setup->config;
@@ -198,6 +208,7 @@ static void collect_gateway(struct arguments *a, const struct dev_child_setup *s
     add(a, "--bind=%s", setup->bind);
     add(a, "--port=%u", port);
     add(a, "--dev-tokens");
+    add_origins(a, c);
     add_api_keys(a, setup);
     for (uint32_t i = 0; i < c->config.count; i++)
         add(a, "--config=%s", c->config.items[i]);

@@ -29,7 +29,7 @@
  * @property {number} [target] Which seq an edit, delete or reaction is about.
  * @property {string} [emoji]
  * @property {boolean} [on]
- * @property {string} [change] Of `member`: joined, left, removed, role.
+ * @property {string} [change] Of `member`: joined, left (removed, where `from` is another), role.
  * @property {string} [user] Of `member`: whom it is about.
  * @property {string} [role]
  * @property {string} [title]

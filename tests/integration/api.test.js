@@ -745,8 +745,11 @@ test('with a token the roles count, and who removes himself leaves', async () =>
     await done('DELETE', `${path}/alice`, undefined, { as: alice });
     const { entries } = await expect(200, 'GET', `/v1/conversations/${conv}/messages`);
     assert.deepEqual(
-        entries.slice(-2).map((entry) => [entry.change, entry.user]),
-        [['removed', 'bob'], ['left', 'alice']],
+        entries.slice(-2).map(({ change, from, user }) => [change, from, user]),
+        [
+            ['left', 'alice', 'bob'],
+            ['left', 'alice', 'alice'],
+        ],
     );
 });
 

@@ -241,7 +241,7 @@ test('in a small group a message is delivered and read once all the others are t
     assert.equal(client.statusOf('c1', 5).status, 'delivered');
     socket.say(member(6, 'joined', 'dave'));
     assert.equal(client.statusOf('c1', 5).status, 'sent');
-    socket.say(member(7, 'left', 'bob'), member(8, 'removed', 'dave'));
+    socket.say(member(7, 'left', 'bob'), member(8, 'left', 'dave'));
     assert.deepEqual(client.statusOf('c1', 5), {
         status: 'delivered',
         delivered: 1,

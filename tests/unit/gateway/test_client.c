@@ -427,6 +427,19 @@ static void a_change_that_breaks_a_rule_is_refused(void **state)
             "\"emoji\":\"12345678901234567890123456789012\"}");
 }
 
+/* Null is as good as nothing where it is no value; what is required is missed all the same. */
+static void null_is_left_out(void **state)
+{
+    struct fixture *f = *state;
+    take(f, "{\"type\":\"send\",\"to\":\"b\",\"conv\":null,\"cid\":\"c\",\"body\":1,"
+            "\"reply_to\":null}");
+    assert_null(f->request.conv.base);
+    assert_int_equal(f->request.reply_to, 0);
+    take(f, "{\"type\":\"history\",\"conv\":\"c\",\"before\":null,\"limit\":null}");
+    assert_false(f->request.has_before);
+    assert_int_equal(decode(f, "{\"type\":\"history\",\"conv\":null}"), RC_BAD_REQUEST);
+}
+
 /* What newcomers see and how long entries are kept: 0 and null are for ever. */
 static void a_conversation_may_say_what_it_keeps(void **state)
 {
@@ -617,7 +630,7 @@ static void an_entry_is_written_as_its_event(void **state)
         enum member_change change;
         const char *name;
     } changes[] = {{MEMBER_ADD, "joined"},
-                   {MEMBER_REMOVE, "removed"},
+                   {MEMBER_REMOVE, "left"},
                    {MEMBER_ROLE, "role"},
                    {MEMBER_LEAVE, "left"}};
     for (size_t i = 0; i < 4; i++) {
@@ -867,6 +880,7 @@ int main(void)
         TEST(every_request_is_known),
         TEST(a_change_names_its_message),
         TEST(a_change_that_breaks_a_rule_is_refused),
+        TEST(null_is_left_out),
         TEST(a_conversation_may_say_what_it_keeps),
         TEST(presence_is_asked_of_some_users),
         TEST(a_status_has_one_name),
