@@ -166,7 +166,9 @@ void api_edit(struct api_call *call, struct slice body);
 void api_delete(struct api_call *call, struct slice body);
 
 void api_members(struct api_call *call, struct slice body); /* api_members.c */
+void api_member(struct api_call *call, struct slice body);
 void api_add(struct api_call *call, struct slice body);
+void api_add_one(struct api_call *call, struct slice body);
 void api_set_role(struct api_call *call, struct slice body);
 void api_remove(struct api_call *call, struct slice body);
 

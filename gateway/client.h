@@ -122,6 +122,8 @@ void client_put_conversations_begin(struct buf *out, struct slice id);
 void client_put_conversations_item(struct buf *out, const struct msg_summary_item *item,
                                    bool first);
 void client_put_conversations_end(struct buf *out, bool more);
+/* An object, with no reply around it. */
+void client_put_member(struct buf *out, const struct msg_member *member);
 /* `members` is a sequence of member records. */
 void client_put_members(struct buf *out, struct slice id, struct slice conv, struct slice members,
                         uint64_t total, bool more);

@@ -132,6 +132,15 @@ void client_put_conversations_end(struct buf *out, bool more)
     PUT(out, "}");
 }
 
+void client_put_member(struct buf *out, const struct msg_member *member)
+{
+    PUT(out, "{\"user\":");
+    json_append_string(out, member->user);
+    PUT_TEXT(out, "role", client_role_name(member->role));
+    PUT_NUMBER(out, "joined", member->joined);
+    PUT(out, "}");
+}
+
 void client_put_members(struct buf *out, struct slice id, struct slice conv, struct slice members,
                         uint64_t total, bool more)
 {
@@ -146,11 +155,7 @@ void client_put_members(struct buf *out, struct slice id, struct slice conv, str
          first = false) {
         if (!first)
             PUT(out, ",");
-        PUT(out, "{\"user\":");
-        json_append_string(out, member.user);
-        PUT_TEXT(out, "role", client_role_name(member.role));
-        PUT_NUMBER(out, "joined", member.joined);
-        PUT(out, "}");
+        client_put_member(out, &member);
     }
     PUT(out, "]");
     PUT_NUMBER(out, "total", total);

@@ -44,7 +44,7 @@ const struct client_shape client_body_shapes[CLIENT_REQUEST_COUNT] = {
     [CLIENT_CREATE] = {BIT(members), BIT(from) | BIT(conv) | BIT(kind) | BIT(title) | BIT(meta) |
                                          BIT(body) | BIT(cid) | BIT(history) | BIT(retain_ms) |
                                          BIT(retain_count)},
-    [CLIENT_ADD] = {BIT(users), BIT(role)},
+    [CLIENT_ADD] = {0, BIT(users) | BIT(user) | BIT(role)},
     [CLIENT_ROLE] = {BIT(role), 0},
     [CLIENT_INFO] = {0, BIT(title) | BIT(meta) | BIT(history) | BIT(retain_ms) | BIT(retain_count)},
     [CLIENT_EDIT] = {BIT(body), BIT(from) | BIT(cid)},

@@ -21,7 +21,7 @@ struct list_conv {
 };
 
 struct list_item {
-    uint64_t ts; /* Of the newest message. */
+    uint64_t ts; /* Of the newest entry. */
     uint32_t at; /* In list->items. */
     uint32_t size;
 };
@@ -38,6 +38,7 @@ struct conv_list {
     struct list_conv *convs;
     struct list_item *found;
     uint32_t conv_count;
+    uint32_t added_count; /* The first of convs, by conv_list_add(). */
     uint32_t found_count;
     uint32_t pending; /* Requests in flight, and 1 while it begins. */
     uint64_t limit;
@@ -184,8 +185,9 @@ static void on_summaries(struct gateway *gateway, struct request *request, enum 
             item.last = (struct slice){0};
         size_t at = list->items->size;
         record_encode(list->items, &msg_summary_item_desc, &item);
+        uint64_t ts = item.last_ts != 0 ? item.last_ts : last.ts; /* 0: from an older router. */
         list->found[list->found_count++] = (struct list_item){
-            .ts = last.ts, .at = (uint32_t)at, .size = (uint32_t)(list->items->size - at)};
+            .ts = ts, .at = (uint32_t)at, .size = (uint32_t)(list->items->size - at)};
     }
     step_done(list);
 }
@@ -224,10 +226,20 @@ static void ask_summaries(struct conv_list *list)
 
 /* ---- The list ---- */
 
+static bool is_added(const struct conv_list *list, struct slice conv)
+{
+    for (uint32_t i = 0; i < list->added_count; i++) {
+        const struct list_conv *added = &list->convs[i];
+        if (slice_equal(slice_of(list->names->bytes + added->at, added->size), conv))
+            return true;
+    }
+    return false;
+}
+
 static void add_conv(struct conv_list *list, struct slice conv)
 {
     uint32_t shard;
-    if (list->conv_count >= LIST_CONVS_MAX ||
+    if (list->conv_count >= LIST_CONVS_MAX || is_added(list, conv) ||
         routers_conv_shard(list->gateway, conv, &shard) != RC_OK)
         return;
     if ((list->conv_count & (list->conv_count - 1)) == 0) /* Doubled at each power of two. */
@@ -309,6 +321,12 @@ struct conv_list *conv_list_new(struct gateway *gateway, struct slice user, stru
         list->limit = CONV_LIST_LIMIT_MAX;
     list->pending = 1;
     return list;
+}
+
+void conv_list_add(struct conv_list *list, struct slice conv)
+{
+    add_conv(list, conv);
+    list->added_count = list->conv_count;
 }
 
 void conv_list_start(struct conv_list *list)

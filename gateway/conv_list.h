@@ -19,6 +19,8 @@ struct conv_list *conv_list_new(struct gateway *gateway, struct slice user, stru
                                 void (*on_done)(void *context, struct conv_list *list, enum rc rc,
                                                 uint64_t retry_ms),
                                 void *context);
+/* Before it begins: one that his list may not have yet. Told only where he is a member. */
+void conv_list_add(struct conv_list *list, struct slice conv);
 /* Begin. on_done may be called before this returns. */
 void conv_list_start(struct conv_list *list);
 /* Nobody waits any more. Takes and nulls; NULL is fine. */

@@ -94,7 +94,6 @@ static bool read_request(struct edge_conn *conn, struct http_request *ret_reques
         {WSI_TOKEN_ORIGIN, &ret_request->origin},
         {WSI_TOKEN_HTTP_AUTHORIZATION, &ret_request->authorization},
         {WSI_TOKEN_HTTP_IF_NONE_MATCH, &ret_request->if_none_match},
-        {WSI_TOKEN_HTTP_CONTENT_TYPE, &ret_request->content_type},
         {WSI_TOKEN_HTTP_CONTENT_LENGTH, &ret_request->content_length},
         {WSI_TOKEN_HTTP_TRANSFER_ENCODING, &ret_request->transfer_encoding},
         {WSI_TOKEN_VERSION, &ret_request->websocket_version},

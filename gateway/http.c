@@ -42,8 +42,6 @@ static const char *status_text(unsigned status)
         return "Length Required";
     case 413:
         return "Content Too Large";
-    case 415:
-        return "Unsupported Media Type";
     case 426:
         return "Upgrade Required";
     case 429:

@@ -56,7 +56,6 @@ struct http_request {
     struct slice origin;
     struct slice authorization;
     struct slice if_none_match;
-    struct slice content_type;
     struct slice content_length;
     struct slice transfer_encoding;
     struct slice websocket_version;

@@ -2,7 +2,6 @@
 #include "gateway/http_private.h"
 
 #include <inttypes.h>
-#include <strings.h>
 
 #include "mesh/base/check.h"
 
@@ -19,18 +18,6 @@ static void put_cors(const struct http_request *request, struct buf *lines)
     buf_append_string(lines, "Vary: Origin\r\nAccess-Control-Allow-Origin: ");
     buf_append_slice(lines, origin);
     buf_append_string(lines, "\r\nAccess-Control-Expose-Headers: retry-after\r\n");
-}
-
-/* application/json, with parameters or without; absent is fine: there is nothing else it could be.
- */
-static bool type_is_json(struct slice type)
-{
-    const size_t size = sizeof(HTTP_JSON_TYPE) - 1;
-    if (type.base == NULL)
-        return true;
-    if (type.size < size || strncasecmp(type.base, HTTP_JSON_TYPE, size) != 0)
-        return false;
-    return type.size == size || type.base[size] == ';' || type.base[size] == ' ';
 }
 
 /* What a browser asks before it lets a page of an allowed origin ask anything else (Fetch, section
@@ -60,8 +47,6 @@ enum http_next http_answer_api(const struct http_site *site, const struct http_r
         return http_put_error(out, 400, "bad_request", "this method has no body here", "", is_head);
     if (request->method == HTTP_OPTIONS)
         return answer_preflight(request, out);
-    if (has_body && !type_is_json(request->content_type))
-        return http_put_error(out, 415, "bad_request", "a body is application/json", "", is_head);
     return HTTP_API;
 }
 

@@ -80,6 +80,8 @@ void session_on_timer(struct session *session)
     if (session->state == SESSION_GREETED &&
         now_us >= ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS))
         session_resume(session, NULL);
+    if (session->state == SESSION_CLOSED)
+        return;
     receipts_flush(session, now_us);
     redelivery_flush(session, now_us);
     if (session->state == SESSION_CLOSED)

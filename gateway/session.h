@@ -5,9 +5,9 @@
  *     awaited     awaited        goes
  *
  * NEW has no identity and gets no answer but errors until `connect` brings one. GREETED has one
- * from its HTTP request: for SESSION_CONNECT_WAIT_MS a `connect` may still bring a resume map;
- * then, or with any other frame, it is resumed from the server's record. CLOSED waits for its link
- * to go.
+ * from its HTTP request: for SESSION_CONNECT_WAIT_MS a `connect` may still bring a resume map, and
+ * the device where nothing named one; then, or with any other frame, it is resumed from the
+ * server's record. CLOSED waits for its link to go.
  *
  *   happy path     accept -> welcome -> list of conversations -> each catches up -> `resumed`, live
  *   failure modes  no leader: resuming waits and tries again, requests wait for the next one;
@@ -22,7 +22,7 @@
 #include "gateway/outbox.h"
 #include "gateway/users.h"
 
-#define SESSION_CONNECT_WAIT_MS 50u
+#define SESSION_CONNECT_WAIT_MS 200u
 
 /* Replies may exceed the outbox's bound for entries by this factor; then the client is closed as
  * slow. */
@@ -57,6 +57,7 @@ struct session {
     char *device;            /* NULL while NEW. */
     struct resume *resume;   /* While the list of conversations is read, else NULL. */
     struct listing *listing; /* A `conversations` request being answered, else NULL. */
+    struct buf *made;        /* Conversations it made last (session_list.c); NULL: none. */
     struct list node;        /* On the gateway's sessions, at the end on its dead. */
     struct list in_user;
     struct list in_dirty;
@@ -103,6 +104,7 @@ struct session {
     bool batch;
     bool has_acked;     /* So it is expected to go on acknowledging. */
     bool has_connected; /* A `connect` came. */
+    bool awaits_device; /* `connect` may still name it: until then it replaces none. */
     bool is_greeted;    /* The welcome is out. */
     bool is_announced;  /* The leader told of it: a session of its device told of later replaces it.
                          */
@@ -171,12 +173,15 @@ void session_wake_by(struct session *session, uint64_t due_us);
 /* Give a NEW session its user. False: it was closed. */
 bool session_identify(struct session *session, const struct auth_identity *identity,
                       struct slice device);
+/* Its device is what it is called by now: replace the older session of it. False: it was closed. */
+bool session_settle_device(struct session *session);
 void session_welcome(struct session *session, struct slice id);
 void session_on_connect(struct session *session, const struct client_request *request);
 
 /* ---- session_resume.c ---- */
 
-/* Begin, or begin anew with what `connect` said; NULL: from the server's record. */
+/* Begin, or begin anew with what `connect` said; NULL: from the server's record. May close it,
+ * where it has to settle its device first. */
 void session_resume(struct session *session, const struct client_request *connect);
 void session_resume_pump(
     struct session *session); /* Ask for the list, where that is still to do. */
@@ -209,6 +214,9 @@ void session_requests_fini(struct session *session);
 /* ---- session_list.c ---- */
 
 void session_list_conversations(struct session *session, const struct client_request *request);
+/* The user's shard hears of a new conversation after its maker got the answer: until then his lists
+ * have it from here. The newest few are remembered. */
+void session_list_note_made(struct session *session, struct slice conv);
 void session_list_leave(struct session *session); /* It ends: waits for no list. */
 
 /* ---- session_presence.c ---- */

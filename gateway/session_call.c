@@ -57,6 +57,8 @@ static struct client_call *call_new(const struct client_request *request, struct
                                         request->cid.size + request->title.size);
     call->type = request->type;
     call->kind = request->kind;
+    call->is_making = request->type == CLIENT_CREATE ||
+                      (request->type == CLIENT_SEND && request->to.base != NULL);
     call->seq = request->seq;
     call->id_size = (uint16_t)request->id.size;
     call->conv_size = (uint8_t)conv.size;

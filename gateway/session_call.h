@@ -13,6 +13,7 @@ struct client_call {
     struct session_request base;
     enum client_request_type type;
     enum conv_kind kind;
+    bool is_making; /* There may have been no such conversation. */
     uint64_t seq;
     uint16_t id_size; /* 0: the reply bears no id. */
     uint8_t conv_size;

@@ -9,15 +9,42 @@
 
 #define DEVICE_DEFAULT "default"
 
-static struct session *find_device(struct user *user, const char *device)
+/* The session of its user that has its device already, or NULL; and how many have one. */
+static struct session *find_other(const struct session *session, bool *ret_is_newer,
+                                  uint32_t *ret_count)
 {
-    LIST_EACH(node, &user->sessions)
+    struct session *found = NULL;
+    bool is_past = false;
+    *ret_is_newer = false;
+    *ret_count = 0;
+    LIST_EACH(node, &session->user->sessions)
     {
-        struct session *session = LIST_ENTRY(node, struct session, in_user);
-        if (strcmp(session->device, device) == 0)
-            return session;
+        struct session *other = LIST_ENTRY(node, struct session, in_user);
+        is_past |= other == session;
+        if (other == session || other->awaits_device)
+            continue;
+        (*ret_count)++;
+        if (strcmp(other->device, session->device) != 0)
+            continue;
+        found = other;
+        *ret_is_newer = is_past;
     }
-    return NULL;
+    return found;
+}
+
+bool session_settle_device(struct session *session)
+{
+    bool is_newer;
+    uint32_t count;
+    struct session *other = find_other(session, &is_newer, &count);
+    uint32_t max = session->gateway->options.connections_per_user_max;
+    session->awaits_device = false;
+    if (other == NULL && max != 0 && count >= max)
+        session_close(session, CLOSE_TOO_MANY, "too many connections of this user");
+    else if (other != NULL) /* The one that had its user later stays. */
+        session_close(is_newer ? session : other, CLOSE_REPLACED,
+                      "a newer connection of this device");
+    return session->state != SESSION_CLOSED;
 }
 
 /* The device a session says it is: the token's claim binds; else the request's word; else one name
@@ -29,6 +56,13 @@ static struct slice choose_device(struct slice claimed, struct slice said)
     if (said.base != NULL)
         return said;
     return claimed.size > 0 ? claimed : slice_string(DEVICE_DEFAULT);
+}
+
+static void set_device(struct session *session, struct slice device)
+{
+    char *name = mem_string(device.base, device.size);
+    mem_free(session->device);
+    session->device = name;
 }
 
 bool session_identify(struct session *session, const struct auth_identity *identity,
@@ -46,22 +80,14 @@ bool session_identify(struct session *session, const struct auth_identity *ident
         session_close(session, CLOSE_TOO_MANY, "too many connections within a minute");
         return false;
     }
-    char *name = mem_string(chosen.base, chosen.size);
-    mem_free(session->device);
-    session->device = name;
-    struct session *older = find_device(user, name);
-    uint32_t max = gateway->options.connections_per_user_max;
-    if (older == NULL && max != 0 && user->session_count >= max) {
-        session_close(session, CLOSE_TOO_MANY, "too many connections of this user");
-        return false;
-    }
+    set_device(session, chosen);
     /* The user must not be without a session in between: the new one comes before the old one goes.
      */
     users_add(gateway, user, session);
     session->state = SESSION_GREETED;
-    if (older != NULL)
-        session_close(older, CLOSE_REPLACED, "a newer connection of this device");
-    return true;
+    session->awaits_device =
+        !session->has_connected && identity->device[0] == '\0' && device.base == NULL;
+    return session->awaits_device || session_settle_device(session);
 }
 
 void session_welcome(struct session *session, struct slice id)
@@ -100,13 +126,22 @@ static void refuse(struct session *session, struct slice id, const char *reason)
     session_close(session, CLOSE_TOKEN, reason);
 }
 
-/* The token in `connect` of a session that has a user: a new one for the same user is fine. */
-static bool agrees(const struct session *session, const struct client_request *request,
-                   const struct auth_identity *identity)
+/* Take the token and the device in `connect` of a session that has a user: a new token for the same
+ * user is fine, and any device where nothing named one yet. False: they are another's. */
+static bool adopt(struct session *session, const struct client_request *request,
+                  const struct auth_identity *identity)
 {
-    if (request->token.base != NULL && !slice_equals(session_user(session), identity->user))
+    bool has_token = request->token.base != NULL;
+    if (has_token && !slice_equals(session_user(session), identity->user))
         return false;
-    return request->device.base == NULL || slice_equals(request->device, session->device);
+    if (!session->awaits_device)
+        return request->device.base == NULL || slice_equals(request->device, session->device);
+    struct slice claimed = slice_string(has_token ? identity->device : "");
+    struct slice chosen = choose_device(claimed, request->device);
+    if (chosen.base == NULL || !key_device_is_valid(chosen))
+        return false;
+    set_device(session, chosen);
+    return true;
 }
 
 void session_on_connect(struct session *session, const struct client_request *request)
@@ -118,6 +153,7 @@ void session_on_connect(struct session *session, const struct client_request *re
         session_put_error(session, request->id, RC_CONFLICT, "connect came before", 0);
         return;
     }
+    session->has_connected = true;
     if (request->token.base != NULL) {
         enum rc rc = auth_verify(gateway->auth, request->token, env_wall_ms(gateway->env) / 1000,
                                  &identity, &reason);
@@ -138,11 +174,12 @@ void session_on_connect(struct session *session, const struct client_request *re
         }
         if (!session_identify(session, &identity, device))
             return;
-    } else if (!agrees(session, request, &identity)) {
+    } else if (!adopt(session, request, &identity)) {
         refuse(session, request->id, "connect names another user or device");
         return;
+    } else if (session->awaits_device && !session_settle_device(session)) {
+        return;
     }
-    session->has_connected = true;
     if (request->has_batch)
         session->batch = request->batch;
     session_welcome(session, request->id);

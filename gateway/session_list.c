@@ -4,6 +4,8 @@
 
 #include "mesh/base/mem.h"
 
+#define MADE_MAX 16u
+
 struct listing {
     struct session *session;
     struct conv_list *list;
@@ -32,6 +34,32 @@ static void on_listed(void *context, struct conv_list *list, enum rc rc, uint64_
     listing_free(listing);
 }
 
+void session_list_note_made(struct session *session, struct slice conv)
+{
+    struct buf *made = buf_new(0);
+    struct slice old[MADE_MAX];
+    uint32_t count = 0;
+    if (session->made != NULL) {
+        struct record_reader r = record_reader_of(buf_slice(session->made));
+        while (count < MADE_MAX && record_get_slice(&r, &old[count]) == RC_OK)
+            count += !slice_equal(old[count], conv);
+    }
+    for (uint32_t i = count == MADE_MAX ? 1 : 0; i < count; i++)
+        record_put_slice(made, old[i]);
+    record_put_slice(made, conv);
+    buf_unref(&session->made);
+    session->made = made;
+}
+
+static void add_made(const struct session *session, struct conv_list *list)
+{
+    if (session->made == NULL)
+        return;
+    struct record_reader r = record_reader_of(buf_slice(session->made));
+    for (struct slice conv; record_get_slice(&r, &conv) == RC_OK;)
+        conv_list_add(list, conv);
+}
+
 void session_list_conversations(struct session *session, const struct client_request *request)
 {
     if (session->listing != NULL) {
@@ -46,6 +74,7 @@ void session_list_conversations(struct session *session, const struct client_req
     listing->list = conv_list_new(session->gateway, session_user(session), request->after_name,
                                   request->has_limit ? request->limit : 0, on_listed, listing);
     session->listing = listing;
+    add_made(session, listing->list);
     conv_list_start(listing->list);
 }
 
@@ -53,6 +82,7 @@ void session_list_leave(struct session *session)
 {
     struct listing *listing = session->listing;
     session->listing = NULL;
+    buf_unref(&session->made);
     if (listing == NULL)
         return;
     conv_list_abandon(&listing->list);

@@ -41,6 +41,8 @@ static void on_result(struct gateway *gateway, struct request *request, enum rc 
     struct session *session = session_request_done((struct session_request *)request);
     if (session == NULL)
         return;
+    if (rc == RC_OK && call->is_making)
+        session_list_note_made(session, session_call_conv(call));
     if (rc == RC_OK)
         put_result(session, call, result);
     else if (result != NULL)
@@ -456,6 +458,7 @@ void session_on_request(struct session *session, const struct client_request *re
     } else {
         if (session->state == SESSION_GREETED)
             session_resume(session, NULL); /* It wants nothing else: from the server's record. */
-        handlers[request->type](session, request);
+        if (session->state != SESSION_CLOSED)
+            handlers[request->type](session, request);
     }
 }

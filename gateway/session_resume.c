@@ -120,6 +120,8 @@ static void drop_pairs(struct session *session, struct resume *resume)
 
 void session_resume(struct session *session, const struct client_request *connect)
 {
+    if (session->awaits_device && !session_settle_device(session))
+        return;
     struct resume *resume = mem_new(struct resume);
     map_init(&resume->items, key_of);
     if (connect != NULL) {

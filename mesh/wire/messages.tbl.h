@@ -222,7 +222,8 @@
     F(T, u64, unread, "messages after the read cursor")                                            \
     F(T, u64, members, "how many members")                                                         \
     F(T, str, peer, "direct only: the other user")                                                 \
-    F(T, bin, last, "the newest message's entry record; absent where there is none")
+    F(T, bin, last, "the newest message's entry record; absent where there is none")               \
+    F(T, u64, last_ts, "when its newest entry came")
 
 #define FIELDS_looked(F, T)                                                                        \
     F(T, u64, req, "of look")                                                                      \

@@ -50,6 +50,7 @@ static enum rc summarize(struct machine *m, struct machine_conv *conv, struct sl
         .meta = conv->info.meta,
         .head = conv->head.seq,
         .members = conv->head.members,
+        .last_ts = conv->head.last_ts,
     };
     if (member != NULL) {
         item.read = member->cursor.read;

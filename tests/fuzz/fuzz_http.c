@@ -183,12 +183,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         &request.host,          &request.origin,
         &request.authorization, &request.content_length,
         &request.if_none_match, &request.transfer_encoding,
-        &request.content_type,
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
         *fields[i] = next_field(&rest);
     if (data[0] & WITHOUT_ORIGIN)
-        request.origin = request.transfer_encoding = request.content_type = (struct slice){0};
+        request.origin = request.transfer_encoding = (struct slice){0};
     if (data[0] & WITHOUT_SIZE)
         request.content_length = (struct slice){0};
     if (data[0] & AS_OPERATOR)

@@ -123,7 +123,7 @@ test('openapi.json says of every operation how it is refused', () => {
             const statuses = Object.keys(operation.responses);
             for (const status of ['401', '429', '503'])
                 assert.ok(statuses.includes(status), `${method} ${path} ${status}`);
-            assert.equal(operation.requestBody !== undefined, statuses.includes('415'), path);
+            assert.equal(operation.requestBody !== undefined, statuses.includes('413'), path);
         }
     }
 });
@@ -141,6 +141,8 @@ const everything = () => [
     ['DELETE', '/v1/conversations/c/messages/1'],
     ['GET', '/v1/conversations/c/members'],
     ['POST', '/v1/conversations/c/members', { users: ['u'] }],
+    ['GET', '/v1/conversations/c/members/u'],
+    ['POST', '/v1/conversations/c/members/u'],
     ['PATCH', '/v1/conversations/c/members/u', { role: 'admin' }],
     ['DELETE', '/v1/conversations/c/members/u'],
     ['GET', '/v1/users/u/conversations'],
@@ -175,7 +177,7 @@ test('what is the operator’s is 403 with a token', async () => {
     const as = await cluster.token('alice');
     for (const [method, path] of [
         ['DELETE', '/v1/conversations/c'],
-        ['DELETE', '/v1/users/alice'],
+        ['DELETE', '/v1/users/bob'],
         ['GET', '/v1/users/bob/conversations'],
         ['POST', '/v1/users/bob/disconnect'],
     ])
@@ -301,7 +303,9 @@ test('a body that is no JSON object with the right fields is 400', async () => {
             '{"from":"alice","body":1,"cid":""}', '{"from":"alice","body":1,"body":2}',
             '{"from":"alice","body":1,"reply_to":"1"}']],
         ['PATCH', `/v1/conversations/${conv}/messages/1`, ['{}']],
-        ['POST', `/v1/conversations/${conv}/members`, ['{}', '{"users":[]}', '{"users":["a"],"role":"king"}']],
+        ['POST', `/v1/conversations/${conv}/members`, ['{}', '{"users":[]}', '{"users":["a"],"role":"king"}',
+            '{"users":["a"],"user":"b"}', '{"user":1}']],
+        ['POST', `/v1/conversations/${conv}/members/carol`, ['x', '{"role":"king"}']],
         ['PATCH', `/v1/conversations/${conv}/members/bob`, ['{}', '{"role":"king"}']],
         ['POST', '/v1/presence', ['{}', '{"users":[]}', '{"users":[""]}']],
     ])
@@ -326,11 +330,9 @@ test('what is larger than its limit is 413, whether the head says so or the body
     assert.equal(entries[0].body, body);
 });
 
-test('a body that says it is something other than JSON is 415; one that says nothing is JSON', async () => {
-    const headers = { 'Content-Type': 'text/plain' };
-    await refused(415, 'bad_request', 'POST', '/v1/presence', '{"users":["u"]}', { headers });
+test('a body is JSON, whatever it says that it is', async () => {
     const body = '{"members":["x"]}';
-    for (const type of [undefined, 'application/json', 'application/json; charset=utf-8']) {
+    for (const type of [undefined, 'application/json', 'text/plain', 'application/x-www-form-urlencoded']) {
         const status = await new Promise((resolve, reject) => {
             const request = httpRequest(
                 `${cluster.http()}/v1/conversations`,
@@ -733,6 +735,27 @@ test('members are added, given roles, listed in pages and removed', async () => 
     await refused(400, 'bad_request', 'GET', `${path}?after=`);
 });
 
+test('one member is added, and looked at, by the path', async () => {
+    const conv = await group(['owner']);
+    const path = `/v1/conversations/${conv}/members`;
+    await done('POST', path, { user: 'bob' });
+    await done('POST', `${path}/bo`);
+    await done('POST', `${path}/bobo`, { role: 'admin' });
+    await done('POST', `${path}/${encodeURIComponent('ü ')}`);
+    for (const [user, role] of [['bob', 'member'], ['bo', 'member'], ['bobo', 'admin'], ['owner', 'owner'], ['ü ', 'member']]) {
+        const member = await expect(200, 'GET', `${path}/${encodeURIComponent(user)}`);
+        assert.deepEqual(Object.keys(member), ['user', 'role', 'joined']);
+        assert.deepEqual([member.user, member.role], [user, role]);
+    }
+    await done('DELETE', `${path}/bob`);
+    for (const user of ['bob', 'b', 'boa', 'bobo%20', 'p', '%20', '%F4%8F%BF%BF'])
+        await refused(404, 'not_found', 'GET', `${path}/${user}`);
+    await refused(404, 'not_found', 'GET', '/v1/conversations/no-such/members/bo');
+    const as = await cluster.token('bob');
+    await refused(403, 'forbidden', 'GET', `${path}/bo`, undefined, { as });
+    await refused(403, 'forbidden', 'POST', `${path}/bob`, undefined, { as });
+});
+
 test('with a token the roles count, and who removes himself leaves', async () => {
     const conv = await group(['owner', 'alice', 'bob']);
     const path = `/v1/conversations/${conv}/members`;
@@ -865,6 +888,14 @@ test('DELETE /v1/users/{user} erases him everywhere, also where he had left, and
     });
     await done('DELETE', `/v1/users/${user}`);
     await done('DELETE', `/v1/users/${unique('nobody')}`);
+});
+
+test('with his own token a user erases himself', async () => {
+    const user = unique('gone');
+    const conv = await group(['alice', user]);
+    const as = await cluster.token(user);
+    await done('DELETE', `/v1/users/${user}`, undefined, { as });
+    await refused(404, 'not_found', 'GET', `/v1/conversations/${conv}/members/${user}`);
 });
 
 // ---- The cluster ----

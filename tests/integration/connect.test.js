@@ -162,6 +162,23 @@ test('a newer connection of the same device closes the older with 4509', async (
     await Promise.all([other.close(), newer.close()]);
 });
 
+test('the device may come in connect after a token in the request', async () => {
+    const token = await cluster.token('dora');
+    const open = async (device) => {
+        const peer = await Peer.open(cluster.ws(), { query: { token } });
+        peer.send({ type: 'connect', id: device, device });
+        return peer;
+    };
+    const peers = await Promise.all(['phone', 'desk'].map(open));
+    for (const [index, device] of ['phone', 'desk'].entries()) {
+        const welcome = await peers[index].next((frame) => frame.id === device);
+        assert.deepEqual([welcome.type, welcome.device], ['welcome', device]);
+        await peers[index].next('resumed');
+    }
+    await Promise.all(peers.map((peer) => peer.must('ping')));
+    await Promise.all(peers.map((peer) => peer.close()));
+});
+
 const MALFORMED = [
     '',
     'x',

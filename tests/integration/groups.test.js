@@ -66,6 +66,44 @@ test('create makes a group with its members, title and first message', async () 
     await closeAll(alice, bob, carol);
 });
 
+test('what a session made is in its list at once, newest activity first', async (t) => {
+    const three = await Cluster.start({ routers: 3 });
+    t.after(() => three.stop());
+    const alice = await Peer.join(three, 'alice');
+    const made = [];
+    for (let i = 0; i < 50; i++) {
+        const { conv } =
+            i % 2 === 0
+                ? await alice.must('create', { kind: 'group', title: `${i}`, members: ['bob'] })
+                : await alice.say({ to: `friend${i}` }, 'x');
+        made.unshift(conv);
+        const { conversations } = await alice.must('conversations', { limit: 10 });
+        assert.deepEqual(
+            conversations.map((item) => item.conv),
+            made.slice(0, 10),
+        );
+        await sleep(2); // Activity is told in ms.
+    }
+    await until('all are listed', async () => {
+        const { conversations } = await alice.must('conversations', { limit: 100 });
+        return conversations.length === made.length;
+    });
+    const paged = [];
+    for (let more = true; more; ) {
+        const page = await alice.must('conversations', { limit: 7, after: paged.at(-1) });
+        paged.push(...page.conversations.map((item) => item.conv));
+        more = page.more;
+    }
+    assert.deepEqual(paged, made);
+    await alice.must('leave', { conv: made[1] });
+    const { conversations } = await alice.must('conversations', { limit: 2 });
+    assert.deepEqual(
+        conversations.map((item) => item.conv),
+        [made[0], made[2]],
+    );
+    await alice.close();
+});
+
 test('an id that another has taken is a conflict', async () => {
     const conv = `room-${Math.random()}`;
     const { alice, bob, carol } = await makeGroup({ conv });

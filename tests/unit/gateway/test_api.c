@@ -267,11 +267,8 @@ static void a_token_reaches_its_own_user_only(void **state)
     static const struct {
         const char *method, *path;
     } refused[] = {
-        {"DELETE", "/v1/conversations/c"},
-        {"DELETE", "/v1/users/alice"},
-        {"DELETE", "/v1/users/bob"},
-        {"GET", "/v1/users/bob/conversations"},
-        {"GET", "/v1/cluster"},
+        {"DELETE", "/v1/conversations/c"},      {"DELETE", "/v1/users/bob"},
+        {"GET", "/v1/users/bob/conversations"}, {"GET", "/v1/cluster"},
         {"POST", "/v1/users/bob/disconnect"},
     };
     struct reply reply;
@@ -324,6 +321,23 @@ static void a_message_is_from_who_may_say_so(void **state)
 
 /* ---- What is asked ---- */
 
+/* One is added, x. */
+static void expect_added(const char *path, const char *body, enum member_role role)
+{
+    struct reply reply;
+    struct msg_cmd_member member;
+    struct slice user;
+    ask(&reply, "POST", path, body);
+    read_command(&msg_cmd_member_desc, &member);
+    assert_int_equal(member.change, MEMBER_ADD);
+    assert_int_equal(member.role, role);
+    struct record_reader users = record_reader_of(member.users);
+    assert_int_equal(record_get_slice(&users, &user), RC_OK);
+    assert_true(slice_equals(user, "x") && record_reader_at_end(&users));
+    answer_result(RC_OK, 9);
+    expect(&reply, 200, "{\"type\":\"ok\"}");
+}
+
 /* Changes by the operator bear as_server and no user; those of a token its user and no as_server.
  */
 static void changes_say_who_makes_them(void **state)
@@ -352,6 +366,10 @@ static void changes_say_who_makes_them(void **state)
     assert_int_equal(member.role, ROLE_ADMIN);
     answer_result(RC_FORBIDDEN, 0);
     expect(&reply, 403, "\"forbidden\"");
+    expect_added("/v1/conversations/c/members", "{\"user\":\"x\"}", ROLE_MEMBER);
+    expect_added("/v1/conversations/c/members/x", "", ROLE_MEMBER);
+    expect_added("/v1/conversations/c/members/x", "{}", ROLE_MEMBER);
+    expect_added("/v1/conversations/c/members/x", "{\"role\":\"admin\"}", ROLE_ADMIN);
 
     ask(&reply, "PATCH", "/v1/conversations/c/members/x", "{\"role\":\"owner\"}");
     read_command(&msg_cmd_member_desc, &member);
@@ -429,6 +447,50 @@ static void pages_are_asked_as_the_query_says(void **state)
     ask_as(&reply, rig.key, "GET", "/v1/users/u/conversations", "after=a%20b", "");
     expect(&reply, 400, "after is the last conversation");
     assert_int_equal(rig.asked_count, 4);
+}
+
+/* The page of one is asked for from right before him, and is about nobody else. */
+static void a_member_is_the_first_behind_the_name_before(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *before; /* Without what it is filled up with. */
+    } cases[] = {
+        {" ", ""},
+        {"b ", "b"},
+        {"bob", "boa"},
+        {"b!", "b "},
+        {"b\xc2\xa0", "b~"},
+        {"\xe4\x80\x80", "\xe3\xbf\xbf"},
+        {"\xc3\x80", "\xc2\xbf"},
+        {"\xe0\xa0\x80", "\xdf\xbf"},
+        {"\xee\x80\x80", "\xed\x9f\xbf"},
+        {"\xf0\x90\x80\x80", "\xef\xbf\xbf"},
+        {"\xf1\x80\x80\x80", "\xf0\xbf\xbf\xbf"},
+    };
+    struct reply reply;
+    struct msg_members members;
+    for (uint32_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char path[64];
+        size_t size = strlen(cases[i].before);
+        snprintf(path, sizeof(path), "/v1/conversations/c/members/%s", cases[i].name);
+        ask(&reply, "GET", path, "");
+        read_asked(i, &msg_members_desc, &members);
+        assert_int_equal(members.limit, 1);
+        assert_true(members.after.size == (i < 2 ? size : LIMIT_USER_SIZE_MAX));
+        assert_true(members.after.size == 0 || key_user_is_valid(members.after));
+        assert_true(slice_equals(slice_of(members.after.base, size), cases[i].before));
+        struct buf *item = buf_new(64);
+        struct msg_member member = {
+            .user = slice_string(i % 2 ? cases[i].name : "z"), .role = ROLE_ADMIN, .joined = 3};
+        record_encode(item, &msg_member_desc, &member);
+        struct msg_members_page page = {
+            .req = members.req, .rc = RC_OK, .members = buf_slice(item), .total = 5, .more = 1};
+        answer(&msg_members_page_desc, &page);
+        buf_unref(&item);
+        expect(&reply, i % 2 ? 200 : 404,
+               i % 2 ? "\"role\":\"admin\",\"joined\":3}" : "\"not_found\"");
+    }
 }
 
 /* What a path is, and what it is not. */
@@ -972,6 +1034,7 @@ int main(void)
         TEST(a_message_is_from_who_may_say_so),
         TEST(changes_say_who_makes_them),
         TEST(pages_are_asked_as_the_query_says),
+        TEST(a_member_is_the_first_behind_the_name_before),
         TEST(paths_are_what_the_table_says),
         TEST(a_conversation_gets_its_id),
         TEST(what_is_not_shown_is_explained),

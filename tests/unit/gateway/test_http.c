@@ -609,39 +609,24 @@ static void the_api_is_told_what_it_needs(void **state)
     assert_int_equal(http_api_head(&site, &request).method, API_OTHER);
 }
 
-/* A body is JSON, of a length that is told and allowed, and where the method has one. */
+/* A body is of a length that is told and allowed, and where the method has one. */
 static void a_body_for_the_api_is_judged_by_its_head(void **state)
 {
     (void)state;
     static const struct {
         enum http_method method;
-        const char *length, *type;
+        const char *length;
         unsigned status; /* 0: it passes. */
     } cases[] = {
-        {HTTP_POST, "131072", "application/json", 0},
-        {HTTP_POST, "131073", "application/json", 413},
-        {HTTP_POST, "5", NULL, 0},
-        {HTTP_POST, "5", "Application/JSON;charset=utf-8", 0},
-        {HTTP_POST, "5", "application/json ", 0},
-        {HTTP_POST, "5", "application/jsonp", 415},
-        {HTTP_POST, "5", "text/plain", 415},
-        {HTTP_POST, "5", "", 415},
-        {HTTP_POST, "0", "text/plain", 0},
-        {HTTP_POST, NULL, "text/plain", 0},
-        {HTTP_PATCH, "5", NULL, 0},
-        {HTTP_GET, "5", NULL, 400},
-        {HTTP_DELETE, "1", NULL, 400},
-        {HTTP_DELETE, "0", NULL, 0},
-        {HTTP_OPTIONS, "1", NULL, 400},
-        {HTTP_POST, "5,5", NULL, 400},
-        {HTTP_POST, "+5", NULL, 400},
+        {HTTP_POST, "131072", 0}, {HTTP_POST, "131073", 413}, {HTTP_POST, "5", 0},
+        {HTTP_POST, "0", 0},      {HTTP_POST, NULL, 0},       {HTTP_PATCH, "5", 0},
+        {HTTP_GET, "5", 400},     {HTTP_DELETE, "1", 400},    {HTTP_DELETE, "0", 0},
+        {HTTP_OPTIONS, "1", 400}, {HTTP_POST, "5,5", 400},    {HTTP_POST, "+5", 400},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct http_request request = request_of(cases[i].method, "/v1/x");
         if (cases[i].length != NULL)
             request.content_length = slice_string(cases[i].length);
-        if (cases[i].type != NULL)
-            request.content_type = slice_string(cases[i].type);
         if (answer(&request) != HTTP_API)
             expect_status(cases[i].status);
         else if (cases[i].status != 0)

@@ -38,7 +38,7 @@ static void is_welcomed_and_resumed_without_a_frame(void **state)
     world_free(&world);
 }
 
-/* `connect` within 50 ms brings the positions that count. */
+/* `connect` soon enough brings the positions that count. */
 static void uses_the_resume_map_of_an_early_connect(void **state)
 {
     (void)state;
@@ -269,6 +269,100 @@ static void replaces_the_older_connection_of_a_device(void **state)
     world_close(&first);
     world_close(&other);
     world_close(&second);
+    world_free(&world);
+}
+
+/* A token in the request, and the device in `connect` only. */
+static void takes_the_device_from_connect(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    world_conv(world, "c1", "alice bob");
+    struct world_link *first = world_connect(world, "alice", "phone", false);
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 10);
+    world_send(link, "{\"type\":\"connect\",\"id\":7,\"device\":\"phone\"}");
+    world_run(world, 100);
+    assert_int_equal(link->code, 0);
+    assert_int_equal(world_count(link, "\"device\":\"phone\""), 1);
+    assert_int_equal(world_count(link, "\"type\":\"resumed\""), 1);
+    assert_int_equal(first->code, 4509);
+    struct world_link *late = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_send(late, "{\"type\":\"connect\",\"id\":7,\"device\":\"tv\"}");
+    assert_int_equal(late->code, 4501); /* It is open, as the default device. */
+    world_close(&first);
+    world_close(&link);
+    world_close(&late);
+    world_free(&world);
+}
+
+/* Two that name no device in the request, but each another one in `connect`: both stay. */
+static void replaces_none_before_connect_names_devices(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_link *unnamed = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    struct world_link *one = world_connect(world, "alice", NULL, false);
+    struct world_link *two = world_connect(world, "alice", NULL, false);
+    world_run(world, 10);
+    world_send(one, "{\"type\":\"connect\",\"device\":\"phone\"}");
+    world_send(two, "{\"type\":\"connect\",\"device\":\"tv\"}");
+    world_run(world, 100);
+    assert_int_equal(unnamed->code, 0);
+    assert_int_equal(one->code, 0);
+    assert_int_equal(two->code, 0);
+    world_close(&unnamed);
+    world_close(&one);
+    world_close(&two);
+    world_free(&world);
+}
+
+/* Where neither names one they are one device, and the older goes: whichever is resumed first. */
+static void replaces_the_older_of_two_that_name_no_device(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    for (int i = 0; i < 3; i++) {
+        struct world_link *older = world_connect(world, "alice", NULL, false);
+        struct world_link *newer = world_connect(world, "alice", NULL, false);
+        world_run(world, 10);
+        assert_int_equal(older->code, 0);
+        if (i == 1)
+            world_send(newer, "{\"type\":\"ping\"}");
+        if (i == 2)
+            world_send(newer, "{\"type\":\"connect\"}");
+        world_run(world, 100);
+        assert_int_equal(older->code, 4509);
+        assert_int_equal(newer->code, 0);
+        world_close(&older);
+        world_close(&newer);
+    }
+    world_free(&world);
+}
+
+/* A device that came in `connect` counts like any other; so does the default one. */
+static void refuses_too_many_devices_named_by_connect(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_link *links[8];
+    char device[16];
+    for (int i = 0; i < 8; i++) {
+        snprintf(device, sizeof(device), "d%d", i);
+        links[i] = world_connect(world, "alice", i < 5 ? device : NULL, false);
+    }
+    world_send(links[5], "{\"type\":\"connect\",\"device\":\"d5\"}");
+    world_send(links[6], "{\"type\":\"connect\",\"device\":\"d0\"}");
+    assert_int_equal(links[5]->code, 4029);
+    assert_int_equal(links[6]->code, 0);
+    assert_int_equal(links[0]->code, 4509);
+    assert_int_equal(links[7]->code, 0);
+    world_send(links[7], "{\"type\":\"conversations\",\"id\":1}");
+    assert_int_equal(links[7]->code, 4029);
+    for (int i = 0; i < 8; i++)
+        world_close(&links[i]);
     world_free(&world);
 }
 
@@ -512,6 +606,10 @@ int main(void)
         cmocka_unit_test(connects_with_a_token_in_the_first_frame),
         cmocka_unit_test(closes_4501_without_a_good_token),
         cmocka_unit_test(replaces_the_older_connection_of_a_device),
+        cmocka_unit_test(takes_the_device_from_connect),
+        cmocka_unit_test(replaces_none_before_connect_names_devices),
+        cmocka_unit_test(replaces_the_older_of_two_that_name_no_device),
+        cmocka_unit_test(refuses_too_many_devices_named_by_connect),
         cmocka_unit_test(refuses_too_many_connections_of_a_user),
         cmocka_unit_test(closes_4500_after_ten_malformed_frames_in_a_row),
         cmocka_unit_test(answers_a_send_and_delivers_it_to_the_sender_too),

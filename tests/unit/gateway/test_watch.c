@@ -56,7 +56,7 @@ static void repairs_a_hole(void **state)
     world_start(world);
     struct world_conv *conv = world_conv(world, "c1", "alice bob");
     struct world_link *alice = world_connect(world, "alice", NULL, false);
-    world_run(world, 200);
+    world_run(world, 500);
     int64_t holes = metric_get(link_holes_total);
     world->drop_percent = 100;
     world_say(world, conv, "bob");

@@ -377,6 +377,18 @@ static void a_summary_shows_message_and_peer(void **state)
     assert_true(slice_equals(summary(rig, "bob", c.conv).peer, "alice"));
 }
 
+/* By that a list is sorted: a new conversation without a message is not old. */
+static void a_summary_tells_when_the_newest_entry_came(void **state)
+{
+    struct rig *rig = *state;
+    rig->ts += 5;
+    rig_create(rig, "new", "alice", "bob");
+    struct msg_summary_item item = summary(rig, "bob", slice_string("new"));
+    assert_int_equal(item.last.size, 0);
+    assert_int_equal(item.last_ts, rig->ts);
+    assert_int_equal(summary(rig, "bob", slice_string("c")).last_ts, rig->ts - 5);
+}
+
 /* Members come in pages by name, without those who left. */
 static void members_are_paged_by_name(void **state)
 {
@@ -421,6 +433,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(history_is_paged_both_ways, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(answers_are_bounded_in_bytes, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_summary_shows_message_and_peer, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_summary_tells_when_the_newest_entry_came, setup,
+                                        rig_teardown),
         cmocka_unit_test_setup_teardown(members_are_paged_by_name, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(one_read_answers_all_who_ask_for_the_same, setup,
                                         rig_teardown),
