@@ -22,7 +22,7 @@
 #include "gateway/outbox.h"
 #include "gateway/users.h"
 
-#define SESSION_CONNECT_WAIT_MS 200u
+#define SESSION_CONNECT_WAIT_MS 50u
 
 /* Replies may exceed the outbox's bound for entries by this factor; then the client is closed as
  * slow. */
