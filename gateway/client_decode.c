@@ -10,10 +10,6 @@
 
 #define BIT(name) FIELD_BIT(name)
 
-/* Null is a value of these; any other that is null counts as left out. */
-#define MAY_BE_NULL                                                                                \
-    (BIT(id) | BIT(type) | BIT(body) | BIT(meta) | BIT(retain_ms) | BIT(retain_count))
-
 void client_decoder_init(struct client_decoder *d)
 {
     d->scratch = buf_new(0);
@@ -68,6 +64,13 @@ static enum client_request_type type_of(struct slice name)
     return CLIENT_REQUEST_COUNT;
 }
 
+/* Null is a value of these; any other that is null counts as left out, as many write it. */
+static bool may_be_null(enum client_field field)
+{
+    return client_rules[field].kind == RULE_RAW || client_rules[field].kind == RULE_AMOUNT ||
+           field == FIELD_id || field == FIELD_type;
+}
+
 /* Find the members we know. A key that comes twice is refused: of two readers of such an object one
  * takes the first, the other the last (RFC 8259, section 4), so what one of them let pass the other
  * would never have seen. */
@@ -76,14 +79,16 @@ static enum rc gather(struct reading *x, struct slice text)
     struct json_value object = {.type = JSON_OBJECT, .raw = text};
     struct slice key;
     struct json_value value;
+    uint32_t met = 0;
     bool is_twice = false;
     for (uint32_t at = 0; json_next(object, &at, &key, &value);) {
         enum client_field field = field_of(text_of(x->decoder, key));
         if (field == FIELD_COUNT)
             continue;
-        is_twice |= (x->seen & 1u << field) != 0;
-        if (value.type == JSON_NULL && (MAY_BE_NULL & 1u << field) == 0)
-            continue; /* As many write what is absent. */
+        is_twice |= (met & 1u << field) != 0;
+        met |= 1u << field;
+        if (value.type == JSON_NULL && !may_be_null(field))
+            continue;
         x->seen |= 1u << field;
         x->values[field] = value;
     }

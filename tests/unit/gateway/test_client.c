@@ -438,6 +438,8 @@ static void null_is_left_out(void **state)
     take(f, "{\"type\":\"history\",\"conv\":\"c\",\"before\":null,\"limit\":null}");
     assert_false(f->request.has_before);
     assert_int_equal(decode(f, "{\"type\":\"history\",\"conv\":null}"), RC_BAD_REQUEST);
+    assert_int_equal(decode(f, "{\"type\":\"history\",\"conv\":null,\"conv\":\"c\"}"),
+                     RC_BAD_REQUEST);
 }
 
 /* What newcomers see and how long entries are kept: 0 and null are for ever. */
