@@ -52,11 +52,9 @@ enum rc machine_erase(struct machine *m, const struct msg_cmd_erase *c,
 {
     struct machine_conv *conv;
     struct machine_member *member;
-    enum rc rc = machine_cache_conv(m, c->conv, &conv);
-    if (rc != RC_OK)
+    enum rc rc = machine_find(m, c->conv, &conv, result);
+    if (rc != RC_OK || result->rc != RC_OK)
         return rc;
-    if (conv == NULL)
-        return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
     rc = machine_cache_member(m, conv, c->user, &member);
     if (rc != RC_OK || member == NULL)
         return rc; /* He never was here, or is forgotten already. */

@@ -92,24 +92,12 @@ enum rc machine_summary(struct machine *m, const struct msg_summary *request,
     return rc;
 }
 
-/* The rest of a table under `prefix`, from behind `after` where that is given. */
-static struct kv_iterator *page(struct machine *m, enum keyspace_table table, struct slice of,
-                                struct slice after)
-{
-    struct keyspace_key prefix;
-    struct keyspace_key key;
-    keyspace_name(&prefix, &m->keys, table, of);
-    if (after.base == NULL)
-        return machine_rows_iterate(m, &prefix, NULL);
-    keyspace_names(&key, &m->keys, table, of, after);
-    return machine_rows_iterate(m, &prefix, &key);
-}
-
 static enum rc list_members(struct machine *m, const struct msg_members *request,
                             struct msg_members_page *answer, struct buf *into)
 {
     uint64_t left = clamp(request->limit, LIMIT_MEMBERS_PAGE_MAX);
-    struct kv_iterator *iterator = page(m, KEYSPACE_MEMBER, request->conv, request->after);
+    struct kv_iterator *iterator =
+        machine_rows_after(m, KEYSPACE_MEMBER, request->conv, request->after);
     struct slice key;
     struct slice value;
     enum rc rc = RC_OK;
@@ -170,7 +158,8 @@ enum rc machine_user_convs(struct machine *m, const struct msg_user_open *reques
         return RC_OK;
     }
     uint64_t left = clamp(request->limit, LIMIT_USER_CONVS_PAGE);
-    struct kv_iterator *iterator = page(m, KEYSPACE_INDEX, request->user, request->after);
+    struct kv_iterator *iterator =
+        machine_rows_after(m, KEYSPACE_INDEX, request->user, request->after);
     struct slice key;
     struct slice value;
     enum rc rc = RC_OK;

@@ -261,18 +261,23 @@ static enum rc set_roles(struct machine *m, struct machine_conv *conv, struct ma
     return RC_OK;
 }
 
+enum rc machine_find(struct machine *m, struct slice id, struct machine_conv **ret_conv,
+                     struct machine_result *result)
+{
+    enum rc rc = machine_cache_conv(m, id, ret_conv);
+    if (rc == RC_OK && *ret_conv == NULL)
+        rc = machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
+    return rc;
+}
+
 enum rc machine_enter(struct machine *m, struct slice id, struct slice user, bool as_server,
                       struct machine_conv **ret_conv, struct machine_member **ret_asker,
                       struct machine_result *result)
 {
     *ret_asker = NULL;
-    enum rc rc = machine_cache_conv(m, id, ret_conv);
-    if (rc != RC_OK)
+    enum rc rc = machine_find(m, id, ret_conv, result);
+    if (rc != RC_OK || result->rc != RC_OK || as_server)
         return rc;
-    if (*ret_conv == NULL)
-        return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
-    if (as_server)
-        return RC_OK;
     rc = machine_cache_member(m, *ret_conv, user, ret_asker);
     if (rc != RC_OK)
         return rc;

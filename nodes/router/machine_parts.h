@@ -229,6 +229,10 @@ void machine_rows_put(struct machine *m, struct kv_batch *batch, const struct ke
 /* All keys that begin with `prefix`, from the first after `after` (a whole key, or NULL). */
 struct kv_iterator *machine_rows_iterate(struct machine *m, const struct keyspace_key *prefix,
                                          const struct keyspace_key *after);
+/* The rows of a conversation, or of a user, in a table of two names: from behind the second name
+ * `after` where that is not empty. */
+struct kv_iterator *machine_rows_after(struct machine *m, enum keyspace_table table,
+                                       struct slice of, struct slice after);
 MUST_CHECK enum rc machine_rows_end(struct machine *m, struct kv_iterator **iterator, enum rc rc);
 
 /* ---- machine_walk.c ---- */
@@ -407,6 +411,9 @@ static inline struct slice machine_author(struct slice user)
     return user.base != NULL ? user : slice_string("");
 }
 
+/* The conversation `id`; a refusal is in the result. */
+MUST_CHECK enum rc machine_find(struct machine *m, struct slice id, struct machine_conv **ret_conv,
+                                struct machine_result *result);
 /* The conversation `id` and the member of it who asks, or NULL where the operator does; a refusal
  * is in the result. */
 MUST_CHECK enum rc machine_enter(struct machine *m, struct slice id, struct slice user,

@@ -10,11 +10,9 @@ enum rc machine_set_pushed(struct machine *m, const struct msg_cmd_pushed *c,
                            struct machine_result *result)
 {
     struct machine_conv *conv;
-    enum rc rc = machine_cache_conv(m, c->conv, &conv);
-    if (rc != RC_OK)
+    enum rc rc = machine_find(m, c->conv, &conv, result);
+    if (rc != RC_OK || result->rc != RC_OK)
         return rc;
-    if (conv == NULL)
-        return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
     uint64_t seq = c->seq < conv->head.seq ? c->seq : conv->head.seq;
     if (seq <= conv->head.pushed)
         return RC_OK;

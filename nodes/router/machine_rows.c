@@ -29,6 +29,18 @@ struct kv_iterator *machine_rows_iterate(struct machine *m, const struct keyspac
     return m->kv->ops->iterate(m->kv, KV_STATE, keyspace_slice(&from), keyspace_slice(&to), false);
 }
 
+struct kv_iterator *machine_rows_after(struct machine *m, enum keyspace_table table,
+                                       struct slice of, struct slice after)
+{
+    struct keyspace_key prefix;
+    struct keyspace_key key;
+    keyspace_name(&prefix, &m->keys, table, of);
+    if (after.size == 0)
+        return machine_rows_iterate(m, &prefix, NULL);
+    keyspace_names(&key, &m->keys, table, of, after);
+    return machine_rows_iterate(m, &prefix, &key);
+}
+
 enum rc machine_rows_end(struct machine *m, struct kv_iterator **iterator, enum rc rc)
 {
     enum rc end = m->kv->ops->iterator_free(iterator);

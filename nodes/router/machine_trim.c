@@ -45,11 +45,9 @@ enum rc machine_trim_to(struct machine *m, struct machine_conv *conv, uint64_t u
 enum rc machine_trim(struct machine *m, const struct msg_cmd_trim *c, struct machine_result *result)
 {
     struct machine_conv *conv;
-    enum rc rc = machine_cache_conv(m, c->conv, &conv);
-    if (rc != RC_OK)
+    enum rc rc = machine_find(m, c->conv, &conv, result);
+    if (rc != RC_OK || result->rc != RC_OK)
         return rc;
-    if (conv == NULL)
-        return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
     uint64_t upto = c->upto < conv->head.seq ? c->upto : conv->head.seq;
     uint64_t owed = machine_outbox_first(m, conv->id);
     if (upto >= owed)

@@ -18,21 +18,11 @@ static enum rc next_cursor(struct machine *m, struct machine_walk *walk)
     return RC_OK;
 }
 
-static struct kv_iterator *rest(struct machine *m, enum keyspace_table table, struct slice conv,
-                                struct slice after)
-{
-    struct keyspace_key prefix;
-    struct keyspace_key key;
-    keyspace_name(&prefix, &m->keys, table, conv);
-    keyspace_names(&key, &m->keys, table, conv, after);
-    return machine_rows_iterate(m, &prefix, after.size > 0 ? &key : NULL);
-}
-
 enum rc machine_walk_begin(struct machine *m, struct slice conv, struct slice after,
                            struct machine_walk *walk)
 {
-    walk->members = rest(m, KEYSPACE_MEMBER, conv, after);
-    walk->cursors = rest(m, KEYSPACE_CURSOR, conv, after);
+    walk->members = machine_rows_after(m, KEYSPACE_MEMBER, conv, after);
+    walk->cursors = machine_rows_after(m, KEYSPACE_CURSOR, conv, after);
     return next_cursor(m, walk);
 }
 
