@@ -66,6 +66,51 @@ static void begin_install(struct raft_group *group, const struct raft_snapshot_m
     group->uncollected_from = 0;
 }
 
+/* Our place among the voters that may follow the last leader: by server id, turned by the shard, so
+ * that what one router led goes to all of the others. */
+static uint32_t place_in_line(const struct raft_group *group)
+{
+    const struct raft_configuration *conf = &group->raft.configuration;
+    uint32_t voters = 0, ours = 0, place = 0;
+    for (unsigned i = 0; i < conf->n; i++) { /* Ascending by id. */
+        if (conf->servers[i].id == group->self)
+            ours = voters;
+        voters += conf->servers[i].role == RAFT_VOTER;
+    }
+    for (unsigned i = 0, voter = 0; i < conf->n; i++) {
+        if (conf->servers[i].role != RAFT_VOTER)
+            continue;
+        bool is_before = (voter + group->shard) % voters < (ours + group->shard) % voters;
+        place += is_before && conf->servers[i].id != group->last_leader;
+        voter++;
+    }
+    return place;
+}
+
+/* The core lets every voter draw from one to two election timeouts (section 3.4). Two that draw
+ * alike split the votes and wait once more, and the best of two draws is late by chance. Instead
+ * they take turns, two heartbeats apart; the first waits one heartbeat longer than anybody is bound
+ * by a leader's word, since not all heard its last one. A little chance remains, for those that do
+ * not agree on who is in line. */
+static void take_turn(struct raft_group *group)
+{
+    struct raft *raft = &group->raft;
+    if (raft->state != RAFT_FOLLOWER && raft->state != RAFT_CANDIDATE)
+        return;
+    if (raft->state == RAFT_FOLLOWER && raft->follower_state.current_leader.id != 0)
+        group->last_leader = raft->follower_state.current_leader.id;
+    unsigned *wait_ms = raft->state == RAFT_FOLLOWER
+                            ? &raft->follower_state.randomized_election_timeout
+                            : &raft->candidate_state.randomized_election_timeout;
+    const struct raft_group_options *options = &group->options;
+    if (*wait_ms != group->wait_ms) /* The core drew. */
+        group->jitter_ms =
+            *wait_ms % options->election_ms * options->heartbeat_ms / (2 * options->election_ms);
+    group->wait_ms = options->election_ms + options->heartbeat_ms +
+                     place_in_line(group) * 2 * options->heartbeat_ms + group->jitter_ms;
+    *wait_ms = group->wait_ms;
+}
+
 enum rc raft_group_step(struct raft_group *group, uint64_t now_ms, struct raft_event *event,
                         const void *ours)
 {
@@ -83,6 +128,7 @@ enum rc raft_group_step(struct raft_group *group, uint64_t now_ms, struct raft_e
         return RC_NOT_LEADER;
     if (error != 0)
         return group->failed = RC_INTERNAL;
+    take_turn(group);
     if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
         group->hard_changed = true;
     if (update.flags & (RAFT_UPDATE_ENTRIES))

@@ -74,6 +74,9 @@ struct raft_group {
     bool is_asked;          /* It was told to campaign. */
     uint64_t lease_from_ms; /* Answers to what was sent before do not count. */
     uint64_t led_from_ms;   /* Leader: since when. */
+    uint64_t last_leader;   /* Server id; 0: none was heard since the start. */
+    uint32_t wait_ms;       /* What take_turn() last made the core wait. */
+    uint32_t jitter_ms;     /* Part of it. */
 };
 
 /* raft_group.c: every event goes through here, and every update is handled here. */

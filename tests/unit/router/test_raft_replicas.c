@@ -11,8 +11,9 @@
 #include "storage/raft_log.h"
 #include "tests/support/raft_rig.h"
 
-#define ELECTION_MS 500u
-#define LEASE_MS    400u
+#define ELECTION_MS  500u
+#define HEARTBEAT_MS 100u
+#define LEASE_MS     400u
 
 /* flags of msg_raft (nodes/router/raft_group_wire.c). */
 #define FLAG_GRANTED  1u
@@ -129,6 +130,37 @@ static void one_leader_is_elected_and_commits_on_a_majority(void **state)
     assert_int_equal(raft_rig_restart(&rig, 0), RC_OK);
     assert_true(raft_rig_run_until(&rig, 5000, raft_rig_all_even, 0));
     assert_true(rig.committed > committed);
+}
+
+/* Whoever leads, the next of the line follows, in the time of the first turn: by place of their
+ * server ids, turned by the shard (5), which leaves out the one that fell silent. */
+static void voters_take_turns(void **state)
+{
+    (void)state;
+    static const uint32_t followers[] = {1, 2, 1, 2, 1};
+    uint32_t leader = 0;
+    for (size_t i = 0; i < sizeof(followers) / sizeof(followers[0]); i++) {
+        assert_true(raft_rig_say(&rig, leader, "all know"));
+        raft_rig_crash(&rig, leader, UINT64_MAX);
+        assert_true(raft_rig_run_until(&rig, ELECTION_MS + 2 * HEARTBEAT_MS, other_leads, leader));
+        assert_int_equal(raft_rig_leader(&rig), followers[i]);
+        assert_int_equal(raft_rig_restart(&rig, leader), RC_OK);
+        assert_true(raft_rig_run_until(&rig, 5000, raft_rig_all_even, 0));
+        leader = followers[i];
+    }
+}
+
+/* One that is not up to date when its turn comes does not keep the next from his. */
+static void a_turn_is_passed_by_who_cannot_lead(void **state)
+{
+    (void)state;
+    raft_rig_cut_off(&rig, 1, true);
+    submit(0, "not for the first in line");
+    raft_rig_run(&rig, ELECTION_MS / 2);
+    raft_rig_crash(&rig, 0, UINT64_MAX);
+    raft_rig_cut_off(&rig, 1, false);
+    assert_true(raft_rig_run_until(&rig, ELECTION_MS + 5 * HEARTBEAT_MS, other_leads, 0));
+    assert_int_equal(raft_rig_leader(&rig), 2);
 }
 
 /* Term and vote come before what is said in them: votes wait for the disk. */
@@ -453,6 +485,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(one_leader_is_elected_and_commits_on_a_majority),
+        TEST(voters_take_turns),
+        TEST(a_turn_is_passed_by_who_cannot_lead),
         TEST(nothing_is_sent_in_a_term_that_is_not_durable),
         TEST(a_voter_that_restarted_refuses_votes_within_the_election_timeout),
         TEST(a_refused_pre_vote_tells_the_higher_term),
