@@ -159,7 +159,8 @@ static void look(struct api_call *call)
                                 .shard = request->request.shard,
                                 .conv = api_name(&call->conv),
                                 .user = api_asker(call),
-                                .limit = 1};
+                                .limit = 1,
+                                .present = 1};
     api_request_send(request, &msg_fetch_desc, &message);
 }
 

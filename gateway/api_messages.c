@@ -35,7 +35,8 @@ void api_history(struct api_call *call, struct slice body)
                                 .user = api_asker(call),
                                 .after = call->after_seq,
                                 .before = is_newest ? BEFORE_ALL : call->before_seq,
-                                .limit = api_limit(call, LIMIT_HISTORY_COUNT_MAX)};
+                                .limit = api_limit(call, LIMIT_HISTORY_COUNT_MAX),
+                                .present = 1};
     api_request_send(request, &msg_fetch_desc, &message);
 }
 

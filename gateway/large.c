@@ -355,7 +355,7 @@ static void on_looked(struct gateway *gateway, struct request *request, enum rc 
         put_typing(session, conv, answer->typing);
 }
 
-void large_on_open(struct session *session, const struct client_request *request)
+static void ask(struct session *session, const struct client_request *request)
 {
     struct client_call *call =
         session_call_begin(session, request, request->conv, MSG_LOOKED, on_looked);
@@ -366,6 +366,24 @@ void large_on_open(struct session *session, const struct client_request *request
                                .conv = request->conv,
                                .user = session_user(session)};
     session_call_send(session, call, &msg_look_desc, &message, REPEAT_FREELY);
+}
+
+void large_on_open(struct session *session, const struct client_request *request)
+{
+    ask(session, request);
+}
+
+void large_confirm(struct session *session, const struct client_request *request)
+{
+    const struct pair *pair = pair_find(session, request->conv);
+    bool is_watched = pair != NULL && pair->state != PAIR_TO_WATCH && pair->state != PAIR_WATCHING;
+    if (!is_watched || pair->until != 0 || pair->is_told_gone) {
+        ask(session, request);
+        return;
+    }
+    buf_clear(session->gateway->text);
+    client_put_ok(session->gateway->text, request->id);
+    session_put(session);
 }
 
 /* What was to open it and is not answered yet does not open it any more. */
@@ -400,7 +418,5 @@ void large_on_close(struct session *session, const struct client_request *reques
     struct pair *pair = pair_find(session, request->conv);
     if (pair != NULL)
         close_pair(pair);
-    buf_clear(session->gateway->text);
-    client_put_ok(session->gateway->text, request->id);
-    session_put(session);
+    large_confirm(session, request);
 }

@@ -37,6 +37,8 @@ struct large {
 void large_on_open(struct session *session, const struct client_request *request);
 /* And no longer: a large one rests. */
 void large_on_close(struct session *session, const struct client_request *request);
+/* `ok` to a member, at once where his membership is known here; else what the leader says. */
+void large_confirm(struct session *session, const struct client_request *request);
 
 /* ---- From watch.c ---- */
 

@@ -130,7 +130,7 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
                             &session->in_fenced, &session->pairs,    &session->waiting,
                             &session->requests,  &session->receipts, &session->left,
                             &session->unacked,   &session->fences,   &session->typing,
-                            &session->interests, &session->queries};
+                            &session->interests, &session->queries,  &session->listings};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);

@@ -53,12 +53,13 @@ struct resume;
 struct session {
     struct gateway *gateway;
     struct link *link;
-    struct user *user;       /* NULL while NEW and once CLOSED. */
-    char *device;            /* NULL while NEW. */
-    struct resume *resume;   /* While the list of conversations is read, else NULL. */
-    struct listing *listing; /* A `conversations` request being answered, else NULL. */
-    struct buf *made;        /* Conversations it made last (session_list.c); NULL: none. */
-    struct list node;        /* On the gateway's sessions, at the end on its dead. */
+    struct user *user;     /* NULL while NEW and once CLOSED. */
+    char *device;          /* NULL while NEW. */
+    struct resume *resume; /* While the list of conversations is read, else NULL. */
+    struct list listings;  /* `conversations` requests being answered. */
+    uint32_t listing_count;
+    struct buf *made; /* Conversations it made last (session_list.c); NULL: none. */
+    struct list node; /* On the gateway's sessions, at the end on its dead. */
     struct list in_user;
     struct list in_dirty;
     struct list in_ready;  /* On the gateway's ready or waiting, or on itself. */
@@ -102,13 +103,14 @@ struct session {
     uint8_t state;           /* enum session_state. */
     uint8_t bad_frames;      /* In a row. */
     bool batch;
-    bool has_acked;     /* So it is expected to go on acknowledging. */
-    bool has_connected; /* A `connect` came. */
-    bool awaits_device; /* `connect` may still name it: until then it replaces none. */
-    bool is_greeted;    /* The welcome is out. */
-    bool is_announced;  /* The leader told of it: a session of its device told of later replaces it.
-                         */
-    bool is_choked;     /* Pairs wait until the outbox has room. */
+    bool has_acked;       /* So it is expected to go on acknowledging. */
+    bool has_connected;   /* A `connect` came. */
+    bool awaits_device;   /* `connect` may still name it: until then it replaces none. */
+    bool device_is_asked; /* Neither token nor request named one: a later `connect` may, too. */
+    bool is_greeted;      /* The welcome is out. */
+    bool is_announced; /* The leader told of it: a session of its device told of later replaces it.
+                        */
+    bool is_choked;    /* Pairs wait until the outbox has room. */
     bool misses_presence; /* Of somebody it watches, for want of room. */
 };
 

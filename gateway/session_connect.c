@@ -85,8 +85,9 @@ bool session_identify(struct session *session, const struct auth_identity *ident
      */
     users_add(gateway, user, session);
     session->state = SESSION_GREETED;
-    session->awaits_device =
+    session->device_is_asked =
         !session->has_connected && identity->device[0] == '\0' && device.base == NULL;
+    session->awaits_device = session->device_is_asked;
     return session->awaits_device || session_settle_device(session);
 }
 
@@ -134,12 +135,14 @@ static bool adopt(struct session *session, const struct client_request *request,
     bool has_token = request->token.base != NULL;
     if (has_token && !slice_equals(session_user(session), identity->user))
         return false;
-    if (!session->awaits_device)
+    if (!session->device_is_asked)
         return request->device.base == NULL || slice_equals(request->device, session->device);
     struct slice claimed = slice_string(has_token ? identity->device : "");
     struct slice chosen = choose_device(claimed, request->device);
     if (chosen.base == NULL || !key_device_is_valid(chosen))
         return false;
+    /* Another than was assumed since: it replaces as if it came now. */
+    session->awaits_device |= !slice_equals(chosen, session->device);
     set_device(session, chosen);
     return true;
 }

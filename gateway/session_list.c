@@ -1,12 +1,15 @@
-/* The `conversations` request. One at a time for a session. */
+/* The `conversations` request. Few at a time for a session, since each asks for every conversation.
+ */
 #include "gateway/conv_list.h"
 #include "gateway/session.h"
 
 #include "mesh/base/mem.h"
 
-#define MADE_MAX 16u
+#define MADE_MAX     16u
+#define LISTINGS_MAX 8u
 
 struct listing {
+    struct list in_session;
     struct session *session;
     struct conv_list *list;
     struct buf *id;
@@ -14,6 +17,8 @@ struct listing {
 
 static void listing_free(struct listing *listing)
 {
+    list_remove(&listing->in_session);
+    listing->session->listing_count--;
     buf_unref(&listing->id);
     mem_free(listing);
 }
@@ -23,15 +28,14 @@ static void on_listed(void *context, struct conv_list *list, enum rc rc, uint64_
     struct listing *listing = context;
     struct session *session = listing->session;
     struct slice id = listing->id->size > 0 ? buf_slice(listing->id) : (struct slice){0};
-    session->listing = NULL;
-    if (rc != RC_OK) {
-        session_put_error(session, id, rc, NULL, retry_ms);
-    } else {
-        buf_clear(session->gateway->text);
-        conv_list_put(list, id, session->gateway->text);
-        session_put(session);
-    }
-    listing_free(listing);
+    struct buf *text = session->gateway->text;
+    buf_clear(text);
+    if (rc == RC_OK)
+        conv_list_put(list, id, text);
+    else
+        client_put_error(text, id, rc, NULL, retry_ms);
+    listing_free(listing); /* Before it is put, which may close the session. */
+    session_put(session);
 }
 
 void session_list_note_made(struct session *session, struct slice conv)
@@ -62,8 +66,8 @@ static void add_made(const struct session *session, struct conv_list *list)
 
 void session_list_conversations(struct session *session, const struct client_request *request)
 {
-    if (session->listing != NULL) {
-        session_put_error(session, request->id, RC_RATE_LIMITED, "one list at a time",
+    if (session->listing_count >= LISTINGS_MAX) {
+        session_put_error(session, request->id, RC_RATE_LIMITED, "too many lists at a time",
                           LIMIT_BEAT_MS);
         return;
     }
@@ -73,18 +77,19 @@ void session_list_conversations(struct session *session, const struct client_req
     buf_append_slice(listing->id, request->id);
     listing->list = conv_list_new(session->gateway, session_user(session), request->after_name,
                                   request->has_limit ? request->limit : 0, on_listed, listing);
-    session->listing = listing;
+    list_append(&session->listings, &listing->in_session);
+    session->listing_count++;
     add_made(session, listing->list);
     conv_list_start(listing->list);
 }
 
 void session_list_leave(struct session *session)
 {
-    struct listing *listing = session->listing;
-    session->listing = NULL;
     buf_unref(&session->made);
-    if (listing == NULL)
-        return;
-    conv_list_abandon(&listing->list);
-    listing_free(listing);
+    LIST_EACH(node, &session->listings)
+    {
+        struct listing *listing = LIST_ENTRY(node, struct listing, in_session);
+        conv_list_abandon(&listing->list);
+        listing_free(listing);
+    }
 }

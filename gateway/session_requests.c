@@ -318,7 +318,8 @@ static void on_history(struct session *session, const struct client_request *req
                                 .after = request->after,
                                 .before = is_newest ? SEQ_MAX : request->before,
                                 .limit =
-                                    clamp_limit(request, HISTORY_COUNT, LIMIT_HISTORY_COUNT_MAX)};
+                                    clamp_limit(request, HISTORY_COUNT, LIMIT_HISTORY_COUNT_MAX),
+                                .present = 1};
     session_call_send(session, call, &msg_fetch_desc, &message, REPEAT_FREELY);
 }
 
@@ -389,7 +390,7 @@ static void on_typing(struct session *session, const struct client_request *requ
 {
     session_typing(session, request->conv, request->on);
     if (request->id.base != NULL)
-        put_ok(session, request);
+        large_confirm(session, request);
 }
 
 static void on_status(struct session *session, const struct client_request *request)

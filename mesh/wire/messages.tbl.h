@@ -53,7 +53,8 @@
     F(T, str, user, "who asks; only what this member may see is answered")                         \
     F(T, u64, after, "entries with seq > after, ascending; used where `before` is 0")              \
     F(T, u64, before, "where not 0: the last `limit` entries with seq < before, still ascending")  \
-    F(T, u64, limit, "entries at most, 1..LIMIT_RESUME_COUNT")
+    F(T, u64, limit, "entries at most, 1..LIMIT_RESUME_COUNT")                                     \
+    F(T, u64, present, "1: only for who is a member now; 0: also for who catches up to his removal")
 
 /* The link had a hole, or the leader changed: where is each one's head? Also renews the watches. */
 #define FIELDS_rewatch(F, T)                                                                       \

@@ -3,30 +3,43 @@
 
 /* The member of this name, made where he is new to this conversation, which has just begun. */
 static enum rc join_new(struct machine *m, struct machine_conv *conv, struct slice from,
-                        struct slice user, enum member_role role)
+                        struct slice user, enum member_role role, uint64_t first)
 {
     struct machine_member *member;
     enum rc rc = machine_cache_member(m, conv, user, &member);
     if (rc != RC_OK || member != NULL)
-        return rc;                                                  /* Named twice: taken once. */
-    machine_join(m, conv, from, user, NULL, role)->row.visible = 1; /* There from the start. */
+        return rc; /* Named twice: taken once. */
+    machine_join(m, conv, from, user, NULL, role)->row.visible = first; /* From the start. */
     return RC_OK;
 }
 
-/* Two equals: whatever takes an owner or admin is not for direct conversations. */
+bool machine_may_begin(const struct machine_conv *conv, bool is_direct)
+{
+    return conv == NULL || (is_direct && machine_drop_is_over(conv));
+}
+
+/* Two equals: whatever takes an owner or admin is not for direct conversations. One that was ended
+ * (`conv`) goes on after its last seq: its id is all that these two can have. */
 enum rc machine_create_direct(struct machine *m, struct slice id, struct slice user,
-                              struct slice peer, struct machine_conv **ret_conv)
+                              struct slice peer, struct machine_conv *conv,
+                              struct machine_conv **ret_conv)
 {
     const struct row_conv info = {
         .kind = CONV_DIRECT,
         .creator = user,
-        .created = m->applied.clock,
+        .created = conv != NULL ? conv->info.created : m->applied.clock, /* Cids stay used. */
         .peer = peer,
     };
-    struct machine_conv *conv = machine_cache_create(m, id, &info);
-    enum rc rc = join_new(m, conv, user, user, ROLE_MEMBER);
+    if (conv == NULL) {
+        conv = machine_cache_create(m, id, &info);
+    } else {
+        machine_cache_set_info(m, conv, &info);
+        machine_digest_numbers(m, &info.dropped, 1);
+    }
+    uint64_t first = conv->head.seq + 1;
+    enum rc rc = join_new(m, conv, user, user, ROLE_MEMBER, first);
     if (rc == RC_OK)
-        rc = join_new(m, conv, user, peer, ROLE_MEMBER);
+        rc = join_new(m, conv, user, peer, ROLE_MEMBER, first);
     *ret_conv = conv;
     return rc;
 }
@@ -50,10 +63,10 @@ static enum rc create_group(struct machine *m, const struct msg_cmd_create *c,
     if (info.retain_ms != 0 || info.retain_count != 0)
         machine_retain(m, conv->id, &info);
     struct slice from = machine_author(c->user);
-    enum rc rc = c->user.base != NULL ? join_new(m, conv, from, from, ROLE_OWNER) : RC_OK;
+    enum rc rc = c->user.base != NULL ? join_new(m, conv, from, from, ROLE_OWNER, 1) : RC_OK;
     struct record_reader names = record_reader_of(c->members);
     for (struct slice name; rc == RC_OK && machine_next_name(&names, &name);)
-        rc = join_new(m, conv, from, name, ROLE_MEMBER);
+        rc = join_new(m, conv, from, name, ROLE_MEMBER, 1);
     /* What begins with nobody in it begins with this entry: a log is never empty. */
     if (c->title.base != NULL || c->meta.base != NULL || conv->head.seq == 0) {
         struct msg_entry entry = {
@@ -109,13 +122,13 @@ static enum rc create_again(struct machine *m, const struct machine_conv *conv,
 static enum rc open_direct(struct machine *m, struct machine_conv *conv,
                            const struct msg_cmd_create *c, struct machine_result *result)
 {
-    bool is_new = conv == NULL;
+    bool is_new = machine_may_begin(conv, true);
     if (is_new) {
         struct record_reader names = record_reader_of(c->members);
         struct slice peer;
         bool named = machine_next_name(&names, &peer);
         CHECK(named); /* machine_check() has counted. */
-        enum rc rc = machine_create_direct(m, c->conv, c->user, peer, &conv);
+        enum rc rc = machine_create_direct(m, c->conv, c->user, peer, conv, &conv);
         if (rc != RC_OK)
             return rc;
     }
@@ -141,7 +154,7 @@ enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
     enum rc rc = machine_cache_any_conv(m, c->conv, &conv);
     if (rc != RC_OK)
         return rc;
-    if (conv != NULL && conv->info.dropped != 0)
+    if (!machine_may_begin(conv, c->kind == CONV_DIRECT) && conv->info.dropped != 0)
         return machine_refuse(result, RC_CONFLICT, "the conversation of this id was ended");
     if (c->kind == CONV_DIRECT)
         return open_direct(m, conv, c, result);

@@ -3,7 +3,8 @@
  * From the first command on it is not there any more, for anyone. Its members are removed some a
  * command, in byte order, by entries, for their lists have to be told; then all its rows go, but
  * for the entries that are still owed, which go when they were told, and two rows that keep its id
- * from being used again: seqs of another history would deceive who still has it. */
+ * from being used again: seqs of another history would deceive who still has it. A direct one may
+ * begin again, after its last seq. */
 #include <stdlib.h>
 
 #include "mesh/base/check.h"
@@ -164,6 +165,11 @@ enum rc machine_drop(struct machine *m, const struct msg_cmd_drop *c, struct mac
     result->seq = conv->head.seq;
     result->ts = conv->head.last_ts;
     return RC_OK;
+}
+
+bool machine_drop_is_over(const struct machine_conv *conv)
+{
+    return conv->info.dropped == DROPPED_EMPTY;
 }
 
 enum rc machine_drop_rest(struct machine *m, struct slice id)

@@ -387,9 +387,13 @@ MUST_CHECK enum rc machine_send_message(struct machine *m, struct machine_conv *
                                         struct machine_result *result);
 MUST_CHECK enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
                                   struct machine_result *result);
-/* Begin the direct conversation of two users, or of one with himself, with its `member` entries. */
+/* Nothing has this id; or what had it was direct and was ended, and a direct one may follow. */
+bool machine_may_begin(const struct machine_conv *conv, bool is_direct);
+/* Begin the direct conversation of two users, or of one with himself, with its `member` entries.
+ * `conv`: what has the id and was ended, or NULL. */
 MUST_CHECK enum rc machine_create_direct(struct machine *m, struct slice id, struct slice user,
-                                         struct slice peer, struct machine_conv **ret_conv);
+                                         struct slice peer, struct machine_conv *conv,
+                                         struct machine_conv **ret_conv);
 MUST_CHECK enum rc machine_change_members(struct machine *m, const struct msg_cmd_member *c,
                                           struct machine_result *result);
 MUST_CHECK enum rc machine_change_info(struct machine *m, const struct msg_cmd_info *c,
@@ -438,6 +442,7 @@ MUST_CHECK enum rc machine_erase(struct machine *m, const struct msg_cmd_erase *
                                  struct machine_result *result);
 MUST_CHECK enum rc machine_drop(struct machine *m, const struct msg_cmd_drop *c,
                                 struct machine_result *result);
+bool machine_drop_is_over(const struct machine_conv *conv); /* Nobody is in it any more. */
 /* All that a conversation owed was told: where it was dropped, the last of it goes. */
 MUST_CHECK enum rc machine_drop_rest(struct machine *m, struct slice id);
 MUST_CHECK enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,

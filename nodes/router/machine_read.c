@@ -196,6 +196,8 @@ enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
     *answer = (struct msg_fetched){.conv = request->conv};
     bool is_operator = request->user.base == NULL;
     enum rc rc = look(m, request->conv, request->user, is_operator, &view, &answer->rc);
+    if (rc == RC_OK && answer->rc == RC_OK && request->present != 0 && view.until != 0)
+        answer->rc = RC_FORBIDDEN;
     if (rc != RC_OK || answer->rc != RC_OK)
         return rc;
     answer->head = view.last;

@@ -40,14 +40,15 @@ enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct mac
     enum rc rc = machine_cache_any_conv(m, c->conv, &conv);
     if (rc != RC_OK)
         return rc;
-    if (conv != NULL && conv->info.dropped != 0)
+    bool is_new = machine_may_begin(conv, c->peer.base != NULL);
+    if (!is_new && conv->info.dropped != 0)
         return machine_refuse(result, RC_NOT_FOUND, "the conversation was ended");
-    if (conv == NULL) {
+    if (is_new) {
         if (c->peer.base == NULL)
             return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
         if (c->reply_to != 0)
             return machine_refuse(result, RC_BAD_REQUEST, "there is nothing to reply to yet");
-        rc = machine_create_direct(m, c->conv, c->user, c->peer, &conv);
+        rc = machine_create_direct(m, c->conv, c->user, c->peer, conv, &conv);
         if (rc != RC_OK)
             return rc;
     }

@@ -141,6 +141,8 @@ static void note_membership(struct person *p, struct place *place, const struct 
     place->is_open &= !is_out;
     if (is_out)
         begin_anew(place);
+    else
+        say_fill(p, place);
 }
 
 static void note_message(struct place *place, const struct event *e)
@@ -271,13 +273,23 @@ static struct probe *probe_of(struct person *p, const struct event *e)
     return at < PROBES_MAX && p->probes[at].is_asked ? &p->probes[at] : NULL;
 }
 
+/* Was this so all the time since then? Who is a member is served, who is none is refused. */
+static bool was_always(const struct person *p, const char *conv, bool is_member, uint64_t since_us)
+{
+    const struct book_member *member =
+        book_member(p->people->book, slice_string(conv), slice_string(p->user));
+    if (member == NULL)
+        return !is_member;
+    return member->is_member == is_member && member->changed_us < since_us;
+}
+
 /* The newest entries of a conversation. */
 static void on_newest(struct person *p, struct probe *probe, const struct event *e)
 {
     struct world *world = p->people->world;
     probe->is_asked = false;
-    if (book_member(p->people->book, e->conv, slice_string(p->user)) == NULL)
-        world_violation(world, "C12: %s was never in %s and got its history", p->user, probe->conv);
+    if (was_always(p, probe->conv, false, probe->asked_us))
+        world_violation(world, "C12: %s is not in %s and got its history", p->user, probe->conv);
     p->people->book->reads++;
     p->people->book->reads_bound += probe->was_member && probe->floor > 0;
     if (probe->was_member && e->head < probe->floor)
@@ -314,6 +326,8 @@ static void on_conversation(struct person *p, const struct event *e)
         place->changed = place->cursor; /* What is paged later is older than this. */
     if (e->gone)
         begin_anew(place);
+    else
+        say_fill(p, place);
 }
 
 /* Cursors are never ahead of what their user may have seen. */
@@ -338,15 +352,12 @@ static bool may_try_again(const struct event *e)
 /* A member's send is never refused; that of others may be, for good. */
 static void on_send_refused(struct person *p, struct outgoing *out, const struct event *e)
 {
-    struct book *book = p->people->book;
-    const struct book_member *member =
-        book_member(book, slice_string(out->conv), slice_string(p->user));
-    bool was_always = out->was_member && member->is_member && member->changed_us < out->sent_us;
-    bool is_right = out->to[0] != '@' && !was_always &&
+    bool was_in = out->was_member && was_always(p, out->conv, true, out->sent_us);
+    bool is_right = out->to[0] != '@' && !was_in &&
                     (slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found"));
     if (!is_right)
         world_violation(p->people->world, "%s was refused: %.*s", p->user, SLICE_ARGS(e->raw));
-    book_refused(book, out->record);
+    book_refused(p->people->book, out->record);
     out->is_done = true;
     say_sends(p);
 }
@@ -354,19 +365,38 @@ static void on_send_refused(struct person *p, struct outgoing *out, const struct
 static void on_probe_refused(struct person *p, struct probe *probe, const struct event *e)
 {
     bool is_right = slice_equals(e->code, "forbidden") || slice_equals(e->code, "not_found");
-    if (!may_try_again(e) && (!is_right || probe->was_visible))
+    if (!may_try_again(e) &&
+        (!is_right || (probe->was_member && was_always(p, probe->conv, true, probe->asked_us))))
         world_violation(p->people->world, "the history of %s was refused to %s: %.*s", probe->conv,
                         p->user, SLICE_ARGS(e->raw));
     probe->is_asked = false;
 }
 
-/* The place that this `open` or `close` was about; NULL: it was something else. */
-static struct place *opened_place(struct person *p, const struct event *e)
+/* The place that this request was about, by the letter of its kind; NULL: it was something else. */
+static struct place *asked_place(struct person *p, const struct event *e, char kind)
 {
     unsigned at;
+    char letter;
     char id[16];
     snprintf(id, sizeof(id), "%.*s", SLICE_ARGS(e->id));
-    return sscanf(id, "o%u", &at) == 1 && at < p->place_count ? &p->places[at] : NULL;
+    bool is_one = sscanf(id, "%c%u", &letter, &at) == 2 && letter == kind && at < p->place_count;
+    return is_one ? &p->places[at] : NULL;
+}
+
+/* A gap stays until he is in again, if he was removed meanwhile. An answer may be older than the
+ * news that he is in. */
+static void on_fill_refused(struct person *p, struct place *place, const struct event *e,
+                            uint64_t wait_us)
+{
+    place->filling = false;
+    if (!may_try_again(e) &&
+        (!slice_equals(e->code, "forbidden") || was_always(p, place->conv, true, place->fill_us)))
+        world_violation(p->people->world, "a gap of %s was refused to %s: %.*s", place->conv,
+                        p->user, SLICE_ARGS(e->raw));
+    if (may_try_again(e))
+        say_again_after(p, wait_us);
+    else if (!place->is_out)
+        say_again_after(p, OPEN_AGAIN_US);
 }
 
 /* Refused, it is closed. An answer may be older than the news that he is in: then it is worth
@@ -394,13 +424,11 @@ static void on_error(struct person *p, const struct event *e)
     struct place *place;
     if (probe != NULL) {
         on_probe_refused(p, probe, e);
-    } else if (slice_equals(e->id, "h") && may_try_again(e)) {
-        for (uint32_t i = 0; i < p->place_count; i++)
-            p->places[i].filling = false;
-        say_again_after(p, wait_us);
+    } else if ((place = asked_place(p, e, 'h')) != NULL) {
+        on_fill_refused(p, place, e, wait_us);
     } else if (slice_equals(e->id, "k") || slice_equals(e->id, "create")) {
         return;
-    } else if ((place = opened_place(p, e)) != NULL) {
+    } else if ((place = asked_place(p, e, 'o')) != NULL) {
         on_open_refused(p, place, e, wait_us);
     } else if (slice_equals(e->id, "m")) {
         churn_on_reply(p, e);

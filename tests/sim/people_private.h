@@ -43,7 +43,8 @@ struct place {
     bool is_open;       /* This connection has opened it. */
     uint64_t fill_from; /* A gap being paged: fill_from..fill_to; 0: none. */
     uint64_t fill_to;
-    bool filling; /* A history request is on its way. */
+    bool filling;     /* A history request is on its way, */
+    uint64_t fill_us; /* since then. */
 };
 
 struct person;
@@ -75,8 +76,8 @@ struct probe {
     bool is_asked;
     char conv[64];
     uint64_t floor;
-    bool was_member;  /* When it was asked, */
-    bool was_visible; /* or ever before. */
+    bool was_member; /* When it was asked, */
+    uint64_t asked_us;
 };
 
 /* A change of memberships on its way. */

@@ -205,10 +205,11 @@ void say_fill(struct person *p, struct place *place)
     if (place->fill_from == 0 || place->filling || p->wire == NULL)
         return;
     place->filling = true;
+    place->fill_us = p->people->world->now_us;
     struct buf *text = buf_new(128);
     buf_append_format(
-        text, "{\"type\":\"history\",\"id\":\"h\",\"conv\":\"%s\",\"after\":%lu,\"limit\":20}",
-        place->conv, place->fill_from - 1);
+        text, "{\"type\":\"history\",\"id\":\"h%u\",\"conv\":\"%s\",\"after\":%lu,\"limit\":20}",
+        (unsigned)(place - p->places), place->conv, place->fill_from - 1);
     wire_say(p, text);
 }
 
@@ -236,8 +237,7 @@ static void ask_newest(void *context, uint64_t argument)
     const struct book_member *member = book_member(people->book, conv, slice_string(p->user));
     bool has_joined = member != NULL && member->joined <= probe->floor;
     probe->was_member = has_joined && member->is_member;
-    probe->was_visible =
-        has_joined || (member != NULL && member->left != 0 && member->left <= probe->floor);
+    probe->asked_us = people->world->now_us;
     struct buf *text = buf_new(128);
     buf_append_format(text, "{\"type\":\"history\",\"id\":\"n%u\",\"conv\":\"%s\",\"limit\":%lu}",
                       free, probe->conv, world_between(people->world, 1, 30));

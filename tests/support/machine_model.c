@@ -86,12 +86,12 @@ static void join(struct model_conv *conv, int from, int user, uint64_t role)
 }
 
 /* At the creation: everyone sees all of it. */
-static void join_first(struct model_conv *conv, int from, int user, uint64_t role)
+static void join_first(struct model_conv *conv, int from, int user, uint64_t role, uint64_t first)
 {
     if (conv->members[user].was)
         return;
     join(conv, from, user, role);
-    conv->members[user].visible = 1;
+    conv->members[user].visible = first;
 }
 
 int model_count_role(const struct model_conv *conv, uint64_t role)
@@ -120,10 +120,12 @@ static struct rig_result model_message(struct model *model, int c, int user, int
 
 static void model_direct(struct model_conv *conv, int user, int peer)
 {
+    uint64_t first = conv->head + 1; /* Beyond 1 where it was ended before. */
     conv->exists = true;
+    conv->is_dropped = false;
     conv->creator = user;
-    join_first(conv, user, user, ROLE_MEMBER);
-    join_first(conv, user, peer, ROLE_MEMBER);
+    join_first(conv, user, user, ROLE_MEMBER, first);
+    join_first(conv, user, peer, ROLE_MEMBER, first);
 }
 
 static struct rig_result do_send(struct model *model, struct rig *rig)
@@ -149,9 +151,9 @@ static struct rig_result do_send(struct model *model, struct rig *rig)
         command.peer = slice_string(model_users[peer]);
     }
     rig_add(rig, &msg_cmd_send_desc, &command);
-    if (conv->is_dropped || (!conv->exists && peer < 0))
+    if (!model_is_there(conv) && peer < 0)
         return model_refused(RC_NOT_FOUND);
-    if (!conv->exists)
+    if (!model_is_there(conv))
         model_direct(conv, user, peer);
     if (!conv->members[user].current && peer < 0)
         return model_refused(RC_FORBIDDEN);
@@ -192,9 +194,9 @@ static struct rig_result do_create(struct model *model, struct rig *rig)
     conv->exists = true;
     conv->creator = user;
     conv->is_for_newcomers = command.history == HISTORY_JOINED;
-    join_first(conv, user, user, ROLE_OWNER);
-    join_first(conv, user, first, ROLE_MEMBER);
-    join_first(conv, user, second, ROLE_MEMBER);
+    join_first(conv, user, user, ROLE_OWNER, 1);
+    join_first(conv, user, first, ROLE_MEMBER, 1);
+    join_first(conv, user, second, ROLE_MEMBER, 1);
     return model_message(model, c, user, 0, model->bodies);
 }
 

@@ -382,7 +382,10 @@ static void refuses_to_open_what_is_not_his(void **state)
     assert_int_equal(world_count(alice, "\"id\":3,\"code\":\"unavailable\""), 1);
     world->is_mute = false;
     send(world, alice, "close");
-    assert_int_equal(world_count(alice, "{\"type\":\"ok\",\"id\":\"close\"}"), 1);
+    assert_int_equal(world_count(alice, "\"id\":\"close\",\"code\":\"forbidden\""), 1);
+    world_send(alice, "{\"type\":\"typing\",\"id\":4,\"conv\":\"c1\",\"on\":true}");
+    world_run(world, 10);
+    assert_int_equal(world_count(alice, "\"id\":4,\"code\":\"forbidden\""), 1);
     world_say(world, conv, "bob");
     world_run(world, 100);
     assert_int_equal(entries(alice), 0);

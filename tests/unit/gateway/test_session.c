@@ -289,11 +289,22 @@ static void takes_the_device_from_connect(void **state)
     assert_int_equal(first->code, 4509);
     struct world_link *late = world_connect(world, "alice", NULL, false);
     world_run(world, 100);
-    world_send(late, "{\"type\":\"connect\",\"id\":7,\"device\":\"tv\"}");
-    assert_int_equal(late->code, 4501); /* It is open, as the default device. */
+    /* It is open, as the default device; what was delivered to that is nothing to the other. */
+    world_send(late, "{\"type\":\"ack\",\"conv\":\"c1\",\"seq\":1}");
+    world_send(late, "{\"type\":\"connect\",\"id\":7,\"device\":\"phone\"}");
+    world_run(world, 100);
+    assert_int_equal(world_count(late, "\"device\":\"default\""), 1);
+    assert_int_equal(world_count(late, "\"device\":\"phone\""), 1);
+    assert_int_equal(world_count(late, "\"type\":\"resumed\""), 2);
+    assert_int_equal(link->code, 4509);
+    struct world_link *other = world_connect(world, "alice", "tv", false);
+    world_run(world, 100);
+    world_send(other, "{\"type\":\"connect\",\"id\":7,\"device\":\"car\"}");
+    assert_int_equal(other->code, 4501); /* It said something else before. */
     world_close(&first);
     world_close(&link);
     world_close(&late);
+    world_close(&other);
     world_free(&world);
 }
 

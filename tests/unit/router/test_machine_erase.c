@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "mesh/base/limits.h"
+#include "mesh/wire/key.h"
 #include "tests/support/machine_rig.h"
 
 #define FIRST 4u /* Three members came before the first message. */
@@ -279,6 +280,48 @@ static void a_dropped_conversation_is_not_there(void **state)
     assert_int_equal(rig_drop(rig, "no").rc, RC_NOT_FOUND);
 }
 
+/* A direct one has no other id: it begins anew after its last seq, with nothing of what was. */
+static void a_dropped_direct_conversation_begins_again(void **state)
+{
+    struct rig *rig = *state;
+    char id[KEY_DIRECT_SIZE + 1] = {0};
+    struct msg_entry entry;
+    struct msg_marks marks;
+    struct msg_summary_item item;
+    struct slice direct = rig_direct("alice", "bob");
+    memcpy(id, direct.base, direct.size);
+    struct msg_cmd_send send = {.conv = slice_string(id),
+                                .user = slice_string("alice"),
+                                .peer = slice_string("bob"),
+                                .cid = slice_string("1"),
+                                .body = slice_string("1")};
+    assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 3);
+    for (uint64_t seq = 8; seq <= 13; seq += 5) { /* Two leave, two come, a word. */
+        drop(rig, id);
+        assert_int_equal(rig_send(rig, id, "bob", "x", "1").rc, RC_NOT_FOUND);
+        send.cid = seq == 8 ? slice_string("2") : slice_string("3");
+        assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, seq);
+        assert_true(rig_item(rig, id, "bob", &item));
+        assert_int_equal(item.unread, 1);
+        assert_false(rig_entry(rig, id, "bob", seq - 5, &entry, &marks));
+        assert_true(rig_entry(rig, id, "bob", seq - 2, &entry, &marks));
+        rig_told(rig, id);
+        rig_reopen(rig);
+        assert_true(rig_entry(rig, id, "alice", seq, &entry, &marks));
+    }
+    /* Dropped and begun again in one turn, too. */
+    struct msg_cmd_drop c = {.conv = slice_string(id)};
+    send.cid = slice_string("4");
+    rig_add(rig, &msg_cmd_drop_desc, &c);
+    rig_add(rig, &msg_cmd_send_desc, &send);
+    rig_apply(rig);
+    rig_write(rig);
+    assert_int_equal(rig->results[1].seq, 18);
+    rig_reopen(rig);
+    assert_true(rig_entry(rig, id, "bob", 18, &entry, &marks));
+    assert_int_equal(rig_rows(rig, KEYSPACE_MEMBER), 2);
+}
+
 static void count_owed(void *context, const struct machine_owed *owed)
 {
     *(uint32_t *)context += owed->gone;
@@ -365,6 +408,7 @@ int main(void)
         TEST(an_erased_name_may_come_again),
         TEST(a_direct_conversation_goes_on_without_him),
         TEST(a_dropped_conversation_is_not_there),
+        TEST(a_dropped_direct_conversation_begins_again),
         TEST(what_a_dropped_conversation_owes_is_kept),
         TEST(a_large_conversation_is_dropped_in_parts),
         TEST(a_dropped_conversation_has_no_retention),
