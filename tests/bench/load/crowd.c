@@ -4,14 +4,15 @@
  *
  * flap: thousands of clients who watch each other's presence come and go without end: what that
  * costs those who send. */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-#include "tests/bench/load/load.h"
+#include "tests/bench/load/writers.h"
 
-#define WRITERS        16u
 #define CONNECTING_MAX 256u
 #define QUERY_SIZE_MAX 9000u
 #define STALL_NS       60000000000u
@@ -21,18 +22,14 @@
 #define FIRST_RATE     2000u
 #define WATCHED        5u          /* Others whose presence each one watches, where they flap. */
 #define AWAY_NS        2000000000u /* How long one who flaps is away, at most. */
-
-struct writer {
-    struct conn conn;
-    struct crowd *crowd;
-    bool is_ready;
-};
+#define STORM_SECONDS  12u
+#define ELSEWHERE      19 /* Nice. */
 
 struct client {
     struct conn conn;
     struct crowd *crowd;
     char *query;
-    uint32_t sent, received; /* Messages to him, numbered from 1. */
+    uint32_t received; /* Of the messages to him, which are numbered from 1. */
     uint32_t attempts;
     uint64_t retry_ns; /* When it connects again; 0: it need not. */
     uint32_t hint_body;
@@ -42,21 +39,17 @@ struct client {
 struct crowd {
     const struct options *options;
     struct loop loop;
-    struct writer writers[WRITERS];
+    struct writers *writers;
     struct client *clients;
-    uint32_t writers_ready, opened, connecting, resumed, next;
-    uint64_t sent, acked, delivered, disorder, errors, refused;
+    uint32_t opened, connecting, resumed;
+    uint64_t delivered, disorder, errors, refused;
     bool is_flapping;
     uint32_t flaps;
     uint64_t presences;
     bool is_killed;
     uint64_t killed_ns;
-    uint64_t *sent_ns;      /* When each message was due, by its number modulo their count. */
-    struct histogram *acks; /* Of the phase under way. */
-    struct histogram quiet, storm, back;
+    struct histogram quiet, storm[STORM_SECONDS], back;
 };
-
-#define SENT_TABLE (1u << 20)
 
 static void on_open(struct conn *conn)
 {
@@ -66,58 +59,6 @@ static void on_open(struct conn *conn)
 static double jitter(void)
 {
     return (double)random() / ((double)RAND_MAX + 1);
-}
-
-/* ---- Those who send ---- */
-
-static void on_writer_text(struct conn *conn, const char *text, size_t size)
-{
-    struct writer *writer = conn->owner;
-    struct crowd *crowd = writer->crowd;
-    uint32_t hint = 0;
-    if (json_is_type(text, size, "resumed") && !writer->is_ready) {
-        writer->is_ready = true;
-        crowd->writers_ready++;
-    } else if (json_is_type(text, size, "sent")) {
-        const char *id = json_field(text, size, "\"id\":", &hint);
-        if (id == NULL)
-            return;
-        crowd->acked++;
-        if (crowd->acks != NULL)
-            histogram_add(crowd->acks,
-                          (crowd->loop.now_ns - crowd->sent_ns[json_number(id) % SENT_TABLE]) /
-                              1000);
-    } else if (json_is_type(text, size, "error")) {
-        load_fail("a message was refused: %.*s", (int)size, text);
-    }
-}
-
-static void on_writer_closed(struct conn *conn)
-{
-    load_fail("a writer was closed with %u", conn->close_code);
-}
-
-static const struct conn_ops writer_ops = {on_writer_text, on_open, on_writer_closed};
-
-/* One message to the next client in turn; always by the same writer, so that each has an order. */
-static void send_one(struct crowd *crowd, uint64_t due_ns)
-{
-    const struct options *options = crowd->options;
-    uint32_t index = crowd->next++ % options->clients;
-    struct client *client = &crowd->clients[index];
-    char text[2300];
-    uint64_t id = crowd->sent++;
-    uint32_t fill = options->size < 2048 ? options->size : 2048;
-    crowd->sent_ns[id % SENT_TABLE] = due_ns;
-    int size = snprintf(text, sizeof(text),
-                        "{\"type\":\"send\",\"id\":%llu,\"to\":\"%s-c%u\",\"cid\":\"%s-%llu\","
-                        "\"body\":\"%010u",
-                        (unsigned long long)id, options->run, index, options->run,
-                        (unsigned long long)id, ++client->sent);
-    for (uint32_t i = 10; i < fill; i++)
-        text[size++] = 'x';
-    memcpy(text + size, "\"}", 2);
-    conn_send(&crowd->writers[index % WRITERS].conn, text, (size_t)size + 2);
 }
 
 /* ---- The crowd ---- */
@@ -216,17 +157,9 @@ static void prepare(struct crowd *crowd)
         if (client->query == NULL)
             abort();
     }
-    for (uint32_t i = 0; i < WRITERS; i++) {
-        struct writer *writer = &crowd->writers[i];
-        char user[64];
-        writer->crowd = crowd;
-        writer->conn.ops = &writer_ops;
-        writer->conn.owner = writer;
-        snprintf(user, sizeof(user), "%s-w%u", options->run, i);
-        load_connect(&writer->conn, &crowd->loop, options, 1, user);
-    }
+    crowd->writers = writers_start(options);
     uint64_t until_ns = now_ns() + STALL_NS + options->clients * 10000000ull;
-    while (crowd->resumed < options->clients || crowd->writers_ready < WRITERS) {
+    while (crowd->resumed < options->clients) {
         while (crowd->opened < options->clients && crowd->connecting < CONNECTING_MAX)
             enter(crowd, crowd->opened++, 0);
         loop_turn(&crowd->loop, 100);
@@ -260,60 +193,79 @@ static void flap(struct crowd *crowd, uint64_t start_ns)
     }
 }
 
-/* Send at the rate until `end_ns`, or until everybody is back and has everything. */
-static void drive(struct crowd *crowd, double rate, struct histogram *acks, uint64_t end_ns)
+/* The crowd's own part, until `end_ns`, or until everybody is back and has everything. */
+static void drive(struct crowd *crowd, bool is_stormy, uint64_t end_ns)
 {
     uint64_t start_ns = now_ns();
     uint64_t walk_ns = start_ns;
-    uint64_t due = 0;
-    crowd->acks = acks;
     for (crowd->loop.now_ns = start_ns; crowd->loop.now_ns < end_ns; loop_turn(&crowd->loop, 1)) {
-        for (; (double)due < (double)(crowd->loop.now_ns - start_ns) * rate / 1e9; due++)
-            send_one(crowd, start_ns + (uint64_t)((double)due * 1e9 / rate));
-        bool is_stormy = crowd->is_killed || (crowd->is_flapping && acks == &crowd->storm);
         if (!is_stormy || crowd->loop.now_ns < walk_ns)
             continue;
         walk_ns = crowd->loop.now_ns + 5000000;
         if (crowd->is_flapping)
             flap(crowd, start_ns);
         bring_back(crowd);
-        if (!crowd->is_flapping && crowd->back.count >= crowd->options->clients &&
-            crowd->resumed == crowd->options->clients && crowd->delivered + 100 >= crowd->acked)
+        if (crowd->is_killed && crowd->back.count >= crowd->options->clients &&
+            crowd->resumed == crowd->options->clients &&
+            crowd->delivered + 100 >= writers_acked(crowd->writers))
             break;
     }
-    crowd->acks = NULL;
 }
 
 /* No more is sent: what is under way arrives. */
 static void settle(struct crowd *crowd)
 {
     uint64_t end_ns = now_ns() + 10 * SETTLE_NS;
-    while ((crowd->acked < crowd->sent || crowd->delivered < crowd->sent) &&
+    uint64_t sent = writers_sent(crowd->writers);
+    while ((writers_acked(crowd->writers) < sent || crowd->delivered < sent) &&
            crowd->loop.now_ns < end_ns)
         loop_turn(&crowd->loop, 20);
+}
+
+/* Those who are hit and what dies are elsewhere, in truth: the machines whose latency is measured
+ * have no part in tearing down thousands of connections, or in their clients' work. */
+static void put_elsewhere(uint32_t pid)
+{
+    char dir[64];
+    snprintf(dir, sizeof(dir), "/proc/%u/task", pid);
+    DIR *tasks = opendir(dir);
+    for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;)
+        setpriority(PRIO_PROCESS, (id_t)strtoul(task->d_name, NULL, 10), ELSEWHERE);
+    if (tasks != NULL)
+        closedir(tasks);
+    setpriority(PRIO_PROCESS, 0, ELSEWHERE); /* This thread: the crowd. */
 }
 
 static void report(const struct crowd *crowd, double back_s)
 {
     const struct options *options = crowd->options;
+    uint64_t sent = writers_sent(crowd->writers);
+    struct histogram all = {0};
+    for (uint32_t i = 0; i < STORM_SECONDS; i++)
+        histogram_merge(&all, &crowd->storm[i]);
     double quiet = histogram_quantile_ms(&crowd->quiet, 0.99);
-    double storm = histogram_quantile_ms(&crowd->storm, 0.99);
+    double storm = histogram_quantile_ms(&all, 0.99);
     report_begin(options->is_json, crowd->is_flapping ? "flap" : "crowd");
     report_number("clients", options->clients);
     report_number("rate", options->rate > 0 ? options->rate : 1000);
     report_latency("ack_quiet", &crowd->quiet);
-    report_latency("ack_storm", &crowd->storm);
+    report_latency("ack_storm", &all);
     report_number("ack_p99_ratio", quiet > 0 ? storm / quiet : 0);
     if (crowd->is_flapping) {
         report_number("flaps_per_s", (double)crowd->flaps / options->seconds);
         report_number("presence_events", (double)crowd->presences);
     } else {
+        for (uint32_t i = 0; i < STORM_SECONDS && crowd->storm[i].count > 0; i++) {
+            char name[32];
+            snprintf(name, sizeof(name), "ack_second_%u", i + 1);
+            report_latency(name, &crowd->storm[i]);
+        }
         report_latency("back", &crowd->back);
         report_number("all_back_with_everything_s", back_s);
     }
     report_number("refused", (double)crowd->refused);
-    report_number("sent", (double)crowd->sent);
-    report_number("missing", (double)crowd->sent - (double)crowd->delivered);
+    report_number("sent", (double)sent);
+    report_number("missing", (double)sent - (double)crowd->delivered);
     report_number("out_of_order", (double)crowd->disorder);
     report_number("errors", (double)crowd->errors);
     report_end();
@@ -324,36 +276,41 @@ static int run(const struct options *options, bool is_flapping)
     struct crowd crowd = {.options = options, .is_flapping = is_flapping};
     loop_init(&crowd.loop);
     crowd.clients = calloc(options->clients, sizeof(*crowd.clients));
-    crowd.sent_ns = calloc(SENT_TABLE, sizeof(*crowd.sent_ns));
-    if (crowd.clients == NULL || crowd.sent_ns == NULL)
+    if (crowd.clients == NULL)
         abort();
     uint64_t phase_ns = (uint64_t)options->seconds * 1000000000u;
     double rate = options->rate > 0 ? options->rate : 1000;
     prepare(&crowd);
     /* One message to each first: conversations that have yet to be made cost more. */
-    drive(&crowd, FIRST_RATE, NULL, now_ns() + options->clients * 1000000000ull / FIRST_RATE);
-    drive(&crowd, rate, NULL, now_ns() + (uint64_t)options->warmup * 1000000000u);
-    drive(&crowd, rate, &crowd.quiet, now_ns() + phase_ns);
+    writers_pace(crowd.writers, FIRST_RATE, NULL, 0);
+    drive(&crowd, false, now_ns() + options->clients * 1000000000ull / FIRST_RATE);
+    writers_pace(crowd.writers, rate, NULL, 0);
+    drive(&crowd, false, now_ns() + (uint64_t)options->warmup * 1000000000u);
+    writers_pace(crowd.writers, rate, &crowd.quiet, 1);
+    drive(&crowd, false, now_ns() + phase_ns);
+    crowd.is_killed = !is_flapping;
+    if (crowd.is_killed)
+        put_elsewhere(options->kill);
     crowd.killed_ns = now_ns();
-    if (!is_flapping) {
-        crowd.is_killed = true;
-        if (kill((pid_t)options->kill, SIGKILL) != 0)
-            load_fail("process %u cannot be killed", options->kill);
-    }
-    drive(&crowd, rate, &crowd.storm, crowd.killed_ns + (is_flapping ? phase_ns : STALL_NS));
+    writers_pace(crowd.writers, rate, crowd.storm, STORM_SECONDS);
+    if (crowd.is_killed && kill((pid_t)options->kill, SIGKILL) != 0)
+        load_fail("process %u cannot be killed", options->kill);
+    drive(&crowd, true, crowd.killed_ns + (is_flapping ? phase_ns : STALL_NS));
     double back_s = (double)(now_ns() - crowd.killed_ns) / 1e9;
+    writers_pace(crowd.writers, 0, NULL, 0);
     settle(&crowd);
+    writers_stop(crowd.writers);
     report(&crowd, back_s);
-    bool is_whole = crowd.resumed == options->clients && crowd.delivered == crowd.sent;
-    bool held = crowd.disorder == 0 && (is_flapping ? crowd.acked == crowd.sent : is_whole);
+    uint64_t sent = writers_sent(crowd.writers);
+    bool is_whole = crowd.resumed == options->clients && crowd.delivered == sent;
+    bool held =
+        crowd.disorder == 0 && (is_flapping ? writers_acked(crowd.writers) == sent : is_whole);
     for (uint32_t i = 0; i < options->clients; i++) {
         conn_close(&crowd.clients[i].conn);
         free(crowd.clients[i].query);
     }
-    for (uint32_t i = 0; i < WRITERS; i++)
-        conn_close(&crowd.writers[i].conn);
+    writers_free(&crowd.writers);
     free(crowd.clients);
-    free(crowd.sent_ns);
     loop_fini(&crowd.loop);
     return held ? 0 : 1;
 }
