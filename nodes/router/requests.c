@@ -189,8 +189,10 @@ static void on_rewatch(struct asking *a, const struct msg_rewatch *request)
         }
         check_read(router, shard, machine_head(shard->machine, key, &head));
         record_put_u64(router->answer, head);
-        if (head != 0)
-            watchers_follow(&router->watchers, &router->watchers.convs, shard->id, key, a->watcher);
+        if (head == 0)
+            continue;
+        watchers_follow(&router->watchers, &router->watchers.convs, shard->id, key, a->watcher);
+        soft_on_rewatch(router, a->watcher, shard->id, key);
     }
     if (answer.rc == RC_OK)
         answer.heads = buf_slice(router->answer);

@@ -8,11 +8,11 @@
 
 #include "nodes/router/online.h"
 #include "nodes/router/rates.h"
+#include "nodes/router/recent.h"
 #include "nodes/router/ring.h"
 #include "nodes/router/router.h"
 #include "nodes/router/router_peers.h"
 #include "nodes/router/shard.h"
-#include "nodes/router/tally.h"
 #include "nodes/router/typing.h"
 #include "nodes/router/watchers.h"
 
@@ -83,6 +83,7 @@ struct router {
     struct push *push; /* NULL: there is no webhook. */
     struct typing typing;
     struct tally tally;
+    struct recent recent;
     struct online online;
 };
 
@@ -189,6 +190,10 @@ void soft_on_entry(struct router *router, const struct shard *shard, struct slic
                    const struct msg_entry *entry);
 void soft_on_receipt(struct router *router, const struct shard *shard,
                      const struct msg_event_receipt *receipt);
+void soft_on_followed_receipt(struct router *router, const struct msg_event_receipt *receipt);
+/* What it may have missed of a conversation that it follows again. */
+void soft_on_rewatch(struct router *router, struct watcher *watcher, uint32_t shard,
+                     struct slice conv);
 /* What gateways ask. */
 void soft_on_typing(struct router *router, struct watcher *watcher,
                     const struct msg_typing *message);

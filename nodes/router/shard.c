@@ -117,6 +117,11 @@ static void on_receipt(void *context, const struct msg_event_receipt *receipt)
     soft_on_receipt(applying->router, applying->shard, receipt);
 }
 
+static void on_followed_receipt(void *context, const struct msg_event_receipt *receipt)
+{
+    soft_on_followed_receipt(((const struct applying *)context)->router, receipt);
+}
+
 static void on_user(void *context, const struct msg_event_user *event)
 {
     struct router *router = ((const struct applying *)context)->router;
@@ -140,6 +145,7 @@ enum rc shard_apply(struct router *router, struct shard *shard)
         .context = &applying,
         .on_result = on_result,
         .on_entry = on_followed_entry,
+        .on_receipt = on_followed_receipt,
     };
     const struct machine_listener listener = shard->was_ready ? leads : follows;
     uint64_t now_ms = env_now_ms(router->env);

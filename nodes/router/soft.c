@@ -78,6 +78,7 @@ void soft_init(struct router *router)
     struct watchers *watchers = &router->watchers;
     typing_init(&router->typing, watchers);
     tally_init(&router->tally, watchers, read_tally, router);
+    recent_init(&router->recent);
     online_init(&router->online, watchers, router->env, &port);
     watchers->on_user_left = online_on_left;
     watchers->context = &router->online;
@@ -88,6 +89,7 @@ void soft_fini(struct router *router)
     router->watchers.on_user_left = NULL;
     typing_fini(&router->typing);
     tally_fini(&router->tally);
+    recent_fini(&router->recent);
     online_fini(&router->online);
 }
 
@@ -136,6 +138,7 @@ void soft_on_receipt(struct router *router, const struct shard *shard,
                      const struct msg_event_receipt *receipt)
 {
     bool is_large = receipt->members > LIMIT_RECEIPTS_MEMBERS;
+    soft_on_followed_receipt(router, receipt);
     if (is_large)
         tally_mark(&router->tally, shard->id, receipt->conv);
     if (!is_large || receipt->read != 0)
@@ -143,7 +146,19 @@ void soft_on_receipt(struct router *router, const struct shard *shard,
                          &msg_event_receipt_desc, receipt);
 }
 
+void soft_on_followed_receipt(struct router *router, const struct msg_event_receipt *receipt)
+{
+    recent_note(&router->recent, receipt, env_now_us(router->env));
+}
+
 /* ---- What gateways ask ---- */
+
+void soft_on_rewatch(struct router *router, struct watcher *watcher, uint32_t shard,
+                     struct slice conv)
+{
+    recent_tell(&router->recent, shard, conv, env_now_us(router->env), &router->watchers, watcher,
+                &router->tally);
+}
 
 void soft_on_typing(struct router *router, struct watcher *watcher,
                     const struct msg_typing *message)

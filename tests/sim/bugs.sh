@@ -3,12 +3,13 @@
 #
 #   tests/sim/bugs.sh [--seeds N] [NAME]...        all of them where none is named; 1000 seeds
 #
-# A patch says what it plants in its first line. Where its second one says "Second line:", something
-# else stands behind what it breaks: then it need not be found, and that line is the reason. Prints a
-# table: bug, the seed that found it, what it said. Exits with 1 where a bug that must be found is
-# not, or a patch no longer fits or builds.
+# Where the second line of a patch says "Second line:", something else stands behind what it breaks:
+# then it need not be found, and that line is the reason. Where it says "Not here:", the simulation
+# has nothing to find it with. Prints a table: bug, the seed that found it, what it said. Exits with
+# 1 where a bug that must be found is not, or a patch no longer fits or builds.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/support/plant.sh
 seeds=1000
 if [ "${1:-}" = --seeds ]; then
     seeds=$2
@@ -17,17 +18,10 @@ fi
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
     for patch in tests/sim/bugs/*.patch; do
-        names+=("$(basename "$patch" .patch)")
+        grep -q '^Not here: ' "$patch" || names+=("$(basename "$patch" .patch)")
     done
 fi
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/chatmesh-bugs-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-mkdir "$work/tree"
-cp -a CMakeLists.txt mesh storage gateway nodes tests scripts "$work/tree"
-sed -i "s/-Werror/-Wno-unused/" "$work/tree/CMakeLists.txt"
-cmake -S "$work/tree" -B "$work/build" >/dev/null
-cmake --build "$work/build" -j "$(nproc)" --target chatmesh-sim >/dev/null
+plant_begin chatmesh-sim
 
 # row WHAT SEED SAID
 row() {
@@ -36,26 +30,21 @@ row() {
 
 # run_bug NAME: one row of the table.
 run_bug() {
-    local patch=$PWD/tests/sim/bugs/$1.patch what behind said code=0
-    what=$(sed -n '1s/^Planted: \(.*\)\.$/\1/p' "$patch")
-    behind=$(sed -n '2s/^Second line: //p' "$patch")
-    if ! patch -d "$work/tree" -p1 -s --dry-run <"$patch" >/dev/null 2>&1; then
-        row "$what" "" "the patch does not fit any more"
-        return 1
-    fi
-    patch -d "$work/tree" -p1 -s --no-backup-if-mismatch <"$patch"
-    if ! cmake --build "$work/build" -j "$(nproc)" --target chatmesh-sim >"$work/log" 2>&1; then
-        row "$what" "" "it does not build"
+    local what behind said code=0
+    what=$(plant_says "$1")
+    behind=$(sed -n '2s/^Second line: //p' "tests/sim/bugs/$1.patch")
+    if ! plant "$1" chatmesh-sim; then
+        row "$what" "" "$plant_error"
         code=1
-    elif "$work/build/chatmesh-sim" --seeds "$seeds" >"$work/log" 2>&1; then
+    elif "$plant_build/chatmesh-sim" --seeds "$seeds" >"$plant_work/log" 2>&1; then
         row "$what" "none of $seeds" "$behind"
         [ -n "$behind" ] || code=1
     else
-        said=$(grep -E '^seed [0-9]+ (violates|crashes|hangs)' "$work/log" | tail -1)
+        said=$(grep -E '^seed [0-9]+ (violates|crashes|hangs)' "$plant_work/log" | tail -1)
         row "$what" "$(cut -d' ' -f2 <<<"$said")" \
             "$(sed -E 's/^seed [0-9]+ (violates at [0-9.]+ ms: )?//' <<<"$said")"
     fi
-    patch -d "$work/tree" -p1 -s -R --no-backup-if-mismatch <"$patch"
+    unplant "$1"
     return $code
 }
 

@@ -30,6 +30,7 @@ static void note(struct soft_heard *heard, struct record_reader *r)
     union {
         struct msg_event_typing typing;
         struct msg_event_tally tally;
+        struct msg_event_receipt receipt;
         struct msg_event_presence presence;
     } event;
     enum rc rc = RC_OK;
@@ -39,6 +40,13 @@ static void note(struct soft_heard *heard, struct record_reader *r)
         copy_text(heard->conv, sizeof(heard->conv), event.typing.conv);
         copy_text(heard->user, sizeof(heard->user), event.typing.user);
         heard->on = event.typing.on;
+        break;
+    case MSG_EVENT_RECEIPT:
+        rc = record_decode(r, &msg_event_receipt_desc, &event);
+        copy_text(heard->conv, sizeof(heard->conv), event.receipt.conv);
+        copy_text(heard->user, sizeof(heard->user), event.receipt.user);
+        heard->delivered = event.receipt.delivered;
+        heard->read = event.receipt.read;
         break;
     case MSG_EVENT_TALLY:
         rc = record_decode(r, &msg_event_tally_desc, &event);

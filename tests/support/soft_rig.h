@@ -13,12 +13,12 @@
 /* An event that a gateway was told. */
 struct soft_heard {
     char gateway[LIMIT_NODE_ID_SIZE_MAX + 1];
-    uint32_t number; /* MSG_EVENT_TYPING, MSG_EVENT_TALLY, MSG_EVENT_PRESENCE. */
+    uint32_t number; /* MSG_EVENT_TYPING, MSG_EVENT_TALLY, MSG_EVENT_PRESENCE, MSG_EVENT_RECEIPT. */
     char conv[64];
     char user[64];
     uint64_t on;                          /* Typing. */
     uint64_t status, last_seen;           /* Presence. */
-    uint64_t seq, delivered, read, total; /* Tally. */
+    uint64_t seq, delivered, read, total; /* Tally, receipt. */
 };
 
 struct soft_rig {
