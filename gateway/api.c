@@ -230,14 +230,24 @@ static void submit(struct api_request *request, const struct record_desc *desc, 
     api_request_send(request, &msg_submit_desc, &message);
 }
 
+void api_submit_item(struct api_call *call, void *item, struct slice conv,
+                     const struct record_desc *desc, const void *command,
+                     enum request_repeat repeat,
+                     void (*on_done)(struct api_call *, struct api_request *, enum rc,
+                                     const void *))
+{
+    struct api_request *request = api_request_new(call, MSG_RESULT, repeat, on_done);
+    request->item = item;
+    if (api_request_to_conv(&request, conv))
+        submit(request, desc, command);
+}
+
 void api_submit_conv(struct api_call *call, struct slice conv, const struct record_desc *desc,
                      const void *command, enum request_repeat repeat,
                      void (*on_done)(struct api_call *, struct api_request *, enum rc,
                                      const void *))
 {
-    struct api_request *request = api_request_new(call, MSG_RESULT, repeat, on_done);
-    if (api_request_to_conv(&request, conv))
-        submit(request, desc, command);
+    api_submit_item(call, NULL, conv, desc, command, repeat, on_done);
 }
 
 void api_submit_user(struct api_call *call, struct slice user, const struct record_desc *desc,

@@ -3,17 +3,26 @@
  *
  *   KICK -> PAGE -> ERASE .. ERASE -> PAGE -> .. -> SEEN -> ok
  *
- * One step at a time, each idempotent: it may be asked for again, after a failure and also when all
- * is done. It says so where it does not finish within API_STEPS_US. */
+ * Several conversations of a page at a time, each in steps that are idempotent: it may be asked for
+ * again, after a failure and also when all is done. It says so where it does not finish within
+ * API_STEPS_US. */
 #include "gateway/api_private.h"
 
 #include "mesh/base/mem.h"
 
+#define LANES 16u
+
+/* A conversation under way. */
+struct lane {
+    struct api_name conv; /* Absent: none. */
+};
+
 struct erase {
     struct buf *convs; /* Of the page. */
     struct record_reader rest;
-    struct api_name conv; /* The one that is under way, then the last. */
+    struct api_name last; /* Of the page, as far as it was read. */
     bool has_more;        /* Pages. */
+    struct lane lanes[LANES];
     uint64_t deadline_us;
 };
 
@@ -42,17 +51,17 @@ static void forget_seen(struct api_call *call)
                     api_on_changed);
 }
 
-static void next_conv(struct api_call *call);
+static void go_on(struct api_call *call);
 
 static void on_erased(struct api_call *call, struct api_request *request, enum rc rc,
                       const void *answer);
 
-static void erase_from(struct api_call *call, uint64_t after)
+static void erase_from(struct api_call *call, struct lane *lane, uint64_t after)
 {
-    const struct erase *erase = call->work;
     struct msg_cmd_erase command = {
-        .conv = api_name(&erase->conv), .user = api_name(&call->user), .after = after};
-    api_submit_conv(call, command.conv, &msg_cmd_erase_desc, &command, REPEAT_FREELY, on_erased);
+        .conv = api_name(&lane->conv), .user = api_name(&call->user), .after = after};
+    api_submit_item(call, lane, command.conv, &msg_cmd_erase_desc, &command, REPEAT_FREELY,
+                    on_erased);
 }
 
 /* A conversation that is gone holds nothing of his. */
@@ -60,29 +69,50 @@ static void on_erased(struct api_call *call, struct api_request *request, enum r
                       const void *answer)
 {
     const struct msg_result *result = answer;
-    if (rc != RC_OK && rc != RC_NOT_FOUND)
+    struct lane *lane = request->item;
+    if (rc != RC_OK && rc != RC_NOT_FOUND) {
         api_fail_request(call, request, rc, answer);
-    else if (is_late(call))
-        return;
-    else if (rc == RC_OK && result->seq != 0)
-        erase_from(call, result->seq);
-    else
-        next_conv(call);
+    } else if (!is_late(call)) {
+        if (rc == RC_OK && result->seq != 0) {
+            erase_from(call, lane, result->seq);
+            return;
+        }
+        lane->conv.size = 0;
+        go_on(call);
+    }
 }
 
-static void next_conv(struct api_call *call)
+/* Begin the next conversation of the page in this lane. False: there is none. */
+static bool next_conv(struct api_call *call, struct lane *lane)
 {
     struct erase *erase = call->work;
     struct slice conv;
-    if (record_get_slice(&erase->rest, &conv) == RC_OK && conv.size <= sizeof(erase->conv.bytes)) {
-        erase->conv.size = conv.size;
-        memcpy(erase->conv.bytes, conv.base, conv.size);
-        erase_from(call, 0);
-    } else if (erase->has_more) {
-        next_page(call);
-    } else {
-        forget_seen(call);
+    if (record_get_slice(&erase->rest, &conv) != RC_OK || conv.size > sizeof(lane->conv.bytes))
+        return false;
+    lane->conv.size = conv.size;
+    memcpy(lane->conv.bytes, conv.base, conv.size);
+    erase->last = lane->conv;
+    erase_from(call, lane, 0);
+    return true;
+}
+
+static void go_on(struct api_call *call)
+{
+    struct erase *erase = call->work;
+    uint32_t busy = 0;
+    bool is_page_over = false;
+    for (uint32_t i = 0; i < LANES && !call->is_answered; i++) {
+        struct lane *lane = &erase->lanes[i];
+        if (lane->conv.size == 0 && !is_page_over)
+            is_page_over = !next_conv(call, lane);
+        busy += lane->conv.size != 0;
     }
+    if (busy > 0 || call->is_answered)
+        return;
+    if (erase->has_more)
+        next_page(call);
+    else
+        forget_seen(call);
 }
 
 static void on_page(struct api_call *call, struct api_request *request, enum rc rc,
@@ -98,7 +128,7 @@ static void on_page(struct api_call *call, struct api_request *request, enum rc 
     buf_append_slice(erase->convs, page->convs);
     erase->rest = record_reader_of(buf_slice(erase->convs));
     erase->has_more = page->more != 0 && page->convs.size > 0;
-    next_conv(call);
+    go_on(call);
 }
 
 static void next_page(struct api_call *call)
@@ -110,7 +140,7 @@ static void next_page(struct api_call *call)
     struct msg_user_open message = {.req = request->request.id,
                                     .shard = request->request.shard,
                                     .user = api_name(&call->user),
-                                    .after = api_name(&erase->conv),
+                                    .after = api_name(&erase->last),
                                     .limit = LIMIT_USER_CONVS_PAGE,
                                     .peek = 1,
                                     .past = 1};

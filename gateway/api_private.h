@@ -108,7 +108,13 @@ MUST_CHECK bool api_request_to_user(struct api_request **request, struct slice u
  * is answered. */
 void api_request_send(struct api_request *request, const struct record_desc *desc,
                       const void *message);
-/* Send `command` to the shard of the conversation, or the user, to be answered with a `result`. */
+/* Send `command` to the shard of the conversation, or the user, to be answered with a `result`; the
+ * request bears `item`. */
+void api_submit_item(struct api_call *call, void *item, struct slice conv,
+                     const struct record_desc *desc, const void *command,
+                     enum request_repeat repeat,
+                     void (*on_done)(struct api_call *, struct api_request *, enum rc,
+                                     const void *));
 void api_submit_conv(struct api_call *call, struct slice conv, const struct record_desc *desc,
                      const void *command, enum request_repeat repeat,
                      void (*on_done)(struct api_call *, struct api_request *, enum rc,

@@ -738,16 +738,25 @@ static void answer_convs(const char *const *convs, uint64_t more)
     buf_unref(&names);
 }
 
-static void expect_erase(const char *conv, uint64_t after)
+/* The last question of this conversation is answered. */
+static void answer_erase(const char *conv, uint64_t after, enum rc rc, uint64_t seq)
 {
+    struct msg_submit submit;
     struct msg_cmd_erase command;
-    read_command(&msg_cmd_erase_desc, &command);
-    assert_true(slice_equals(command.conv, conv) && slice_equals(command.user, "bob"));
+    uint32_t at = rig.asked_count;
+    do {
+        read_asked(--at, &msg_submit_desc, &submit);
+        struct record_reader r = record_reader_of(submit.command);
+        assert_int_equal(record_decode(&r, &msg_cmd_erase_desc, &command), RC_OK);
+    } while (!slice_equals(command.conv, conv));
+    assert_true(slice_equals(command.user, "bob"));
     assert_int_equal(command.after, after);
+    struct msg_result result = {.req = submit.req, .rc = rc, .seq = seq, .ts = 7};
+    answer_from(rig.asked[at].router, &msg_result_desc, &result);
 }
 
-/* He is logged out, then page by page and conversation by conversation forgotten, each as often as
- * it takes; at last it is forgotten when he was seen. */
+/* He is logged out, then page by page forgotten in all conversations of it at once, in each as
+ * often as it takes; at last it is forgotten when he was seen. */
 static void a_user_is_erased_step_by_step(void **state)
 {
     (void)state;
@@ -758,20 +767,41 @@ static void a_user_is_erased_step_by_step(void **state)
     assert_int_equal(rig.asked[0].number, MSG_USER_KICK);
     answer_result(RC_OK, 0);
     answer_convs((const char *const[]){"c1", "c2", NULL}, 1);
-    expect_erase("c1", 0);
-    answer_result(RC_OK, 256);
-    expect_erase("c1", 256);
-    answer_result(RC_OK, 0);
-    expect_erase("c2", 0);
-    answer_result(RC_NOT_FOUND, 0); /* It is gone meanwhile. */
+    answer_erase("c1", 0, RC_OK, 256);
+    answer_erase("c2", 0, RC_NOT_FOUND, 0); /* It is gone meanwhile. */
+    answer_erase("c1", 256, RC_OK, 0);
     read_asked(rig.asked_count - 1, &msg_user_open_desc, &open);
     assert_true(slice_equals(open.after, "c2"));
     answer_convs((const char *const[]){"c3", NULL}, 0);
-    expect_erase("c3", 0);
-    answer_result(RC_OK, 0);
+    answer_erase("c3", 0, RC_OK, 0);
     read_command(&msg_cmd_seen_desc, &seen);
     assert_true(slice_equals(seen.user, "bob") && seen.erase == 1);
     assert_int_equal(reply.status, 0);
+    answer_result(RC_OK, 0);
+    expect(&reply, 200, "{\"type\":\"ok\"}");
+}
+
+/* Some at a time, and as one is done the next begins. */
+static void conversations_are_erased_some_at_a_time(void **state)
+{
+    (void)state;
+    struct reply reply;
+    char names[20][8];
+    const char *convs[21] = {NULL};
+    for (uint32_t i = 0; i < 20; i++) {
+        snprintf(names[i], sizeof(names[i]), "c%u", i);
+        convs[i] = names[i];
+    }
+    ask(&reply, "DELETE", "/v1/users/bob", "");
+    answer_result(RC_OK, 0);
+    answer_convs(convs, 0);
+    assert_int_equal(rig.asked_count, 2 + 16);
+    for (uint32_t i = 0; i < 4; i++)
+        answer_erase(convs[i], 0, RC_OK, 0);
+    assert_int_equal(rig.asked_count, 2 + 20);
+    for (uint32_t i = 4; i < 20; i++)
+        answer_erase(convs[i], 0, RC_OK, 0);
+    assert_int_equal(rig.asked_count, 2 + 20 + 1);
     answer_result(RC_OK, 0);
     expect(&reply, 200, "{\"type\":\"ok\"}");
 }
@@ -1044,6 +1074,7 @@ int main(void)
         TEST(presence_fails_as_a_whole),
         TEST(presence_needs_routers),
         TEST(a_user_is_erased_step_by_step),
+        TEST(conversations_are_erased_some_at_a_time),
         TEST(an_erasure_that_fails_may_be_repeated),
         TEST(a_long_erasure_is_told_to_come_again),
         TEST(a_conversation_is_dropped_step_by_step),
