@@ -148,6 +148,12 @@ static bool is_present(const struct router *router, const char *node)
     return peer != NULL && peer->is_up && !peer->is_leaving;
 }
 
+/* How often in this term others were asked to lead, and did not. */
+static uint32_t asked_in_vain(const struct shard *shard)
+{
+    return shard->moves.asked_term == raft_group_term(shard->group) ? shard->moves.asked : 0;
+}
+
 static void make_view(const struct router *router, const struct shard *shard, struct view *v)
 {
     struct raft_group_server servers[LIMIT_SERVERS_MAX];
@@ -180,6 +186,7 @@ static void make_view(const struct router *router, const struct shard *shard, st
         .replicas = router->table.replicas,
         .prepared = v->prepared,
         .is_heard = v->is_heard,
+        .in_vain = asked_in_vain(shard),
     };
 }
 
@@ -224,6 +231,8 @@ static enum rc hand_over(struct router *router, struct shard *shard, uint64_t se
     if (rc == RC_OK) {
         router->moves_done++;
         shard->moves.ready_ms = now_ms; /* Not at once again, should it fail. */
+        shard->moves.asked = asked_in_vain(shard) + 1;
+        shard->moves.asked_term = raft_group_term(shard->group);
         log_debug("leadership_home", "shard=%u server=%016lx", shard->id, (unsigned long)server);
     }
     return rc;

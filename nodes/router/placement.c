@@ -258,16 +258,23 @@ static const struct placement_server *ready_voter(const struct plan *plan, uint3
     return server->role == PLACEMENT_VOTER && is_ready(plan, server) ? server : NULL;
 }
 
-/* 4. To the preferred leader; to another only where this one is in the way. */
+#define IN_VAIN_MAX 2u
+
+/* 4. To the preferred leader; to another only where this one is in the way, or that one does not
+ * take it. */
 static bool hand_over(const struct plan *plan, struct placement_step *ret_step)
 {
     for (uint32_t i = 0; i < plan->view->server_count; i++) {
         if (!is_self(plan, &plan->view->servers[i]) || !is_excess(plan, i))
             continue;
-        uint32_t choices = plan->live_voters > plan->wanted ? plan->wanted : 1;
-        for (uint32_t t = 0; t < choices; t++)
+        uint32_t in_vain = plan->view->in_vain;
+        bool is_refused = in_vain >= IN_VAIN_MAX;
+        uint32_t choices = plan->live_voters > plan->wanted || is_refused ? plan->wanted : 1;
+        for (uint32_t c = 0; c < choices; c++) {
+            uint32_t t = is_refused ? (in_vain - IN_VAIN_MAX + 1 + c) % choices : c;
             if (ready_voter(plan, t) != NULL)
                 return take(ret_step, PLACEMENT_TRANSFER, ready_voter(plan, t));
+        }
     }
     return false;
 }

@@ -50,6 +50,7 @@ struct placement_view {
     /* Was the target's router heard of lately? Others are not asked to prepare. Same order as
      * `targets`; NULL: all were. */
     const bool *is_heard;
+    uint32_t in_vain; /* Transfers that were tried since this leader was elected, all in vain. */
 };
 
 enum placement_kind {
@@ -68,8 +69,8 @@ struct placement_step {
     char node[LIMIT_NODE_ID_SIZE_MAX + 1];
 };
 
-/* The same view gives the same step: a TRANSFER that failed is asked for again, and how soon is the
- * caller's to say. */
+/* The same view gives the same step: a TRANSFER that failed is asked for again, after some to
+ * another of the targets, and how soon is the caller's to say. */
 struct placement_step placement_next(const struct placement_view *view);
 
 /* Is everything where it should be, roles and leader included? For progress in `status`. */

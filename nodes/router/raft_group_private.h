@@ -63,8 +63,11 @@ struct raft_group {
     uint64_t leader_stamp; /* Follower: the newest stamp heard of the leader of this term. */
     uint64_t leader_term;
     uint64_t leader_heard_ms; /* When any of it came. */
-    int64_t leader_offset;    /* Least of our clock minus its stamp: the delay beyond is known. */
-    bool leader_hands_over;   /* Its newest word: another may campaign though it is alive. */
+    /* Least of our clock minus its stamp, of the last seconds: the delay beyond is known. In two
+     * spans, of which the older goes when the newer is full. */
+    int64_t leader_offsets[2];
+    uint64_t offsets_ms;    /* When the newer span, the second, began. */
+    bool leader_hands_over; /* Its newest word: another may campaign though it is alive. */
     struct raft_group_peer peers[LIMIT_SERVERS_MAX]; /* Leader: of this term. */
     uint32_t peer_count;
     uint64_t peers_term;

@@ -12,22 +12,45 @@
 /* How soon after the usual delay a TimeoutNow must come to count: an older one was given up. */
 #define TIMEOUT_NOW_MS 200
 
+/* A clock that was read before a long turn, or a stop in the middle of it, shows a message that
+ * came behind as one from the future: no such offset may count for long. */
+#define OFFSET_SPAN_MS 1000
+
+/* How long a message was under way, beyond what none falls below. */
+static void note_offset(struct raft_group *group, uint64_t now_ms, const struct msg_raft *m)
+{
+    int64_t offset = (int64_t)(now_ms - m->stamp);
+    int64_t *offsets = group->leader_offsets;
+    if (group->leader_term != m->term) {
+        offsets[0] = offsets[1] = offset;
+        group->offsets_ms = now_ms;
+    } else if (now_ms >= group->offsets_ms + OFFSET_SPAN_MS) {
+        offsets[0] = offsets[1];
+        offsets[1] = offset;
+        group->offsets_ms = now_ms;
+    } else if (offset < offsets[1]) {
+        offsets[1] = offset;
+    }
+}
+
+static int64_t least_offset(const struct raft_group *group)
+{
+    const int64_t *offsets = group->leader_offsets;
+    return offsets[0] < offsets[1] ? offsets[0] : offsets[1];
+}
+
 /* A message of a leader: remember when it was sent, and how long it was under way at least. */
 static void note_leader(struct raft_group *group, uint64_t now_ms, const struct msg_raft *m)
 {
     if (m->term < raft_current_term(&group->raft))
         return;
-    int64_t offset = (int64_t)(now_ms - m->stamp);
     group->leader_heard_ms = now_ms;
-    if (group->leader_term != m->term) {
-        group->leader_term = m->term;
+    note_offset(group, now_ms, m);
+    if (group->leader_term != m->term)
         group->leader_stamp = 0;
-        group->leader_offset = offset;
-    }
+    group->leader_term = m->term;
     if (m->stamp > group->leader_stamp)
         group->leader_stamp = m->stamp;
-    if (offset < group->leader_offset)
-        group->leader_offset = offset;
 }
 
 /* Take the entries apart into an array for the core, all in one batch, as it wants them. Terms must
@@ -221,7 +244,7 @@ static enum rc step_vote(struct raft_group *group, uint64_t now_ms, struct raft_
 static bool is_too_late(const struct raft_group *group, uint64_t now_ms, const struct msg_raft *m)
 {
     return group->leader_term != m->term ||
-           (int64_t)(now_ms - m->stamp) > group->leader_offset + TIMEOUT_NOW_MS;
+           (int64_t)(now_ms - m->stamp) > least_offset(group) + TIMEOUT_NOW_MS;
 }
 
 /* What is committed here is the beginning of every leader's state. */

@@ -42,10 +42,12 @@ struct shard_digest {
 
 /* What placement knows of this group between steps; of its leader. */
 struct shard_moves {
-    uint64_t next_ms;  /* When to look again. */
-    uint64_t ready_ms; /* When this router began to lead it, or last tried to hand it over. */
-    bool is_done;      /* Everything was where it should be. */
-    bool is_filling;   /* A newcomer is catching up: counted in router.filling. */
+    uint64_t next_ms;    /* When to look again. */
+    uint64_t ready_ms;   /* When this router began to lead it, or last tried to hand it over. */
+    uint64_t asked_term; /* In this term, others were asked to lead so often. */
+    uint32_t asked;
+    bool is_done;    /* Everything was where it should be. */
+    bool is_filling; /* A newcomer is catching up: counted in router.filling. */
     struct {
         char node[LIMIT_NODE_ID_SIZE_MAX + 1];
         uint64_t server;

@@ -82,7 +82,11 @@ export class Load {
         for (const name of each.speakers) {
             const person = this.people.get(name);
             const where = this.#whereOf(each, name);
-            this.lanes.push(new Lane(person, where, each.conv, this));
+            const others = each.speakers.filter((other) => other !== name);
+            const lookers = others.map((other) => this.people.get(other));
+            const { pauseMs, patienceMs } = this;
+            const options = { pauseMs, patienceMs, others: lookers };
+            this.lanes.push(new Lane(person, where, each.conv, options));
         }
         if (each.guest === undefined) return;
         const guest = new Guest(this, each.guest);

@@ -14,6 +14,7 @@ const SILENT_MS = 6000; // Then the client asks whether the gateway is there,
 const DEAD_MS = 10000; // and goes elsewhere.
 const REFUSED_MS = 4000; // Refused for so long: another gateway may know better.
 const ACK_EVERY = 7;
+const LOOKS = 0.2; // Of acknowledged sends: somebody else looks at once.
 /** Close codes after which a client must not come back by itself: none of these is our fault. */
 const FATAL = [1002, 1003, 1007, 1009, 4500, 4501, 4503, 4509];
 
@@ -259,9 +260,10 @@ let transmissions = 0;
 
 /** One user's messages to one conversation, in order. */
 export class Lane {
-    /** `patienceMs`: how long it waits at most before it repeats what was refused. */
-    constructor(person, where, conv, { pauseMs, patienceMs = 1000 }) {
-        Object.assign(this, { person, where, conv, pauseMs, patienceMs });
+    /** `patienceMs`: how long it waits at most before it repeats what was refused. `others`: who
+     * may look at once whether what was acknowledged is there for them, too. */
+    constructor(person, where, conv, { pauseMs, patienceMs = 1000, others = [] }) {
+        Object.assign(this, { person, where, conv, pauseMs, patienceMs, others });
         this.book = person.book;
         this.book.lanes.push(this);
         this.acks = []; // {inventedAt, at} of each.
@@ -326,6 +328,9 @@ export class Lane {
         const at = performance.now();
         this.acks.push({ inventedAt, at });
         this.book.acknowledge({ cid, conv, seq, ts, person, first, last, sentAt, at });
+        const { random } = this.person;
+        if (this.others.length > 0 && random.chance(LOOKS))
+            void random.oneOf(this.others).readHead(conv);
     }
 
     #onRefused(send, reply) {

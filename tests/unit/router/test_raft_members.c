@@ -453,6 +453,26 @@ static void a_timeout_now_that_comes_late_is_ignored(void **state)
     assert_true(raft_rig_is_ready(&rig, 0));
 }
 
+/* Who was stopped between reading his clock and hearing the leader believes for a while that the
+ * leader's clock is ahead, and every word of it late: not for ever. */
+static void a_clock_that_was_read_too_early_does_not_make_all_late(void **state)
+{
+    (void)state;
+    raft_rig_run(&rig, 1000);
+    raft_rig_keep(&rig, RAFT_RIG_APPEND, 1);
+    raft_rig_run(&rig, HEARTBEAT_MS);
+    assert_non_null(rig.kept.record);
+    rig.nodes[1].ahead_ms -= 500;
+    assert_int_equal(raft_rig_give_kept(&rig), RC_OK);
+    rig.nodes[1].ahead_ms += 500;
+    assert_int_equal(hand_over(0, 1), RC_OK);
+    raft_rig_run(&rig, 1000);
+    assert_true(raft_rig_is_ready(&rig, 0)); /* He took it for late. */
+    raft_rig_run(&rig, 2000);
+    assert_int_equal(hand_over(0, 1), RC_OK);
+    assert_true(raft_rig_run_until(&rig, 100, raft_rig_is_ready, 1));
+}
+
 /* Node 2 was asked to lead, campaigns, and the leader cannot hear it; node 1 can. */
 static void leave_campaigning(void)
 {
@@ -527,6 +547,7 @@ int main(void)
         TEST(a_hand_over_to_a_dead_replica_is_given_up),
         TEST(a_hand_over_that_no_majority_hears_of_is_given_up),
         TEST(a_timeout_now_that_comes_late_is_ignored),
+        TEST(a_clock_that_was_read_too_early_does_not_make_all_late),
         TEST(a_word_of_handing_over_that_was_overtaken_is_not_believed),
         TEST(a_candidate_of_an_earlier_attempt_is_not_helped),
     };
