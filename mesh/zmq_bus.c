@@ -84,6 +84,7 @@ static void deliver_request(struct zmq_bus *bus, struct slice from, struct slice
     if (!packet_is_good(bus, from, bytes, &packet))
         return;
     metric_add(packets_in_total, 1);
+    env_refresh(bus->env);
     if (bus->handler.on_request != NULL)
         bus->handler.on_request(bus->handler.context, from, &packet);
 }
@@ -99,6 +100,7 @@ static void deliver_publish(struct zmq_bus *bus, struct slice from, struct slice
     if (!packet_is_good(bus, from, bytes, &packet))
         return;
     metric_add(packets_in_total, 1);
+    env_refresh(bus->env);
     if (bus->handler.on_publish != NULL)
         bus->handler.on_publish(bus->handler.context, from, &packet);
 }

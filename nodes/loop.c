@@ -52,6 +52,11 @@ static uint64_t env_now(struct env *env)
     return loop->now_us;
 }
 
+static void refresh(struct env *env)
+{
+    loop_of(env)->now_is_fresh = false;
+}
+
 static uint64_t env_wall(struct env *env)
 {
     (void)env;
@@ -96,8 +101,7 @@ static void on_timer(uv_poll_t *handle, int status, int events)
 static void on_check(uv_check_t *handle)
 {
     struct loop *loop = handle->data;
-    /* Read anew: a process that was stopped in the sleep must notice before it answers anything. */
-    loop->now_is_fresh = false;
+    env_refresh(&loop->env);
     loop->bus_has_more = zmq_bus_poll(loop->bus, BUS_BUDGET);
     if (loop->node.turn != NULL)
         loop->node.turn(loop->node.context);
@@ -133,7 +137,7 @@ static void on_prepare(uv_prepare_t *handle)
         if (due_us != ENV_NEVER)
             arm_timer(loop, due_us);
     }
-    loop->now_is_fresh = false;
+    env_refresh(&loop->env);
 }
 
 static void on_wake(uv_async_t *handle)
@@ -164,7 +168,8 @@ static void on_signal(uv_signal_t *handle, int number)
 struct loop *loop_new(void)
 {
     struct loop *loop = mem_zero(sizeof(*loop));
-    loop->env = (struct env){.now_us = env_now, .wall_ms = env_wall, .random = env_draw};
+    loop->env = (struct env){
+        .now_us = env_now, .wall_ms = env_wall, .random = env_draw, .refresh = refresh};
     loop->random = crypto_random_u64();
     loop->armed_us = ENV_NEVER;
     CHECK(uv_loop_init(&loop->uv) == 0);

@@ -7,15 +7,25 @@
 #ifndef MESH_BASE_ENV_H
 #define MESH_BASE_ENV_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define ENV_NEVER UINT64_MAX /* As a due time: nothing is waiting. */
 
 struct env {
-    uint64_t (*now_us)(struct env *env);  /* Monotonic; the same value within one turn. */
+    uint64_t (*now_us)(struct env *env);  /* Monotonic; the same value until env_refresh(). */
     uint64_t (*wall_ms)(struct env *env); /* Since 1970; may jump. */
     uint64_t (*random)(struct env *env);  /* 64 random bits, not for keys. */
+    void (*refresh)(struct env *env);     /* NULL: now_us needs none. */
 };
+
+/* Before each turn, and for each packet that comes in it: a process may have been stopped since the
+ * clock was read, and what came behind must not be judged by an hour that is past. */
+static inline void env_refresh(struct env *env)
+{
+    if (env->refresh != NULL)
+        env->refresh(env);
+}
 
 static inline uint64_t env_now_us(struct env *env)
 {

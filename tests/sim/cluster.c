@@ -13,7 +13,13 @@
 
 static uint64_t sim_now_us(struct env *env)
 {
-    return ((struct sim_node *)env)->cluster->world->now_us;
+    const struct sim_node *node = (const struct sim_node *)env;
+    return node->read_us != 0 ? node->read_us : node->cluster->world->now_us;
+}
+
+static void sim_refresh(struct env *env)
+{
+    ((struct sim_node *)env)->read_us = 0;
 }
 
 static uint64_t sim_wall_ms(struct env *env)
@@ -64,6 +70,7 @@ static void turn(void *context, uint64_t incarnation)
         gateway_turn(node->gateway);
         due = gateway_due_us(node->gateway);
     }
+    env_refresh(&node->env);
     if (due <= world->now_us)
         cluster_wake(node);
     else if (due != ENV_NEVER && (node->wake_us <= world->now_us || due < node->wake_us)) {
@@ -100,6 +107,7 @@ void cluster_start(struct cluster *c, struct sim_node *node)
     node->wake_us = 0;
     node->is_draining = false;
     node->stopped_until_us = 0;
+    node->read_us = 0;
     for (uint32_t i = 0; i < CLUSTER_NODES_MAX; i++)
         for (uint32_t channel = 0; channel < CHANNEL_COUNT; channel++)
             node->ways[i][channel].last_us = 0;
@@ -137,6 +145,8 @@ void cluster_stop(struct cluster *c, struct sim_node *node, uint64_t us)
         return;
     world_note(c->world, "%s stands still for %.1f s", node->id, (double)us / 1e6);
     node->stopped_until_us = c->world->now_us + us;
+    if (world_chance(c->world, 0.5))
+        node->read_us = c->world->now_us;
 }
 
 /* ---- Who is there ---- */
@@ -149,7 +159,8 @@ static struct sim_node *add(struct cluster *c, unsigned role, const char *prefix
     node->cluster = c;
     node->role = role;
     node->incarnation = 1000;
-    node->env = (struct env){.now_us = sim_now_us, .wall_ms = sim_wall_ms, .random = sim_random};
+    node->env = (struct env){
+        .now_us = sim_now_us, .wall_ms = sim_wall_ms, .random = sim_random, .refresh = sim_refresh};
     node->bus = cluster_bus();
     snprintf(node->id, sizeof(node->id), "%s%u", prefix, number);
     return node;

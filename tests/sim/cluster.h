@@ -59,6 +59,8 @@ struct sim_node {
     bool turn_planned;
     uint64_t wake_us; /* The due time a wake-up is planned for; ENV_NEVER: none. */
     uint64_t stopped_until_us;
+    uint64_t
+        read_us; /* It was stopped after it had read its clock, and goes on with this; 0: not. */
     struct sim_way ways[CLUSTER_NODES_MAX][CHANNEL_COUNT]; /* From each other node to this one. */
 
     struct router *router; /* NULL in a router that joins, */

@@ -87,6 +87,7 @@ static void arrive(void *context, uint64_t argument)
     struct slice from = slice_string(flight->from->id);
     note_packet(flight, &packet);
     to->cluster->world->speaker = to->id;
+    env_refresh(&to->env); /* As the bus does. */
     if (flight->is_published)
         to->handler.on_publish(to->handler.context, from, &packet);
     else
