@@ -278,9 +278,7 @@ static bool was_always(const struct person *p, const char *conv, bool is_member,
 {
     const struct book_member *member =
         book_member(p->people->book, slice_string(conv), slice_string(p->user));
-    if (member == NULL)
-        return !is_member;
-    return member->is_member == is_member && member->changed_us < since_us;
+    return member != NULL && member->is_member == is_member && member->changed_us < since_us;
 }
 
 /* The newest entries of a conversation. */
@@ -288,7 +286,9 @@ static void on_newest(struct person *p, struct probe *probe, const struct event 
 {
     struct world *world = p->people->world;
     probe->is_asked = false;
-    if (was_always(p, probe->conv, false, probe->asked_us))
+    bool was_stranger = book_member(p->people->book, e->conv, slice_string(p->user)) == NULL;
+    bool was_out = probe->was_told_out && was_always(p, probe->conv, false, probe->asked_us);
+    if (was_stranger || was_out)
         world_violation(world, "C12: %s is not in %s and got its history", p->user, probe->conv);
     p->people->book->reads++;
     p->people->book->reads_bound += probe->was_member && probe->floor > 0;

@@ -76,7 +76,8 @@ struct probe {
     bool is_asked;
     char conv[64];
     uint64_t floor;
-    bool was_member; /* When it was asked, */
+    bool was_member;   /* When it was asked, */
+    bool was_told_out; /* as he was: what nobody was told of, a leader need not know. */
     uint64_t asked_us;
 };
 

@@ -237,6 +237,7 @@ static void ask_newest(void *context, uint64_t argument)
     const struct book_member *member = book_member(people->book, conv, slice_string(p->user));
     bool has_joined = member != NULL && member->joined <= probe->floor;
     probe->was_member = has_joined && member->is_member;
+    probe->was_told_out = place_of(p, conv)->is_out;
     probe->asked_us = people->world->now_us;
     struct buf *text = buf_new(128);
     buf_append_format(text, "{\"type\":\"history\",\"id\":\"n%u\",\"conv\":\"%s\",\"limit\":%lu}",

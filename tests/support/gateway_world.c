@@ -182,7 +182,7 @@ struct world *world_new(const struct gateway_options *options, uint64_t seed)
 {
     struct world *world = mem_new(struct world);
     crypto_start();
-    world->env = (struct env){now_us, wall_ms, next_random};
+    world->env = (struct env){.now_us = now_us, .wall_ms = wall_ms, .random = next_random};
     world->bus.send = world_bus_send;
     world->now_us = 1000000;
     world->seed = seed;

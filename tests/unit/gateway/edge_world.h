@@ -216,7 +216,8 @@ static void world_start(const struct edge_options *options)
     signal(SIGPIPE, SIG_IGN);
     crypto_start();
     memset(&world, 0, sizeof(world));
-    world.env = (struct env){world_now_us, world_wall_ms, world_random};
+    world.env =
+        (struct env){.now_us = world_now_us, .wall_ms = world_wall_ms, .random = world_random};
     struct auth_key key = {.id = "k1", .algorithm = AUTH_HS256, .size = 32, .can_sign = true};
     memset(key.bytes, 7, key.size);
     assert_int_equal(auth_add_key(&world.auth, &key), RC_OK);
