@@ -20,7 +20,8 @@
 
 void session_wake_by(struct session *session, uint64_t due_us)
 {
-    if (!wheel_is_set(&session->timer) || wheel_timer_due_us(&session->timer) > due_us)
+    bool is_sooner = !wheel_is_set(&session->timer) || wheel_timer_due_us(&session->timer) > due_us;
+    if (due_us != ENV_NEVER && is_sooner)
         wheel_set(&session->gateway->wheel, &session->timer, due_us);
 }
 

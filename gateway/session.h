@@ -167,7 +167,7 @@ void session_on_timer(struct session *session);
 void session_on_cluster(struct session *session); /* Routers are known: welcome. */
 void session_drain(struct session *session, uint32_t after_ms);
 void session_free(struct session *session);
-/* See to it that session_on_timer() is called by then. */
+/* See to it that session_on_timer() is called by then. ENV_NEVER: there is nothing to see to. */
 void session_wake_by(struct session *session, uint64_t due_us);
 
 /* ---- session_connect.c ---- */

@@ -130,6 +130,30 @@ static void lets_a_slow_client_catch_up(void **state)
     world_free(&world);
 }
 
+/* It takes something again in the very moment in which it is given up. Nothing is awaited of one
+ * that has never acknowledged, so there is no time by which to look at it again. */
+static void a_slow_client_may_take_something_as_it_is_closed(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    struct world *world = world_new(&options, 5);
+    world_start(world);
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    alice->is_blocked = true;
+    world_say(world, conv, "bob");
+    world_run(world, LIMIT_STALL_MS - 100);
+    assert_int_equal(alice->code, 0);
+    alice->is_blocked = false; /* Nobody was told yet. */
+    world_run(world, 10000);
+    assert_int_equal(alice->code, 4010);
+    world_expect_seqs(alice, "c1", 1, 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* Who is removed gets that entry and nothing beyond; who is added sees it from the start. */
 static void follows_changes_of_membership(void **state)
 {
@@ -405,6 +429,7 @@ int main(void)
         cmocka_unit_test(repairs_a_hole),
         cmocka_unit_test(follows_the_leader),
         cmocka_unit_test(lets_a_slow_client_catch_up),
+        cmocka_unit_test(a_slow_client_may_take_something_as_it_is_closed),
         cmocka_unit_test(follows_changes_of_membership),
         cmocka_unit_test(tells_of_a_removal_that_was_dropped_while_watching_again),
         cmocka_unit_test(tells_of_a_gap_only_behind_what_it_follows),
