@@ -143,7 +143,7 @@ static void next_page(struct api_call *call)
                                     .after = api_name(&erase->last),
                                     .limit = LIMIT_USER_CONVS_PAGE,
                                     .peek = 1,
-                                    .past = 1};
+                                    .past = USER_PAST_AMONG_OTHERS};
     api_request_send(request, &msg_user_open_desc, &message);
 }
 

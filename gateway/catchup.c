@@ -163,7 +163,8 @@ static bool send_watch(struct pair *pair)
                                 .device = slice_string(session->device),
                                 .from_known = pair->is_cursor_known,
                                 .from = pair->cursor,
-                                .fanout = call->fanout};
+                                .fanout = call->fanout,
+                                .past = pair->is_past};
     if (calls_send(gateway, &call->request, &msg_watch_desc, &message) != RC_OK) {
         mem_free(call);
         return false;

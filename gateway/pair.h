@@ -58,6 +58,7 @@ struct pair {
     bool is_told_in;         /* or that he is in. */
     bool is_reopened;        /* Added again while still here: open once more when removal comes. */
     bool is_open;            /* The client said so. */
+    bool is_past;            /* He left lately, as his list says: he may not have heard of it. */
 };
 
 /* A `watch` on its way. */

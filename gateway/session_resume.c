@@ -182,6 +182,19 @@ static void open_listed(struct session *session, struct slice conv)
         pair->is_open = item->is_open;
 }
 
+/* He was removed there while he was away, perhaps: the leader knows what this device has missed.
+ * What the client names comes at the end of the listing. */
+static void open_left(struct session *session, struct slice conv)
+{
+    const struct resume *resume = session->resume;
+    if (resume->is_reset || map_get(&resume->items, conv) != NULL ||
+        pair_find(session, conv) != NULL)
+        return;
+    struct pair *pair = pair_open(session, conv, false, 0, true);
+    if (pair != NULL)
+        pair->is_past = true;
+}
+
 static void put_resumed(struct session *session)
 {
     buf_clear(session->gateway->text);
@@ -211,6 +224,17 @@ static void end_listing(struct session *session)
         put_resumed(session);
 }
 
+/* Returns the last one. */
+static struct slice open_all(struct session *session, struct slice names,
+                             void (*open)(struct session *session, struct slice conv))
+{
+    struct record_reader r = record_reader_of(names);
+    struct slice conv = {0};
+    while (names.size > 0 && record_get_slice(&r, &conv) == RC_OK)
+        open(session, conv);
+    return conv;
+}
+
 static void on_page(struct gateway *gateway, struct request *request, enum rc rc, const void *data)
 {
     (void)gateway;
@@ -226,16 +250,16 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
         session_make_ready(session);
         return;
     }
-    struct record_reader r = record_reader_of(page->convs);
-    struct slice conv = {0};
-    while (record_get_slice(&r, &conv) == RC_OK)
-        open_listed(session, conv);
-    if (page->more == 0 || conv.size == 0) {
+    struct slice last = open_all(session, page->convs, open_listed);
+    struct slice last_left = open_all(session, page->left, open_left);
+    if (slice_compare(last_left, last) > 0)
+        last = last_left;
+    if (page->more == 0 || last.size == 0) {
         end_listing(session);
         return;
     }
     mem_free(resume->after);
-    resume->after = mem_string(conv.base, conv.size);
+    resume->after = mem_string(last.base, last.size);
     session_make_ready(session);
 }
 

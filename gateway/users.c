@@ -148,7 +148,8 @@ static uint64_t age_ms_of(const struct session *session)
 }
 
 static enum rc call_open(struct gateway *gateway, struct request *request, struct slice user,
-                         struct slice after, const struct session *opener, uint64_t age_ms)
+                         struct slice after, enum user_past past, const struct session *opener,
+                         uint64_t age_ms)
 {
     uint32_t shard;
     enum rc rc = routers_user_shard(gateway, user, &shard);
@@ -163,7 +164,8 @@ static enum rc call_open(struct gateway *gateway, struct request *request, struc
                                     .shard = shard,
                                     .user = user,
                                     .after = after,
-                                    .limit = LIMIT_USER_CONVS_PAGE};
+                                    .limit = LIMIT_USER_CONVS_PAGE,
+                                    .past = past};
     if (opener != NULL) {
         message.device = slice_string(opener->device);
         message.session = opener->id;
@@ -176,7 +178,7 @@ enum rc users_call_open(struct gateway *gateway, struct request *request, struct
                         struct slice after, const struct session *opener)
 {
     uint64_t age_ms = opener != NULL ? age_ms_of(opener) : 0;
-    return call_open(gateway, request, user, after, opener, age_ms);
+    return call_open(gateway, request, user, after, USER_PAST_APART, opener, age_ms);
 }
 
 /* ---- Lists of which a change may have been missed ---- */
@@ -203,7 +205,8 @@ static enum rc list_page(struct gateway *gateway, struct user *user, struct slic
     listing->user = user;
     listing->request.on_done = on_page;
     uint64_t age_ms = opener != NULL ? age_ms_of(opener) + USERS_AGAIN_MS : 0;
-    enum rc rc = call_open(gateway, &listing->request, user_name(user), after, opener, age_ms);
+    enum rc rc = call_open(gateway, &listing->request, user_name(user), after, USER_PAST_NONE,
+                           opener, age_ms);
     if (rc != RC_OK) {
         mem_free(listing);
         return rc;
@@ -249,8 +252,8 @@ static void announce(struct session *session, uint64_t age_ms)
 {
     struct request *request = mem_new(struct request);
     request->on_done = on_announced;
-    if (call_open(session->gateway, request, session_user(session), (struct slice){0}, session,
-                  age_ms) != RC_OK)
+    if (call_open(session->gateway, request, session_user(session), (struct slice){0},
+                  USER_PAST_NONE, session, age_ms) != RC_OK)
         mem_free(request);
 }
 

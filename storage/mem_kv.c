@@ -74,15 +74,6 @@ struct kv_iterator {
     struct node *at; /* The node last returned; NULL: past the end. */
 };
 
-static int compare(struct slice a, struct slice b)
-{
-    uint32_t size = a.size < b.size ? a.size : b.size;
-    int order = size != 0 ? memcmp(a.base, b.base, size) : 0;
-    if (order != 0)
-        return order;
-    return a.size < b.size ? -1 : a.size > b.size;
-}
-
 /* ---- The skip list ---- */
 
 /* The first node at or after `key`; links[level] is where a node before it hangs on each level. */
@@ -90,7 +81,7 @@ static struct node *find(struct family *family, struct slice key, struct node **
 {
     struct node **next = family->head;
     for (uint32_t level = HEIGHT_MAX; level-- > 0;) {
-        while (next[level] != NULL && compare(next[level]->key, key) < 0)
+        while (next[level] != NULL && slice_compare(next[level]->key, key) < 0)
             next = next[level]->next;
         links[level] = &next[level];
     }
@@ -108,7 +99,7 @@ static struct node *last_before(struct family *family, struct slice key)
     struct node *last = NULL;
     struct node **next = family->head;
     for (uint32_t level = HEIGHT_MAX; level-- > 0;)
-        while (next[level] != NULL && compare(next[level]->key, key) < 0) {
+        while (next[level] != NULL && slice_compare(next[level]->key, key) < 0) {
             last = next[level];
             next = last->next;
         }
@@ -274,7 +265,7 @@ static void apply(struct mem_kv *kv, const struct mem_batch *batch, const struct
             add_version(kv, node, NULL);
         return;
     }
-    for (; node != NULL && compare(node->key, value) < 0; node = node->next[0])
+    for (; node != NULL && slice_compare(node->key, value) < 0; node = node->next[0])
         if (node->newest != NULL && !node->newest->is_absent)
             add_version(kv, node, NULL);
 }
@@ -357,7 +348,8 @@ static bool next(struct kv_iterator *i, struct slice *ret_key, struct slice *ret
     for (;;) {
         i->at = advance(i);
         i->started = true;
-        if (i->at == NULL || compare(i->at->key, i->from) < 0 || compare(i->at->key, i->to) >= 0) {
+        if (i->at == NULL || slice_compare(i->at->key, i->from) < 0 ||
+            slice_compare(i->at->key, i->to) >= 0) {
             i->at = NULL;
             return false;
         }

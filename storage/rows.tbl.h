@@ -71,7 +71,8 @@
 /* A conversation on a user's list. */
 #define ROW_FIELDS_index(F, T)                                                                     \
     F(T, u64, seq, "of the member entry that this row is due to; older news are ignored")          \
-    F(T, u64, gone, "1: off the list; the row remembers seq")
+    F(T, u64, gone, "1: off the list; the row remembers seq")                                      \
+    F(T, u64, ts, "when that was, ms since 1970")
 
 /* What is known of a user beside his list. */
 #define ROW_FIELDS_user(F, T) F(T, u64, last_seen, "when he was last online, ms since 1970")

@@ -71,6 +71,7 @@
 
 /* Mesh. */
 #define LIMIT_HELLO_MS         1000u /* Gateway to router: I am here. */
+#define LIMIT_LEFT_MS UINT64_C(2592000000) /* 30 days: who was removed is told when he is back. */
 #define LIMIT_GATEWAY_LEASE_MS 5000u /* Silent for longer: its watches are dropped. */
 #define LIMIT_BEAT_MS          250u  /* Router to gateway: last link seq and shards led. */
 #define LIMIT_LINK_SILENT_MS   2000u /* No beat for longer: the link is down. */

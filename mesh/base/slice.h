@@ -26,6 +26,14 @@ static inline struct slice slice_string(const char *string)
     return slice_of(string, strlen(string));
 }
 
+/* In byte order: below, at, or above 0. */
+static inline int slice_compare(struct slice a, struct slice b)
+{
+    uint32_t size = a.size < b.size ? a.size : b.size;
+    int order = size > 0 ? memcmp(a.base, b.base, size) : 0;
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
 static inline bool slice_equal(struct slice a, struct slice b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.base, b.base, a.size) == 0);

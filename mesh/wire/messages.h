@@ -49,6 +49,13 @@ enum conv_kind {
     CONV_GROUP = 2,
 };
 
+/* The conversations that a user left, in answer to user_open. */
+enum user_past {
+    USER_PAST_NONE,
+    USER_PAST_AMONG_OTHERS,
+    USER_PAST_APART, /* Those he left within LIMIT_LEFT_MS. */
+};
+
 enum entry_type {
     ENTRY_MESSAGE = 1,
     ENTRY_EDIT = 2,

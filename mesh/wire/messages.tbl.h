@@ -26,7 +26,7 @@
     F(T, u64, session, "and its id, random")                                                       \
     F(T, u64, age_ms, "and how long ago it began")                                                 \
     F(T, u64, peek, "1: only tell: the gateway follows nobody and nobody came")                    \
-    F(T, u64, past, "1: and the conversations he left as well")
+    F(T, u64, past, "enum user_past")
 
 /* The last session of `user` on this gateway is gone. No answer. */
 #define FIELDS_user_close(F, T)                                                                    \
@@ -43,7 +43,8 @@
     F(T, u64, from_known, "1: the client said `from`; 0: use the stored delivered cursor")         \
     F(T, u64, from, "the last seq the device has")                                                 \
     F(T, u64, fanout, "where not 0: of a conversation with more members than this no entries are " \
-                      "wanted, and no gap: `from` is then the resume point itself")
+                      "wanted, and no gap: `from` is then the resume point itself")                \
+    F(T, u64, past, "1: he left: FORBIDDEN where this device has acknowledged nothing, or all")
 
 /* Entries by position, for history and for catching up. */
 #define FIELDS_fetch(F, T)                                                                         \
@@ -151,7 +152,8 @@
     F(T, u64, req, "of user_open")                                                                 \
     F(T, u64, rc, "OK, NOT_LEADER, UNAVAILABLE")                                                   \
     F(T, bin, convs, "seq of slices: conversation ids, in byte order")                             \
-    F(T, u64, more, "1 where another page follows")
+    F(T, u64, more, "1 where another page follows")                                                \
+    F(T, bin, left, "likewise, in the same range: those he left within LIMIT_LEFT_MS")
 
 #define FIELDS_watched(F, T)                                                                       \
     F(T, u64, req, "of watch")                                                                     \

@@ -104,7 +104,8 @@ MUST_CHECK enum rc machine_members(struct machine *machine, const struct msg_mem
 MUST_CHECK enum rc machine_summary(struct machine *machine, const struct msg_summary *request,
                                    struct msg_summaries *answer, struct buf *into);
 MUST_CHECK enum rc machine_user_convs(struct machine *machine, const struct msg_user_open *request,
-                                      struct msg_user_convs *answer, struct buf *into);
+                                      struct msg_user_convs *answer, struct buf *into,
+                                      struct buf *into_left);
 /* Who has an entry, and who has read it: its sender and who joined after it are left out, who read
  * it has it. Looks at LIMIT_READERS_MAX members (or who were) at most, in order of their names;
  * where there are `more`, `total` is of the conversation. The answer's rc: RC_NOT_FOUND also where

@@ -26,16 +26,9 @@ struct names {
     uint32_t count;
 };
 
-static int compare(struct slice a, struct slice b)
-{
-    uint32_t size = a.size < b.size ? a.size : b.size;
-    int order = size > 0 ? memcmp(a.base, b.base, size) : 0;
-    return order != 0 ? order : a.size < b.size ? -1 : a.size > b.size;
-}
-
 static int compare_items(const void *a, const void *b)
 {
-    return compare(*(const struct slice *)a, *(const struct slice *)b);
+    return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
 /* Those in memory are newer than their rows; how many there are depends on the replica, so they are
@@ -44,7 +37,7 @@ static void gather_cached(const struct machine_conv *conv, struct slice after, s
 {
     const struct machine_member *member;
     for (size_t at = 0; (member = map_next(&conv->members, &at)) != NULL;)
-        if (machine_is_current(member) && compare(member->user, after) > 0)
+        if (machine_is_current(member) && slice_compare(member->user, after) > 0)
             names->items[names->count++] = member->user;
 }
 

@@ -46,7 +46,7 @@ enum rc machine_set_index(struct machine *m, const struct msg_cmd_index *c,
         recent->key = key;
         map_put(&m->index, recent);
     }
-    recent->row = (struct row_index){.seq = c->seq, .gone = c->gone != 0};
+    recent->row = (struct row_index){.seq = c->seq, .gone = c->gone != 0, .ts = m->applied.clock};
     machine_rows_put(m, m->batch, &key, &row_index_desc, &recent->row);
     result->seq = c->seq;
     const struct msg_event_user event = {

@@ -149,7 +149,7 @@ enum rc machine_members(struct machine *m, const struct msg_members *request,
 }
 
 enum rc machine_user_convs(struct machine *m, const struct msg_user_open *request,
-                           struct msg_user_convs *answer, struct buf *into)
+                           struct msg_user_convs *answer, struct buf *into, struct buf *into_left)
 {
     *answer = (struct msg_user_convs){0};
     if (!key_user_is_valid(request->user) ||
@@ -171,14 +171,17 @@ enum rc machine_user_convs(struct machine *m, const struct msg_user_open *reques
             rc = RC_CORRUPT;
         if (rc != RC_OK)
             break;
-        if (row.gone != 0 && request->past == 0)
+        bool is_apart = row.gone != 0 && request->past == USER_PAST_APART;
+        if (row.gone != 0 && request->past != USER_PAST_AMONG_OTHERS &&
+            !(is_apart && m->applied.clock < row.ts + LIMIT_LEFT_MS))
             continue;
         if (left-- == 0) {
             answer->more = 1;
             break;
         }
-        record_put_slice(into, conv);
+        record_put_slice(is_apart ? into_left : into, conv);
     }
     answer->convs = buf_slice(into);
+    answer->left = buf_slice(into_left);
     return machine_rows_end(m, &iterator, rc);
 }

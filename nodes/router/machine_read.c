@@ -67,12 +67,14 @@ static enum rc resume_point(struct machine *m, const struct msg_watch *request, 
     return RC_OK;
 }
 
-/* What the device missed and does not get: what retention removed, then what is beyond the limit.
- * Returns from where on it gets everything. */
+/* What the device missed and does not get: what retention removed, or came before he did where he
+ * may not see that, then what is beyond the limit. Returns from where on it gets everything. */
 static uint64_t skip(const struct view *view, uint64_t from, uint32_t resume_count_max,
                      struct msg_watched *answer)
 {
     uint64_t trimmed = view->conv->head.trimmed;
+    if (trimmed + 1 < view->first)
+        trimmed = view->first - 1;
     if (trimmed > view->last)
         trimmed = view->last;
     uint64_t to = from > trimmed ? from : trimmed;
@@ -104,6 +106,40 @@ static enum rc count(struct machine *m, const struct view *view, struct msg_watc
     return rc;
 }
 
+/* Messages are found as later entries made them. Who was removed gets nothing of what came after:
+ * no newer text, and no reactions, of which nobody knows when each was set. */
+static enum rc hide_later(struct buf *entries, uint64_t until)
+{
+    struct buf *shown = buf_new(entries->size);
+    struct buf *record = buf_new(0);
+    struct record_reader r = record_reader_of(buf_slice(entries));
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && !record_reader_at_end(&r)) {
+        struct msg_entry entry;
+        struct msg_marks marks = {0};
+        if ((rc = record_decode(&r, &msg_entry_desc, &entry)) != RC_OK)
+            break;
+        if (entry.marks.base != NULL) {
+            struct record_reader in = record_reader_of(entry.marks);
+            rc = record_decode(&in, &msg_marks_desc, &marks);
+            marks.reactions = (struct slice){0};
+            if (marks.edited > until) {
+                entry.body = (struct slice){0};
+                marks.edited = marks.edited_ts = 0;
+            }
+            buf_clear(record);
+            record_encode(record, &msg_marks_desc, &marks);
+            entry.marks = buf_slice(record);
+        }
+        record_encode(shown, &msg_entry_desc, &entry);
+    }
+    buf_clear(entries);
+    buf_append_slice(entries, buf_slice(shown));
+    buf_unref(&record);
+    buf_unref(&shown);
+    return rc;
+}
+
 static enum rc fill_watched(struct machine *m, const struct msg_watch *request,
                             const struct view *view, uint32_t resume_count_max,
                             struct msg_watched *answer, struct buf *into)
@@ -116,11 +152,15 @@ static enum rc fill_watched(struct machine *m, const struct msg_watch *request,
         return rc;
     if (from > view->last)
         from = view->last;
-    if (from + 1 < view->first)
+    if (request->past != 0 && view->until != 0 && (from == 0 || from >= view->until)) {
+        answer->rc = RC_FORBIDDEN;
+        return RC_OK;
+    }
+    if (from == 0) /* Who has nothing misses nothing of what he may not see. */
         from = view->first - 1;
     answer->head = view->last;
     answer->until = view->until;
-    answer->missed = view->last - from;
+    answer->missed = view->last - (from + 1 < view->first ? view->first - 1 : from);
     answer->from = from;
     if (request->fanout != 0 && answer->members > request->fanout)
         return RC_OK; /* Its client does not look at it. */
@@ -129,9 +169,11 @@ static enum rc fill_watched(struct machine *m, const struct msg_watch *request,
     rc = machine_log_read(m, view->conv->id, answer->from + 1, view->last, UINT64_MAX, into, &next);
     if (rc != RC_OK)
         return rc;
+    if (view->until != 0)
+        rc = hide_later(into, view->until);
     answer->entries = buf_slice(into);
     answer->more = next <= view->last;
-    return RC_OK;
+    return rc;
 }
 
 enum rc machine_watch(struct machine *m, const struct msg_watch *request, uint32_t resume_count_max,
@@ -216,6 +258,10 @@ enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
         uint64_t first = after + 1 < view.first ? view.first : after + 1;
         rc = read_page(m, &view, false, first, view.last, limit);
         answer->more = m->page.edge <= view.last;
+    }
+    if (rc == RC_OK && view.until != 0) {
+        m->page.index = 0; /* It is for nobody else. */
+        rc = hide_later(m->page.entries, view.until);
     }
     answer->entries = buf_slice(m->page.entries);
     return rc;

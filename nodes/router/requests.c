@@ -92,8 +92,10 @@ static void on_user_open(struct asking *a, const struct msg_user_open *request)
                             request->user, a->watcher);
             online_open(&a->router->online, shard->id, request->user);
         }
+        buf_clear(a->router->answer_left);
         check_read(a->router, shard,
-                   machine_user_convs(shard->machine, request, &answer, a->router->answer));
+                   machine_user_convs(shard->machine, request, &answer, a->router->answer,
+                                      a->router->answer_left));
         if (request->device.size > 0) {
             struct msg_event_device event = {.user = request->user,
                                              .device = request->device,

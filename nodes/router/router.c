@@ -392,6 +392,7 @@ static void init_parts(struct router *router)
     router->syncing = mem_zero(groups * sizeof(*router->syncing));
     router->batch = router->kv->ops->batch_new(router->kv);
     router->answer = buf_new(4096);
+    router->answer_left = buf_new(0);
     router->command = buf_new(1024);
     for (uint32_t i = 0; i < groups; i++)
         shard_init(&router->shards[i], i < options->shards ? i : CONTROL_GROUP);
@@ -453,6 +454,7 @@ void router_free(struct router **router)
     soft_fini(taken);
     watchers_fini(&taken->watchers);
     buf_unref(&taken->answer);
+    buf_unref(&taken->answer_left);
     buf_unref(&taken->command);
     mem_free(taken);
 }
@@ -470,20 +472,33 @@ void router_drain(struct router *router)
     }
 }
 
-bool router_is_drained(const struct router *router)
+/* Groups led here, by whether another voter lives. */
+static uint32_t count_led(const struct router *router, bool has_other)
 {
     struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    uint32_t led = 0;
     for (uint32_t i = 0; i <= router->options.shards; i++) {
         const struct shard *shard = &router->shards[i];
         if (!shard->was_ready || shard->group == NULL)
             continue;
         uint32_t count = raft_group_servers(shard->group, router_now_ms(router), servers);
+        bool is_found = false;
         for (uint32_t j = 0; j < count; j++)
-            if (servers[j].role == RAFT_GROUP_VOTER && servers[j].is_live &&
-                servers[j].id != raft_group_self(shard->group))
-                return false;
+            is_found |= servers[j].role == RAFT_GROUP_VOTER && servers[j].is_live &&
+                        servers[j].id != raft_group_self(shard->group);
+        led += is_found == has_other;
     }
-    return true;
+    return led;
+}
+
+bool router_is_drained(const struct router *router)
+{
+    return count_led(router, true) == 0;
+}
+
+uint32_t router_count_alone(const struct router *router)
+{
+    return count_led(router, false);
 }
 
 bool router_is_failed(const struct router *router)

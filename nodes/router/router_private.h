@@ -65,10 +65,11 @@ struct router {
     bool is_draining;
     uint64_t next_tick_ms, ticked_ms;
     uint64_t next_beat_us;
-    bool beats_due;      /* Leadership changed: beat at once. */
-    bool lost_any;       /* Of a shard: who watched it here watches elsewhere. */
-    struct buf *answer;  /* Sequences of the answer being made. */
-    struct buf *command; /* The command being made. */
+    bool beats_due;          /* Leadership changed: beat at once. */
+    bool lost_any;           /* Of a shard: who watched it here watches elsewhere. */
+    struct buf *answer;      /* Sequences of the answer being made, */
+    struct buf *answer_left; /* and where it has two, the other. */
+    struct buf *command;     /* The command being made. */
 
     struct map asked;        /* struct remote: commands given to other routers. */
     uint64_t ask_id;         /* The last one given out. */

@@ -271,6 +271,42 @@ test('edit, delete, react: forbidden to who is not, or no longer, a member', asy
     await closeAll(alice, bob, carol, stranger);
 });
 
+test('who is removed while away gets what he missed, his removal, and nothing of what came after', async () => {
+    const { alice, bob, carol, conv } = await makeGroup();
+    const old = await alice.say({ conv }, 'old');
+    await bob.next((frame) => frame.seq === old.seq);
+    await bob.must('ack', { conv, seq: old.seq });
+    await bob.close();
+    const missed = await alice.say({ conv }, 'missed');
+    await alice.must('remove', { conv, users: [bob.user] });
+    await alice.must('edit', { conv, seq: missed.seq, body: 'changed' });
+    await alice.must('react', { conv, seq: missed.seq, emoji: THUMB });
+    const { device } = bob;
+    for (const resume of [undefined, { [conv]: old.seq }]) {
+        const back = await Peer.join(cluster, bob.user, { device, resume });
+        const gone = await back.next((frame) => frame.type === 'conversation' && frame.gone);
+        assert.equal(gone.conv, conv);
+        const entries = back.frames.filter((frame) => frame.conv === conv && frame.seq);
+        assert.deepEqual(
+            entries.map(({ type, seq }) => [type, seq]),
+            [
+                ['message', missed.seq],
+                ['member', missed.seq + 1],
+            ],
+        );
+        assert.equal(entries[0].body, null);
+        assert.equal(entries[0].reactions, undefined);
+        assert.equal(back.resumed.missed, 2);
+        await back.close();
+    }
+    const back = await Peer.join(cluster, bob.user, { device });
+    await back.must('ack', { conv, seq: missed.seq + 1 });
+    await back.close();
+    const again = await Peer.join(cluster, bob.user, { device });
+    assert.equal(again.resumed.missed, 0); // He has heard of it.
+    await closeAll(alice, carol, again);
+});
+
 test('edit, delete, react: bad_request where a field is missing or breaks its rule', async () => {
     const { alice, bob, carol, conv } = await makeGroup();
     await alice.refused('bad_request', 'edit', { conv, seq: 1 });

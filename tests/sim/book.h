@@ -142,6 +142,8 @@ void book_changes_fini(struct book *b);
 void book_entry_set(struct book_entry *e, struct slice record); /* Its next version. */
 bool book_entry_had(const struct book_entry *e, struct slice record);
 bool book_entry_is(const struct book_entry *e, struct slice record);
+/* Did it ever have this body? */
+bool book_entry_said(const struct book_entry *e, struct slice body);
 /* Someone sees it so. False: it never was so, or there are more ways to see it than versions. */
 bool book_entry_show(struct book_entry *e, struct slice raw, struct slice body);
 void book_entry_fini(struct book_entry *e);

@@ -69,13 +69,18 @@ bool book_entry_is(const struct book_entry *e, struct slice record)
 }
 
 /* Of the JSON that people are shown there are no more versions than of the entry. */
-bool book_entry_show(struct book_entry *e, struct slice raw, struct slice body)
+bool book_entry_said(const struct book_entry *e, struct slice body)
 {
-    uint64_t hash = hash_of(raw);
     bool had_body = body.base == NULL;
     for (uint32_t i = 0; i < e->version_count; i++)
         had_body |= e->versions[i].body == hash_of(body);
-    if (!had_body)
+    return had_body;
+}
+
+bool book_entry_show(struct book_entry *e, struct slice raw, struct slice body)
+{
+    uint64_t hash = hash_of(raw);
+    if (!book_entry_said(e, body))
         return false;
     for (uint32_t i = 0; i < e->shown_count; i++)
         if (e->shown[i] == hash)

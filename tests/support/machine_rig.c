@@ -75,6 +75,7 @@ void rig_open_group(struct rig *rig, uint32_t group)
     rig->batch = rig->kv->ops->batch_new(rig->kv);
     rig->commands = buf_new(0);
     rig->into = buf_new(0);
+    rig->into_left = buf_new(0);
     rig->ts = 1700000000000;
     open_machine(rig);
 }
@@ -83,6 +84,7 @@ void rig_close(struct rig *rig)
 {
     machine_free(&rig->machine);
     buf_unref(&rig->into);
+    buf_unref(&rig->into_left);
     buf_unref(&rig->commands);
     rig->kv->ops->batch_free(&rig->batch);
     rig->kv->ops->close(&rig->kv);

@@ -26,7 +26,7 @@ struct rig {
     uint32_t count;
     uint64_t index; /* Of the last entry applied. */
     uint64_t ts;    /* Of the next entry. */
-    struct buf *into;
+    struct buf *into, *into_left;
 
     struct rig_result results[RIG_RESULTS_MAX]; /* Of the last entry applied. */
     uint32_t entries;                           /* Seen by the listener since rig_open(). */

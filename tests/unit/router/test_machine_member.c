@@ -272,7 +272,8 @@ static uint32_t convs_of(struct rig *rig, const char *user, const char *after, u
         .user = slice_string(user), .after = rig_text(after), .limit = limit};
     struct msg_user_convs answer;
     buf_clear(rig->into);
-    assert_int_equal(machine_user_convs(rig->machine, &request, &answer, rig->into), RC_OK);
+    assert_int_equal(machine_user_convs(rig->machine, &request, &answer, rig->into, rig->into_left),
+                     RC_OK);
     assert_int_equal(answer.rc, RC_OK);
     struct record_reader r = record_reader_of(answer.convs);
     uint32_t count = 0;
@@ -342,8 +343,67 @@ static void a_list_is_read_in_pages(void **state)
     assert_false(more);
     struct msg_user_open request = {.user = slice_string(""), .limit = 1};
     struct msg_user_convs answer;
-    assert_int_equal(machine_user_convs(rig->machine, &request, &answer, rig->into), RC_OK);
+    assert_int_equal(machine_user_convs(rig->machine, &request, &answer, rig->into, rig->into_left),
+                     RC_OK);
     assert_int_equal(answer.rc, RC_BAD_REQUEST);
+}
+
+/* What he left lately stands apart; both count for the page. */
+static void what_was_left_is_listed_apart(void **state)
+{
+    struct rig *rig = *state;
+    struct msg_user_open request = {
+        .user = slice_string("bob"), .limit = 2, .past = USER_PAST_APART};
+    struct msg_user_convs answer;
+    struct slice conv;
+    set_index(rig, "a", 1, false);
+    set_index(rig, "b", 1, true);
+    set_index(rig, "c", 1, false);
+    buf_clear(rig->into);
+    buf_clear(rig->into_left);
+    assert_int_equal(machine_user_convs(rig->machine, &request, &answer, rig->into, rig->into_left),
+                     RC_OK);
+    assert_int_equal(answer.more, 1);
+    struct record_reader r = record_reader_of(answer.convs);
+    assert_int_equal(record_get_slice(&r, &conv), RC_OK);
+    assert_true(slice_equals(conv, "a") && record_reader_at_end(&r));
+    r = record_reader_of(answer.left);
+    assert_int_equal(record_get_slice(&r, &conv), RC_OK);
+    assert_true(slice_equals(conv, "b") && record_reader_at_end(&r));
+    rig->ts += LIMIT_LEFT_MS;
+    set_index(rig, "d", 1, false);
+    buf_clear(rig->into);
+    buf_clear(rig->into_left);
+    request.limit = 9;
+    assert_int_equal(machine_user_convs(rig->machine, &request, &answer, rig->into, rig->into_left),
+                     RC_OK);
+    assert_int_equal(answer.left.size, 0);
+}
+
+/* Who was removed is given what his device misses up to there, where it ever acknowledged any. */
+static void who_left_gets_what_his_device_missed(void **state)
+{
+    struct rig *rig = *state;
+    struct msg_watched answer;
+    struct msg_watch request = {.conv = slice_string("new"),
+                                .user = slice_string("bob"),
+                                .device = slice_string("d"),
+                                .past = 1};
+    rig_create(rig, "new", "alice", "bob");
+    rig_send(rig, "new", "alice", NULL, "1");
+    rig_cursor(rig, "new", "bob", "d", 2, 0);
+    uint64_t left = rig_member(rig, "new", "alice", MEMBER_REMOVE, "bob", 0).seq;
+    buf_clear(rig->into);
+    assert_int_equal(machine_watch(rig->machine, &request, 10, &answer, rig->into), RC_OK);
+    assert_int_equal(answer.rc, RC_OK);
+    assert_int_equal(answer.until, left);
+    assert_int_equal(answer.missed, left - 2);
+    rig_cursor(rig, "new", "bob", "d", left, 0);
+    assert_int_equal(machine_watch(rig->machine, &request, 10, &answer, rig->into), RC_OK);
+    assert_int_equal(answer.rc, RC_FORBIDDEN);
+    request.device = slice_string("other");
+    assert_int_equal(machine_watch(rig->machine, &request, 10, &answer, rig->into), RC_OK);
+    assert_int_equal(answer.rc, RC_FORBIDDEN);
 }
 
 /* The event of an entry counts members and messages as they are after it. */
@@ -386,6 +446,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_list_follows_the_newest_entry, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(news_within_a_turn_are_seen, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_list_is_read_in_pages, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(what_was_left_is_listed_apart, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(who_left_gets_what_his_device_missed, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(an_event_counts_what_is_after_it, setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
