@@ -115,11 +115,8 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
         watch_on_count(gateway, pair->watch, answer->head, answer->members, answer->messages);
     }
     bool is_first = !pair->is_again;
-    if (is_first && pair->is_resuming) {
-        pair->is_told_in = answer->until != 0;   /* He may think so: the list does not name it. */
-    } else if (is_first && answer->until != 0) { /* Removed again before he saw any of it. */
-        pair->is_told_in = true;
-        pair_leave(pair, answer->until);
+    if (is_first && !pair->is_resuming && answer->until != 0) {
+        pair_leave(pair, answer->until); /* Removed again before he saw any of it. */
         return;
     }
     pair->is_again = true;
@@ -128,7 +125,7 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
         pair->acked = answer->gap_from != 0 ? answer->gap_from - 1 : answer->from;
     bool is_bare = fanout != 0 && answer->members > fanout; /* There are no entries in it. */
     if (answer->until != 0 && (is_bare || pair_must_rest(pair))) {
-        large_take_out(pair, answer->until);
+        pair_leave(pair, answer->until);
         return;
     }
     if (large_on_watched(pair, answer))
@@ -177,9 +174,9 @@ static bool send_watch(struct pair *pair)
 
 /* ---- fetch ---- */
 
-static void on_fetch_failed(struct watch *watch, const struct fetch_call *call, enum rc rc)
+static void on_fetch_failed(struct watch *watch, const struct fetch_call *call, struct slice asker,
+                            enum rc rc)
 {
-    struct slice asker = slice_of(call->names + call->conv_size, call->user_size);
     LIST_EACH(node, &watch->catching)
     {
         struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
@@ -209,12 +206,13 @@ static void on_fetched(struct gateway *gateway, struct request *request, enum rc
     const struct fetch_call *call = (const struct fetch_call *)request;
     const struct msg_fetched *answer = data;
     struct slice conv = slice_of(call->names, call->conv_size);
+    struct slice asker = slice_of(call->names + call->conv_size, call->user_size);
     struct watch *watch = map_get(&gateway->watches, conv);
     gateway->watch_calls--;
     if (watch == NULL)
         return;
     if (rc != RC_OK) {
-        on_fetch_failed(watch, call, rc);
+        on_fetch_failed(watch, call, asker, rc);
         return;
     }
     bool has_hole = call->after < answer->trimmed || begins_after(answer->entries, call->after + 1);
@@ -227,6 +225,10 @@ static void on_fetched(struct gateway *gateway, struct request *request, enum rc
             continue;
         if (has_hole) {
             pair_move(pair, PAIR_TO_WATCH);
+            continue;
+        }
+        if (answer->until != 0 && !slice_equal(asker, session_user(pair->session))) {
+            pair_move(pair, PAIR_TO_FETCH);
             continue;
         }
         pair_move(pair, PAIR_TO_FETCH);

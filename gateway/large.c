@@ -207,14 +207,6 @@ void large_on_behind(struct pair *pair)
 
 /* ---- Members ---- */
 
-/* His removal was not given to him, so he is told of it; where the user's list did so, not again.
- */
-void large_take_out(struct pair *pair, uint64_t seq)
-{
-    pair->is_told_in = !pair->is_told_gone;
-    pair_leave(pair, seq);
-}
-
 void large_on_removal(struct gateway *gateway, struct watch *watch, struct slice name, uint64_t seq)
 {
     struct user *user = map_get(&gateway->users, name);
@@ -225,7 +217,7 @@ void large_on_removal(struct gateway *gateway, struct watch *watch, struct slice
         struct session *session = LIST_ENTRY(node, struct session, in_user);
         struct pair *pair = pair_find(session, watch_conv(watch));
         if (pair != NULL && pair->state == PAIR_RESTING && seq > pair->rest->member_at)
-            large_take_out(pair, seq);
+            pair_leave(pair, seq);
     }
 }
 

@@ -62,8 +62,6 @@ void large_on_sent(struct gateway *gateway, struct watch *watch, struct slice us
 struct list *large_resting(struct watch *watch);
 /* An answer to the pair's own `watch`. True: it rests now, or asks again. */
 bool large_on_watched(struct pair *pair, const struct msg_watched *answer);
-/* Its user was removed at `seq`, which he will not be given: the pair is gone. */
-void large_take_out(struct pair *pair, uint64_t seq);
 /* It is behind what it was told. */
 void large_on_behind(struct pair *pair);
 /* He was a member after `seq`, so a removal there is an old one. */

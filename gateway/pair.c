@@ -159,9 +159,9 @@ void pair_leave(struct pair *pair, uint64_t seq)
         return;
     }
     left_put(session, conv, pair->cursor);
-    bool is_told_in = pair->is_told_in;
+    bool is_told = pair->is_told_gone;
     pair_drop(pair);
-    if (is_told_in) { /* By news older than the removal; what corrects them may have been lost. */
+    if (!is_told) { /* The news of his list may be lost; where they come yet, they are old. */
         session_on_list_change(session, conv, seq, true);
         left_note_told(session, conv, seq);
     }

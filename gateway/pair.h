@@ -54,8 +54,7 @@ struct pair {
     bool is_cursor_known;    /* Else the stored one of the device is asked for. */
     bool is_resuming;        /* Counts for the session's `resumed`. */
     bool is_again;           /* Watched before: his removal in the log may have been an old one. */
-    bool is_told_gone;       /* The last event about his membership was `gone`, */
-    bool is_told_in;         /* or that he is in. */
+    bool is_told_gone;       /* The last event about his membership was `gone`. */
     bool is_reopened;        /* Added again while still here: open once more when removal comes. */
     bool is_open;            /* The client said so. */
     bool is_past;            /* He left lately, as his list says: he may not have heard of it. */

@@ -301,7 +301,6 @@ void session_on_listed(struct session *session, struct slice conv)
     struct pair *pair = pair_find(session, conv);
     if (pair != NULL) {
         bool is_told_gone = pair->is_told_gone; /* By news that were older than the pair. */
-        pair->is_told_in |= is_told_gone;
         pair->is_told_gone = false;
         /* His removal may still be on its way to him, and he was added again since. If the list is
          * the older one, the pair opened then ends at once. */
@@ -335,10 +334,7 @@ void session_on_list_change(struct session *session, struct slice conv, uint64_t
         return;
     if (pair != NULL) {
         pair->is_reopened = !gone; /* His removal before may still be on its way here. */
-        if (gone) {
-            pair->is_told_gone = true;
-            pair->is_told_in = false;
-        }
+        pair->is_told_gone |= gone;
     }
     /* While it resumes, the list tells nobody of what is on it; news must, since the news before
      * may have told that he is out. */

@@ -181,7 +181,8 @@
     F(T, u64, head, "the newest seq this user may see")                                            \
     F(T, bin, entries, "seq of entry records, ascending and contiguous")                           \
     F(T, u64, more, "1 where more entries lie in the asked direction")                             \
-    F(T, u64, trimmed, "entries up to here were removed by retention; 0: none")
+    F(T, u64, trimmed, "entries up to here were removed by retention; 0: none")                    \
+    F(T, u64, until, "where not 0: who asked was removed there, and it is for nobody else")
 
 #define FIELDS_rewatched(F, T)                                                                     \
     F(T, u64, req, "of rewatch")                                                                   \

@@ -243,6 +243,7 @@ enum rc machine_fetch(struct machine *m, const struct msg_fetch *request,
     if (rc != RC_OK || answer->rc != RC_OK)
         return rc;
     answer->head = view.last;
+    answer->until = view.until;
     answer->trimmed = view.conv->head.trimmed;
     if (view.first <= view.conv->head.trimmed)
         view.first = view.conv->head.trimmed + 1;

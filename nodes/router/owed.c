@@ -60,6 +60,8 @@ static void gather(void *context, const struct machine_owed *owed)
 struct remote {
     uint64_t id;
     struct owed_pass *pass;
+    const struct shard *shard;
+    const struct router_peer *peer; /* Who was asked. */
     uint64_t deadline_us;
 };
 
@@ -90,6 +92,8 @@ static bool ask_other(struct router *router, struct owed_pass *pass, struct shar
     struct remote *remote = mem_new(struct remote);
     remote->id = ++router->ask_id;
     remote->pass = pass;
+    remote->shard = shard;
+    remote->peer = leader;
     remote->deadline_us = env_now_us(router->env) + OWED_ASK_US;
     map_put(&router->asked, remote);
     const struct msg_submit submit = {
@@ -171,6 +175,13 @@ void owed_on_answer(struct router *router, const struct msg_result *result)
     owed_on_result(router, pass, result->rc < RC_COUNT ? (enum rc)result->rc : RC_INTERNAL);
 }
 
+/* Who was asked died, or leads no more: the next one is asked as soon as it is known. */
+static bool is_in_vain(const struct router *router, const struct remote *remote, uint64_t now_us)
+{
+    return remote->deadline_us <= now_us ||
+           router_peers_leader(router, router_place(router, remote->shard)) != remote->peer;
+}
+
 void owed_expire(struct router *router)
 {
     uint64_t now_us = env_now_us(router->env);
@@ -178,7 +189,7 @@ void owed_expire(struct router *router)
         again = false;
         size_t at = 0;
         for (const struct remote *r; (r = map_next(&router->asked, &at)) != NULL;) {
-            if (r->deadline_us > now_us)
+            if (!is_in_vain(router, r, now_us))
                 continue;
             const struct msg_result late = {.req = r->id, .rc = RC_TIMEOUT};
             owed_on_answer(router, &late);

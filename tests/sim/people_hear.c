@@ -75,7 +75,7 @@ struct event event_parse(struct json_value object)
             e.delivered_list = value;
         else if (slice_equals(key, "read"))
             e.read_list = value;
-        else if (slice_equals(key, "last"))
+        else if (slice_equals(key, "last") && value.type != JSON_NULL)
             e.last = value;
         else if (slice_equals(key, "dup"))
             e.dup = value.type == JSON_TRUE;
