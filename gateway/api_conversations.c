@@ -35,9 +35,9 @@ static void on_created(struct api_call *call, struct api_request *request, enum 
         return;
     }
     struct slice title = c->title_size > 0 ? slice_of(c->title, c->title_size) : (struct slice){0};
-    client_put_conversation(call->text, (struct slice){0}, slice_of(c->conv, c->conv_size), c->kind,
-                            title, result->seq);
     bool is_again = result->dup != 0 && !request->request.is_doubtful;
+    client_put_conversation(call->text, (struct slice){0}, slice_of(c->conv, c->conv_size), c->kind,
+                            title, result->seq, is_again);
     api_answer(call, is_again ? 200 : 201);
 }
 
@@ -69,12 +69,22 @@ static const char *choose_direct(struct creation *c, struct buf *members, struct
     return NULL;
 }
 
-static void choose_group(struct creation *c, struct env *env, struct slice conv)
+/* Named; or from `from` and the cid, so that the same again meets it; or drawn. */
+static void choose_group(struct creation *c, struct gateway *gateway,
+                         const struct client_request *request, struct slice from)
 {
     char made[KEY_GROUP_SIZE];
-    const uint64_t random[2] = {env_random(env), env_random(env)};
-    key_group(random, made);
-    keep_conv(c, conv.base != NULL ? conv : slice_of(made, sizeof(made)));
+    if (request->conv.base != NULL) {
+        keep_conv(c, request->conv);
+        return;
+    }
+    if (request->cid.base != NULL) {
+        key_group_of(gateway->routers.cluster, from, request->cid, made);
+    } else {
+        const uint64_t random[2] = {env_random(gateway->env), env_random(gateway->env)};
+        key_group(random, made);
+    }
+    keep_conv(c, slice_of(made, sizeof(made)));
 }
 
 /* Of a direct one, `members` without him who is taken for its creator. */
@@ -107,7 +117,7 @@ void api_create(struct api_call *call, struct slice body)
     if (c->kind == CONV_DIRECT)
         mistake = choose_direct(c, members, request.conv, &from);
     else
-        choose_group(c, call->gateway->env, request.conv);
+        choose_group(c, call->gateway, &request, from);
     if (mistake == NULL && request.body.base != NULL && from.base == NULL)
         mistake = "a first message has a sender: from";
     if (mistake != NULL) {

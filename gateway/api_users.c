@@ -9,7 +9,7 @@ static void on_listed(void *context, struct conv_list *list, enum rc rc, uint64_
 {
     struct api_call *call = context;
     if (rc != RC_OK) {
-        api_fail(call, rc, NULL, retry_ms);
+        api_fail(call, rc, conv_list_reason(rc), retry_ms);
     } else if (!call->is_answered) {
         conv_list_put(list, (struct slice){0}, call->text);
         api_answer(call, 200);

@@ -112,9 +112,9 @@ void client_put_entry(struct buf *out, struct slice conv, const struct msg_entry
 /* `entries` is a sequence of entry records. */
 void client_put_history(struct buf *out, struct slice id, struct slice conv, struct slice entries,
                         uint64_t head, bool more);
-/* Reply to create: the conversation as the creator sees it. */
+/* Reply to create: the conversation as the creator sees it; `dup`: it was there already. */
 void client_put_conversation(struct buf *out, struct slice id, struct slice conv,
-                             enum conv_kind kind, struct slice title, uint64_t head);
+                             enum conv_kind kind, struct slice title, uint64_t head, bool dup);
 /* The event: added to a conversation, or gone from it. */
 void client_put_conversation_event(struct buf *out, struct slice conv, bool gone);
 /* One item of the list; the session puts `[`, commas and `]` through the two below. */

@@ -127,6 +127,9 @@ static enum rc read_text(struct reading *x, struct json_value value, const struc
     if (value.type != JSON_STRING)
         return refuse(x, rule->broken);
     struct slice text = text_of(x->decoder, value.raw);
+    /* Only an escape can bring that, and not every rule would notice. */
+    if (text.base != value.raw.base + 1 && !key_is_utf8(text))
+        return refuse(x, "a surrogate escape is not paired");
     if (!rule->is_valid(text))
         return refuse(x, rule->broken);
     *ret_text = text;

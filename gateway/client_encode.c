@@ -69,7 +69,7 @@ static struct slice kind_name(uint64_t kind)
 }
 
 void client_put_conversation(struct buf *out, struct slice id, struct slice conv,
-                             enum conv_kind kind, struct slice title, uint64_t head)
+                             enum conv_kind kind, struct slice title, uint64_t head, bool dup)
 {
     PUT(out, "{\"type\":\"conversation\"");
     put_id(out, id);
@@ -78,6 +78,8 @@ void client_put_conversation(struct buf *out, struct slice id, struct slice conv
     if (title.base != NULL)
         PUT_TEXT(out, "title", title);
     PUT_NUMBER(out, "head", head);
+    if (dup)
+        PUT(out, ",\"dup\":true");
     PUT(out, "}");
 }
 
@@ -104,8 +106,11 @@ void client_put_conversations_item(struct buf *out, const struct msg_summary_ite
     PUT(out, "{\"conv\":");
     json_append_string(out, item->conv);
     PUT_TEXT(out, "kind", kind_name(item->kind));
+    PUT(out, ",\"title\":");
     if (item->title.base != NULL)
-        PUT_TEXT(out, "title", item->title);
+        json_append_string(out, item->title);
+    else
+        PUT(out, "null");
     PUT_NUMBER(out, "head", item->head);
     PUT_NUMBER(out, "read", item->read);
     PUT_NUMBER(out, "unread", item->unread);
@@ -118,10 +123,11 @@ void client_put_conversations_item(struct buf *out, const struct msg_summary_ite
     }
     struct record_reader r = record_reader_of(item->last);
     struct msg_entry entry;
-    if (item->last.size != 0 && record_decode(&r, &msg_entry_desc, &entry) == RC_OK) {
-        PUT(out, ",\"last\":");
+    PUT(out, ",\"last\":");
+    if (item->last.size != 0 && record_decode(&r, &msg_entry_desc, &entry) == RC_OK)
         client_put_entry(out, item->conv, &entry);
-    }
+    else
+        PUT(out, "null");
     PUT(out, "}");
 }
 

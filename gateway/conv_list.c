@@ -40,6 +40,7 @@ struct conv_list {
     uint32_t conv_count;
     uint32_t added_count; /* The first of convs, by conv_list_add(). */
     uint32_t found_count;
+    uint32_t first;   /* Of the page, in found. */
     uint32_t pending; /* Requests in flight, and 1 while it begins. */
     uint64_t limit;
     enum rc rc;        /* The first failure, */
@@ -93,22 +94,33 @@ static int by_activity(const void *a, const void *b, void *context)
     return order != 0 ? order : first.size < second.size ? -1 : first.size > second.size;
 }
 
-/* Where the page begins; found_count where `after` is not in the list. */
-static uint32_t first_of_page(const struct conv_list *list)
+/* Put all in order, and find where the page begins. An `after` that is not there must be told: an
+ * empty page would say that all has been seen. */
+static enum rc find_page(struct conv_list *list)
 {
+    if (list->found_count > 0)
+        qsort_r(list->found, list->found_count, sizeof(*list->found), by_activity, list);
+    list->first = 0;
     if (list->after->size == 0)
-        return 0;
-    for (uint32_t i = 0; i < list->found_count; i++)
-        if (slice_equal(item_of(list, &list->found[i]).conv, buf_slice(list->after)))
-            return i + 1;
-    return list->found_count;
+        return RC_OK;
+    for (uint32_t i = 0; i < list->found_count; i++) {
+        if (!slice_equal(item_of(list, &list->found[i]).conv, buf_slice(list->after)))
+            continue;
+        list->first = i + 1;
+        return RC_OK;
+    }
+    return RC_NOT_FOUND;
+}
+
+const char *conv_list_reason(enum rc rc)
+{
+    return rc == RC_NOT_FOUND ? "after is not in the list, or not any more: begin anew without it"
+                              : NULL;
 }
 
 void conv_list_put(struct conv_list *list, struct slice id, struct buf *out)
 {
-    if (list->found_count > 0)
-        qsort_r(list->found, list->found_count, sizeof(*list->found), by_activity, list);
-    uint32_t first = first_of_page(list);
+    uint32_t first = list->first;
     uint32_t at = first;
     size_t begin = out->size;
     client_put_conversations_begin(out, id);
@@ -126,8 +138,11 @@ static void step_done(struct conv_list *list)
 {
     if (--list->pending > 0)
         return;
-    if (!list->is_abandoned)
+    if (!list->is_abandoned) {
+        if (list->rc == RC_OK)
+            list->rc = find_page(list);
         list->on_done(list->context, list, list->rc, list->retry_ms);
+    }
     list_free(list);
 }
 

@@ -13,7 +13,8 @@ struct conv_list;
 
 /* A page of those after the conversation `after`, where that is present; limit 0: the usual size.
  * `on_done` is called once, unless the list is abandoned, and frees it; on RC_OK conv_list_put()
- * may be called in it, else retry_ms says when to ask again. */
+ * may be called in it, else retry_ms says when to ask again. RC_NOT_FOUND: `after` is not in the
+ * list, or not any more, so nobody knows what follows it. */
 struct conv_list *conv_list_new(struct gateway *gateway, struct slice user, struct slice after,
                                 uint64_t limit,
                                 void (*on_done)(void *context, struct conv_list *list, enum rc rc,
@@ -26,6 +27,8 @@ void conv_list_start(struct conv_list *list);
 /* Nobody waits any more. Takes and nulls; NULL is fine. */
 void conv_list_abandon(struct conv_list **list);
 
+/* What is said of RC_NOT_FOUND; NULL for any other, whose own sentence does. */
+const char *conv_list_reason(enum rc rc);
 /* Append the page as the reply to `conversations`. */
 void conv_list_put(struct conv_list *list, struct slice id, struct buf *out);
 

@@ -97,8 +97,7 @@ static size_t utf8_size(const uint8_t *at, const uint8_t *end)
     return 0;
 }
 
-/* After a backslash. A surrogate must come as a pair: alone it is no character, and what one reader
- * turns into U+FFFD another refuses. */
+/* After a backslash. Whether surrogates come in pairs is not looked at (json.h). */
 static bool check_escape(struct scan *s)
 {
     uint8_t c = peek(s);
@@ -108,18 +107,9 @@ static bool check_escape(struct scan *s)
         s->at++;
         return true;
     }
-    int32_t unit = hex4(s->at + 1, s->end);
-    if (unit < 0)
+    if (hex4(s->at + 1, s->end) < 0)
         return fail(s, "\\u must be followed by four hex digits");
     s->at += 5;
-    if (unit < 0xd800 || unit > 0xdfff)
-        return true;
-    if (unit > 0xdbff || s->end - s->at < 6 || s->at[0] != '\\' || s->at[1] != 'u')
-        return fail(s, "a surrogate escape is not paired");
-    unit = hex4(s->at + 2, s->end);
-    if (unit < 0xdc00 || unit > 0xdfff)
-        return fail(s, "a surrogate escape is not paired");
-    s->at += 6;
     return true;
 }
 
@@ -437,10 +427,11 @@ static uint8_t *put_escape(uint8_t *to, const uint8_t **at, const uint8_t *end)
     int32_t unit = hex4(*at, end);
     CHECK(unit >= 0);
     *at += 4;
-    if (unit < 0xd800 || unit > 0xdbff)
-        return put_utf8(to, (uint32_t)unit);
-    int32_t low = end - *at >= 6 ? hex4(*at + 2, end) : -1;
-    CHECK(low >= 0xdc00 && low <= 0xdfff);
+    bool is_high = unit >= 0xd800 && unit <= 0xdbff;
+    bool is_followed = end - *at >= 6 && (*at)[0] == '\\' && (*at)[1] == 'u';
+    int32_t low = is_high && is_followed ? hex4(*at + 2, end) : -1;
+    if (low < 0xdc00 || low > 0xdfff)
+        return put_utf8(to, (uint32_t)unit); /* Half a pair too, as its three bytes. */
     *at += 6;
     return put_utf8(to, 0x10000 + (uint32_t)((unit - 0xd800) << 10 | (low - 0xdc00)));
 }

@@ -3,8 +3,12 @@
  * jsmn finds the tokens; but jsmn is lax (it takes `{a:1}`, `{"a" 1}`, `[1 2]`, `01`, bare words,
  * raw control characters), and a body is set into other people's frames byte for byte. So before
  * anything is believed the whole text passes json_check(): grammar, numbers, escapes, UTF-8 (RFC
- * 3629), paired surrogate escapes, depth. A differential fuzz target (tests/fuzz/fuzz_json.c) holds
- * it against an independent strict parser. */
+ * 3629), depth. A differential fuzz target (tests/fuzz/fuzz_json.c) holds it against an independent
+ * strict parser.
+ *
+ * An escape of half a surrogate pair is within the grammar (section 8.2), and what JSON.stringify()
+ * makes of an emoji that was cut in two. So a text that is only passed on may hold one. But it is
+ * no character: whoever unescapes such a string gets bytes that are not UTF-8, and refuses them. */
 #ifndef GATEWAY_JSON_H
 #define GATEWAY_JSON_H
 
@@ -43,7 +47,8 @@ bool json_next(struct json_value container, uint32_t *at, struct slice *ret_key,
 
 /* The text of a JSON string without quotes and escapes. Where there is no escape it is a slice of
  * the input; else it is appended to `scratch`, whose bytes must not move while the slice is used:
- * reserve enough beforehand. */
+ * reserve enough beforehand. Half a surrogate pair becomes the three bytes that UTF-8 would have
+ * for it if it were allowed, so key_is_utf8() tells. */
 struct slice json_unescape(struct slice raw, struct buf *scratch);
 
 /* A non-negative integer up to 2^53 - 1; false where the number is anything else. */

@@ -47,6 +47,8 @@ bool session_settle_device(struct session *session)
     return session->state != SESSION_CLOSED;
 }
 
+#define NOT_HIS_DEVICE "the token is for another device"
+
 /* The device a session says it is: the token's claim binds; else the request's word; else one name
  * for all that say nothing. Absent: what they say disagrees. */
 static struct slice choose_device(struct slice claimed, struct slice said)
@@ -56,6 +58,14 @@ static struct slice choose_device(struct slice claimed, struct slice said)
     if (said.base != NULL)
         return said;
     return claimed.size > 0 ? claimed : slice_string(DEVICE_DEFAULT);
+}
+
+/* Whether the token's user may be, as the device that the request says. */
+static bool is_usable(const struct auth_identity *identity, struct slice device)
+{
+    struct slice chosen = choose_device(slice_string(identity->device), device);
+    return chosen.base != NULL && key_device_is_valid(chosen) &&
+           key_user_is_valid(slice_string(identity->user));
 }
 
 static void set_device(struct session *session, struct slice device)
@@ -69,10 +79,8 @@ bool session_identify(struct session *session, const struct auth_identity *ident
                       struct slice device)
 {
     struct gateway *gateway = session->gateway;
-    struct slice chosen = choose_device(slice_string(identity->device), device);
-    if (chosen.base == NULL || !key_device_is_valid(chosen) ||
-        !key_user_is_valid(slice_string(identity->user))) {
-        session_close(session, CLOSE_TOKEN, "the token is for another device");
+    if (!is_usable(identity, device)) {
+        session_close(session, CLOSE_TOKEN, NOT_HIS_DEVICE);
         return false;
     }
     struct user *user;
@@ -80,7 +88,7 @@ bool session_identify(struct session *session, const struct auth_identity *ident
         session_close(session, CLOSE_TOO_MANY, "too many connections within a minute");
         return false;
     }
-    set_device(session, chosen);
+    set_device(session, choose_device(slice_string(identity->device), device));
     /* The user must not be without a session in between: the new one comes before the old one goes.
      */
     users_add(gateway, user, session);
@@ -174,6 +182,10 @@ void session_on_connect(struct session *session, const struct client_request *re
         if (device.base == NULL && session->device != NULL) { /* Of the HTTP request. */
             snprintf(said, sizeof(said), "%s", session->device);
             device = slice_string(said);
+        }
+        if (!is_usable(&identity, device)) {
+            refuse(session, request->id, NOT_HIS_DEVICE);
+            return;
         }
         if (!session_identify(session, &identity, device))
             return;

@@ -33,7 +33,7 @@ static void on_listed(void *context, struct conv_list *list, enum rc rc, uint64_
     if (rc == RC_OK)
         conv_list_put(list, id, text);
     else
-        client_put_error(text, id, rc, NULL, retry_ms);
+        client_put_error(text, id, rc, conv_list_reason(rc), retry_ms);
     listing_free(listing); /* Before it is put, which may close the session. */
     session_put(session);
 }

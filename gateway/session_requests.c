@@ -18,15 +18,15 @@ static void put_result(struct session *session, const struct client_call *call,
 {
     struct buf *text = session->gateway->text;
     buf_clear(text);
+    /* Where the gateway asked twice, the second answer is the first one for the client. */
+    bool dup = result->dup != 0 && !call->base.request.is_doubtful;
     if (call->type == CLIENT_SEND || call->type == CLIENT_EDIT || call->type == CLIENT_DELETE ||
         call->type == CLIENT_REACT)
-        /* Where the gateway asked twice, the second answer is the first one for the client. */
         client_put_sent(text, session_call_id(call), session_call_conv(call),
-                        session_call_cid(call), result->seq, result->ts,
-                        result->dup != 0 && !call->base.request.is_doubtful);
+                        session_call_cid(call), result->seq, result->ts, dup);
     else if (call->type == CLIENT_CREATE)
         client_put_conversation(text, session_call_id(call), session_call_conv(call), call->kind,
-                                session_call_title(call), result->seq);
+                                session_call_title(call), result->seq, dup);
     else
         client_put_ok(text, session_call_id(call));
     session_put(session);
@@ -173,6 +173,18 @@ static struct buf *users_of(struct session *session, const struct client_request
     return users;
 }
 
+/* The id of a group that names none. */
+static void make_group(struct session *session, struct slice cid, char id[KEY_GROUP_SIZE])
+{
+    struct gateway *gateway = session->gateway;
+    if (cid.base != NULL) {
+        key_group_of(gateway->routers.cluster, session_user(session), cid, id);
+    } else {
+        const uint64_t random[2] = {env_random(gateway->env), env_random(gateway->env)};
+        key_group(random, id);
+    }
+}
+
 static void on_create(struct session *session, const struct client_request *request)
 {
     char made[KEY_GROUP_SIZE];
@@ -196,9 +208,7 @@ static void on_create(struct session *session, const struct client_request *requ
         }
         conv = slice_of(direct, sizeof(direct));
     } else if (conv.base == NULL) {
-        struct env *env = session->gateway->env;
-        const uint64_t random[2] = {env_random(env), env_random(env)};
-        key_group(random, made);
+        make_group(session, request->cid, made);
         conv = slice_of(made, sizeof(made));
     }
     struct msg_cmd_create command = {.conv = conv,

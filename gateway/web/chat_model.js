@@ -205,7 +205,7 @@ export class ChatModel {
                     item.unread + newer.filter((entry) => this.#isUnread(entry)).length;
             conversation.read = Math.max(conversation.read, item.read);
             conversation.head = Math.max(conversation.head, item.head);
-            if (item.last !== undefined && item.last.seq >= (conversation.last?.seq ?? 0))
+            if (item.last && item.last.seq >= (conversation.last?.seq ?? 0))
                 conversation.last = conversation.find(item.last.seq) ?? item.last;
         }
     }

@@ -2,6 +2,7 @@
 // each at most once at a time. What fails is asked again by the next scroll or welcome.
 
 import { byId, toast } from './chat_dom.js';
+import { ChatmeshError } from './client.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
 /** @typedef {import('./chat_model.js').ChatModel} ChatModel */
@@ -59,13 +60,19 @@ export class Places {
         return true;
     }
 
+    /** Where the one that a page ended with left the list meanwhile, it is short, and stale. */
     async #fetchList() {
         const items = [];
         let page = await this.client.conversations();
         items.push(...page.conversations);
-        for (let n = 1; page.more && page.conversations.length > 0 && n < LIST_PAGES_MAX; n++) {
-            page = await this.client.conversations({ after: items[items.length - 1].conv });
-            items.push(...page.conversations);
+        try {
+            for (let n = 1; page.more && page.conversations.length > 0 && n < LIST_PAGES_MAX; n++) {
+                page = await this.client.conversations({ after: items[items.length - 1].conv });
+                items.push(...page.conversations);
+            }
+        } catch (error) {
+            if (!(error instanceof ChatmeshError) || error.code !== 'not_found') throw error;
+            this.isListStale = true;
         }
         return items;
     }

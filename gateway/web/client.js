@@ -289,7 +289,8 @@ export class ChatmeshClient {
     /* ---- Conversations ---- */
 
     /**
-     * Newest activity first; `after` is the `conv` of the last one of the page before.
+     * Newest activity first; `after` is the `conv` of the last one of the page before. Rejected with
+     * `not_found` where that is not in the list any more: begin anew.
      * @param {{after?: string, limit?: number}} [page]
      * @returns {Promise<{conversations: ConversationItem[], more: boolean}>}
      */
@@ -300,9 +301,10 @@ export class ChatmeshClient {
     }
 
     /**
-     * All of it or none.
+     * All of it or none; `dup`: it was there already.
      * @param {NewConversation} what
-     * @returns {Promise<{conv: string, kind?: string, title?: string, head?: number}>}
+     * @returns {Promise<{conv: string, kind?: string, title?: string, head?: number,
+     *   dup?: boolean}>}
      */
     async create(what) {
         const made = await this.request('create', { kind: 'group', ...what });

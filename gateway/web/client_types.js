@@ -55,13 +55,13 @@
  * @typedef {object} ConversationItem
  * @property {string} conv
  * @property {'direct'|'group'} kind
- * @property {string} [title]
+ * @property {string | null} title Null where it has none.
  * @property {Json} [meta]
  * @property {string} [peer] Of a direct conversation: the other user.
  * @property {number} head
  * @property {number} read
  * @property {number} unread
- * @property {Entry} [last]
+ * @property {Entry | null} last Its newest message; null where there is none to show.
  * @property {number} members
  */
 /** @typedef {{user: string, role: 'owner'|'admin'|'member', joined?: number}} Member */
@@ -143,7 +143,7 @@
  * @property {string} [title]
  * @property {Json} [meta]
  * @property {Json} [body] A first message.
- * @property {string} [cid] Of the first message.
+ * @property {string} [cid] The same again gets what the first made, though the first answer be lost.
  * @property {'all'|'joined'} [history] What newcomers see of what was said before them.
  * @property {number} [retain_ms] Older entries are removed.
  * @property {number} [retain_count] Only so many of the newest are kept.

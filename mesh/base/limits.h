@@ -71,7 +71,6 @@
 
 /* Mesh. */
 #define LIMIT_HELLO_MS         1000u /* Gateway to router: I am here. */
-#define LIMIT_LEFT_MS UINT64_C(2592000000) /* 30 days: who was removed is told when he is back. */
 #define LIMIT_GATEWAY_LEASE_MS 5000u /* Silent for longer: its watches are dropped. */
 #define LIMIT_BEAT_MS          250u  /* Router to gateway: last link seq and shards led. */
 #define LIMIT_LINK_SILENT_MS   2000u /* No beat for longer: the link is down. */
@@ -91,7 +90,8 @@
                                         */
 #define LIMIT_CONV_MESSAGES      3000u /* A second, to one conversation. */
 #define LIMIT_LOG_TRUNCATE_COUNT 1024u /* Entries applied before the log's prefix is dropped. */
-#define LIMIT_DEDUP_MS           604800000u /* 7 days. */
+#define LIMIT_DEDUP_MS           604800000u           /* 7 days. */
+#define LIMIT_LEFT_MS            UINT64_C(2592000000) /* 30 days: who left is told so. */
 #define LIMIT_ELECTION_MS        500u
 #define LIMIT_HEARTBEAT_MS       100u
 #define LIMIT_LEASE_MS           400u /* Reads: a majority was heard within. Under ELECTION. */

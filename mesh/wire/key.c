@@ -44,12 +44,27 @@ void key_direct(struct slice a, struct slice b, char id[KEY_DIRECT_SIZE])
     memcpy(id + 3, text, 32);
 }
 
-void key_group(const uint64_t random[2], char id[KEY_GROUP_SIZE])
+static void put_group(const void *bytes, char id[KEY_GROUP_SIZE])
 {
     char text[KEY_GROUP_SIZE - 2 + 1]; /* With a NUL. */
-    crypto_base64url_encode(random, 2 * sizeof(random[0]), text);
+    crypto_base64url_encode(bytes, 16, text);
     memcpy(id, "g:", 2);
     memcpy(id + 2, text, KEY_GROUP_SIZE - 2);
+}
+
+void key_group(const uint64_t random[2], char id[KEY_GROUP_SIZE])
+{
+    put_group(random, id);
+}
+
+void key_group_of(const uint8_t cluster[16], struct slice creator, struct slice cid,
+                  char id[KEY_GROUP_SIZE])
+{
+    const struct slice parts[] = {slice_string("chatmesh group"), slice_of(cluster, 16), creator,
+                                  cid};
+    uint8_t digest[16];
+    crypto_digest(digest, sizeof(digest), parts, sizeof(parts) / sizeof(parts[0]));
+    put_group(digest, id);
 }
 
 bool key_is_utf8(struct slice text)

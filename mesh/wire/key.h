@@ -21,6 +21,11 @@ void key_direct(struct slice a, struct slice b, char id[KEY_DIRECT_SIZE]);
 /* The id of a group whose creator named none: "g:" and 22 base64url characters. */
 #define KEY_GROUP_SIZE 24u
 void key_group(const uint64_t random[2], char id[KEY_GROUP_SIZE]);
+/* The same where he gave a cid, so that his retry after a lost connection meets the group that was
+ * made. The cluster id keeps others from foreseeing it and taking it first. `creator` is absent
+ * where it is the operator. */
+void key_group_of(const uint8_t cluster[16], struct slice creator, struct slice cid,
+                  char id[KEY_GROUP_SIZE]);
 
 /* The rules of the client protocol for ids. */
 bool key_conv_is_valid(struct slice conv); /* 1-128 bytes of [A-Za-z0-9._:~@-]. */

@@ -100,8 +100,9 @@ test('a chat begun here and its first message from elsewhere become one', () => 
     begun.draft = 'half a thought';
     model.open = begun;
     feed(message(1));
+    const numbers = { head: 1, read: 0, unread: 1, members: 2 };
     model.applyList([
-        { conv: 'c', kind: 'direct', peer: 'bob', head: 1, read: 0, unread: 1, members: 2 },
+        { conv: 'c', kind: 'direct', title: null, peer: 'bob', last: null, ...numbers },
     ]);
     assert.equal(model.all.size, 1);
     assert.equal(model.open, open());

@@ -70,6 +70,20 @@ test('a token for another device than the request names is answered 401', async 
     await peer.close();
 });
 
+test('a token for another device than connect names is refused with its id, then 4501', async () => {
+    const token = await cluster.token('alice', 'phone');
+    const peers = [
+        [await Peer.open(cluster.ws()), { device: 'desk' }],
+        [await Peer.open(cluster.ws(), { query: { device: 'desk' } }), {}],
+    ];
+    for (const [peer, fields] of peers) {
+        peer.send({ type: 'connect', id: 'me', token, ...fields });
+        const { id, code, message } = await peer.next('error');
+        assert.deepEqual([id, code, typeof message], ['me', 'unauthorized', 'string']);
+        assert.equal((await peer.closed).code, 4501);
+    }
+});
+
 test('a bad token in the connect frame closes with 4501', async () => {
     for (const [how, token] of Object.entries(badTokens())) {
         const peer = await Peer.open(cluster.ws());

@@ -104,6 +104,78 @@ test('what a session made is in its list at once, newest activity first', async 
     await alice.close();
 });
 
+test('a list after what is in it no more is not found: one begins anew', async () => {
+    const { alice, bob, carol, conv } = await makeGroup();
+    const other = (await alice.must('create', { members: [bob.user] })).conv;
+    const page = { limit: 1 };
+    const first = await alice.must('conversations', page);
+    assert.deepEqual([first.conversations[0].conv, first.more], [other, true]);
+    await alice.must('leave', { conv: other });
+    const gone = await alice.refused('not_found', 'conversations', { ...page, after: other });
+    assert.match(gone.message, /begin anew/);
+    const token = await cluster.token(alice.user);
+    const get = (after) =>
+        fetch(`${cluster.http()}/v1/users/${alice.user}/conversations?after=${after}`, {
+            headers: { Authorization: `Bearer ${token}` },
+        });
+    const response = await get(other);
+    assert.equal(response.status, 404);
+    assert.equal((await response.json()).error.code, 'not_found');
+    const anew = await alice.must('conversations', page);
+    assert.deepEqual([anew.conversations[0].conv, anew.more], [conv, false]);
+    assert.deepEqual((await alice.must('conversations', { after: conv })).conversations, []);
+    assert.equal((await get(conv)).status, 200);
+    await closeAll(alice, bob, carol);
+});
+
+test('a group without a title and a message has null in their places', async () => {
+    const { alice, bob, carol, conv } = await makeGroup({ title: undefined });
+    const { title, last } = await listed(alice, conv);
+    assert.deepEqual([title, last], [null, null]);
+    await bob.say({ conv }, 'now');
+    await until('it is there', async () => (await listed(alice, conv)).last?.body === 'now');
+    await closeAll(alice, bob, carol);
+});
+
+test('create again with the same cid is answered with the first group, and makes no other', async () => {
+    for (const body of [undefined, 'welcome']) {
+        const cid = `made-${Math.random()}`;
+        const { alice, bob, carol, conv, reply } = await makeGroup({ cid, body });
+        const same = { kind: 'group', title: 'Trip', members: [bob.user, carol.user], cid, body };
+        const back = await Peer.join(cluster, alice.user, { gateway: 2 });
+        for (const peer of [alice, back]) {
+            const again = await peer.must('create', same);
+            assert.deepEqual({ ...again, id: reply.id }, { ...reply, dup: true });
+        }
+        assert.equal(reply.dup, undefined);
+        const token = await cluster.token(alice.user);
+        const response = await fetch(`${cluster.http(2)}/v1/conversations`, {
+            method: 'POST',
+            headers: { Authorization: `Bearer ${token}` },
+            body: JSON.stringify(same),
+        });
+        const { id, ...first } = reply;
+        assert.notEqual(id, undefined);
+        assert.equal(response.status, 200);
+        assert.deepEqual(await response.json(), { ...first, dup: true });
+        assert.equal((await alice.must('conversations')).conversations.length, 1);
+        assert.equal((await bob.must('create', same)).dup, undefined, 'another creator, another');
+        assert.notEqual((await alice.must('create', { ...same, cid: undefined })).conv, conv);
+        await closeAll(alice, bob, carol, back);
+    }
+});
+
+test('create of what is there already says so', async () => {
+    const { alice, bob, carol } = await makeGroup();
+    const direct = { kind: 'direct', members: [bob.user] };
+    assert.equal((await alice.must('create', direct)).dup, undefined);
+    assert.equal((await alice.must('create', direct)).dup, true);
+    const named = { conv: `named-${Math.random()}`, members: [], cid: 'n' };
+    assert.equal((await alice.must('create', named)).dup, undefined);
+    assert.equal((await alice.must('create', named)).dup, true);
+    await closeAll(alice, bob, carol);
+});
+
 test('an id that another has taken is a conflict', async () => {
     const conv = `room-${Math.random()}`;
     const { alice, bob, carol } = await makeGroup({ conv });

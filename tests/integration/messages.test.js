@@ -255,6 +255,8 @@ const BODIES = [
     '-0.0',
     '0.10',
     '"\\u00e9\\ud83d\\ude00\\/"',
+    '"cut \\ud83d"', // What JSON.stringify makes of half an emoji.
+    '{"\\ude00":["\\udc00\\ud800"]}',
     '"é😀 \u2028 \u007f"',
     '{"a":1,"a":2}',
     '"\\u0000"',
@@ -303,8 +305,7 @@ const NOT_JSON = [
     '"\\u12"',
     '"\\x"',
     '"\t"',
-    '"\\ud800"',
-    '"\\udc00\\ud800"',
+    '"\\ud80"',
     '"open',
     '[',
     '{',
@@ -326,6 +327,28 @@ test('what is not JSON is never accepted', async () => {
     await a.say({ to: bob }, 'the only one');
     assert.equal((await b.next('message')).body, 'the only one');
     await Promise.all([a.close(), b.close()]);
+});
+
+test('half a surrogate pair is refused in what is no body, with the id', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await Peer.join(cluster, alice);
+    const { conv } = await a.must('create', { members: [bob], meta: { cut: '\ud83d' } });
+    const requests = [
+        ['send', { to: `${bob}\ud83d`, cid: 'x', body: 1 }],
+        ['send', { to: bob, cid: 'x\ude00', body: 1 }],
+        ['create', { members: [bob], title: '\ud83d' }],
+        ['info', { conv, title: '\ud83d' }],
+        ['react', { conv, seq: 1, emoji: '\ud83d' }],
+        ['add', { conv, users: ['\ud83d'] }],
+        ['members', { conv, after: '\ud83d' }],
+    ];
+    for (const [type, fields] of requests) await a.refused('bad_request', type, fields);
+    const { conversations } = await a.must('conversations');
+    assert.deepEqual(
+        conversations.map((item) => [item.conv, item.meta]),
+        [[conv, { cut: '\ud83d' }]],
+    );
+    await a.close();
 });
 
 test('a message of nearly 128 KiB passes', async () => {
@@ -368,8 +391,8 @@ test('the conversation list shows unread, read, head and the last message, newes
     );
     const item = items[1];
     assert.deepEqual(
-        [item.kind, item.peer, item.unread, item.head, item.members, item.last.body],
-        ['direct', bob, 2, second.seq, 2, 'two'],
+        [item.kind, item.title, item.peer, item.unread, item.head, item.members, item.last.body],
+        ['direct', null, bob, 2, second.seq, 2, 'two'],
     );
     await a.must('read', { conv: withBob, seq: second.seq });
     await until('it is read', async () => {

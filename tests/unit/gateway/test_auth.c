@@ -386,7 +386,10 @@ static void names_must_be_valid(void **state)
     expect_claims_refused(f, "{\"sub\":\"\",\"exp\":1700000100}", "the token names no user");
     expect_claims_refused(f, "{\"sub\":\"a\\u0000b\",\"exp\":1700000100}",
                           "the token names no user");
+    expect_claims_refused(f, "{\"sub\":\"\\ud83d\",\"exp\":1700000100}", "the token names no user");
     expect_claims_refused(f, "{\"sub\":\"a\",\"device\":\"\",\"exp\":1700000100}",
+                          "the token's device is not a valid name");
+    expect_claims_refused(f, "{\"sub\":\"a\",\"device\":\"\\ude00\",\"exp\":1700000100}",
                           "the token's device is not a valid name");
 }
 

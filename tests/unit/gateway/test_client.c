@@ -115,6 +115,46 @@ static void a_cid_is_measured_without_its_escapes(void **state)
     refuse(f, text, "cid must be 1 to 64 bytes without control characters");
 }
 
+/* Half a surrogate pair is passed on where nobody reads the text, and refused, with the id, where
+ * somebody does. */
+static void half_a_pair_is_refused_in_what_is_read(void **state)
+{
+    struct fixture *f = *state;
+    static const char half[] = "a surrogate escape is not paired";
+    take(f, "{\"type\":\"send\",\"to\":\"u\",\"cid\":\"1\",\"body\":{\"\\udc00\":\"\\ud83d\"},"
+            "\"\\ud83d\":1,\"title\":\"\\ud83d\"}");
+    EXPECT_SLICE(f->request.body, "{\"\\udc00\":\"\\ud83d\"}");
+    take(f, "{\"type\":\"info\",\"conv\":\"c\",\"meta\":\"x\\ud83d\"}");
+    EXPECT_SLICE(f->request.meta, "\"x\\ud83d\"");
+    static const char *const bad[] = {
+        "\"type\":\"send\",\"to\":\"\\ud83d\",\"cid\":\"1\",\"body\":1}",
+        "\"type\":\"send\",\"conv\":\"\\ud83d\",\"cid\":\"1\",\"body\":1}",
+        "\"type\":\"send\",\"to\":\"u\",\"cid\":\"x\\ude00\",\"body\":1}",
+        "\"type\":\"create\",\"members\":[],\"title\":\"\\ud83d\"}",
+        "\"type\":\"info\",\"conv\":\"c\",\"title\":\"\\ud83d x\"}",
+        "\"type\":\"react\",\"conv\":\"c\",\"seq\":1,\"emoji\":\"\\ud83d\"}",
+        "\"type\":\"connect\",\"device\":\"\\ude00\\ud83d\"}",
+        "\"type\":\"connect\",\"token\":\"\\ud83d\"}",
+        "\"type\":\"connect\",\"epoch\":\"\\ud83d\"}",
+        "\"type\":\"members\",\"conv\":\"c\",\"after\":\"\\ud83d\"}",
+        "\"type\":\"role\",\"conv\":\"c\",\"user\":\"\\ud83d\",\"role\":\"admin\"}",
+        "\"type\":\"status\",\"status\":\"\\ud83d\"}",
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "{\"id\":7,%s", bad[i]);
+        refuse(f, text, half);
+        EXPECT_SLICE(f->request.id, "7");
+    }
+    refuse(f, "{\"type\":\"add\",\"conv\":\"c\",\"users\":[\"\\ud83d\"]}",
+           "users must be an array of user names");
+    refuse(f, "{\"type\":\"connect\",\"resume\":{\"\\ud83d\":1}}",
+           "resume must be an object of conv to seq");
+    refuse(f, "{\"type\":\"\\ud83d\"}", "type is not known");
+    take(f, "{\"type\":\"create\",\"members\":[],\"title\":\"\\ud83d\\ude00\"}");
+    EXPECT_SLICE(f->request.title, "\xf0\x9f\x98\x80");
+}
+
 /* Two readers could take two different ones. */
 static void a_key_that_comes_twice_is_refused(void **state)
 {
@@ -598,9 +638,13 @@ static void connecting_has_its_frames(void **state)
     client_put_conversation_event(f->out, slice_string("c"), true);
     expect_out(f, "{\"type\":\"conversation\",\"conv\":\"c\",\"gone\":true}");
     client_put_conversation(f->out, slice_string("1"), slice_string("c"), CONV_GROUP,
-                            slice_string("T"), 4);
+                            slice_string("T"), 4, false);
     expect_out(f, "{\"type\":\"conversation\",\"id\":1,\"conv\":\"c\",\"kind\":\"group\","
                   "\"title\":\"T\",\"head\":4}");
+    client_put_conversation(f->out, slice_string("1"), slice_string("c"), CONV_DIRECT,
+                            (struct slice){0}, 4, true);
+    expect_out(f, "{\"type\":\"conversation\",\"id\":1,\"conv\":\"c\",\"kind\":\"direct\","
+                  "\"head\":4,\"dup\":true}");
 }
 
 static const struct msg_entry message = {
@@ -842,11 +886,13 @@ static void lists_are_written_item_by_item(void **state)
     client_put_conversations_item(f->out, &direct, true);
     client_put_conversations_item(f->out, &group, false);
     client_put_conversations_end(f->out, false);
-    expect_out(f,
-               "{\"type\":\"conversations\",\"id\":1,\"conversations\":[{\"conv\":\"c\",\"kind\":"
-               "\"direct\",\"head\":5,\"read\":4,\"unread\":1,\"members\":2,\"peer\":\"bob\","
-               "\"last\":" MESSAGE_JSON "},{\"conv\":\"g\",\"kind\":\"group\",\"title\":\"T\","
-               "\"head\":0,\"read\":0,\"unread\":0,\"members\":1,\"meta\":{}}],\"more\":false}");
+    expect_out(
+        f, "{\"type\":\"conversations\",\"id\":1,\"conversations\":[{\"conv\":\"c\",\"kind\":"
+           "\"direct\",\"title\":null,\"head\":5,\"read\":4,\"unread\":1,\"members\":2,\"peer\":"
+           "\"bob\","
+           "\"last\":" MESSAGE_JSON "},{\"conv\":\"g\",\"kind\":\"group\",\"title\":\"T\","
+           "\"head\":0,\"read\":0,\"unread\":0,\"members\":1,\"meta\":{},\"last\":null}],\"more\":"
+           "false}");
     buf_clear(records);
     record_encode(records, &msg_member_desc,
                   &(struct msg_member){slice_string("a"), ROLE_OWNER, 1});
@@ -867,6 +913,7 @@ int main(void)
         TEST(a_send_is_read_whatever_the_order_of_its_fields),
         TEST(a_send_that_breaks_a_rule_is_refused),
         TEST(a_cid_is_measured_without_its_escapes),
+        TEST(half_a_pair_is_refused_in_what_is_read),
         TEST(a_key_that_comes_twice_is_refused),
         TEST(a_frame_that_is_no_request_is_refused),
         TEST(a_frame_that_nests_too_deep_is_too_large),

@@ -8,6 +8,7 @@
 
 #include "gateway/json.h"
 #include "mesh/base/limits.h"
+#include "mesh/wire/key.h"
 
 static enum rc check(struct slice text)
 {
@@ -93,13 +94,14 @@ static void strings_follow_the_grammar(void **state)
     assert_int_equal(check(slice_of("1\0", 2)), RC_BAD_REQUEST);
 }
 
-/* One half of a pair is no character (RFC 8259, section 8.2). */
-static void surrogate_escapes_must_be_paired(void **state)
+/* The grammar has no pairs of surrogates, only four digits (RFC 8259, section 8.2). */
+static void surrogate_escapes_need_no_pair(void **state)
 {
     (void)state;
     GOOD("\"\\ud83d\\ude00\"", "\"\\uD800\\uDC00\"", "\"\\udbff\\udfff\"", "\"\\ud7ff\\ue000\"");
-    BAD("\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83dx\"", "\"\\ud83d\\n\"", "\"\\ud83d\\ud83d\"",
-        "\"\\ude00\\ud83d\"", "\"\\ud83d\\u0041\"", "\"\\ud83d\\\"");
+    GOOD("\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83dx\"", "\"\\ud83d\\n\"", "\"\\ud83d\\ud83d\"",
+         "\"\\ude00\\ud83d\"", "\"\\ud83d\\u0041\"");
+    BAD("\"\\ud83d\\\"", "\"\\ud83d\\u\"", "\"\\ud83d\\ud\"");
 }
 
 /* RFC 3629: the shortest form, no surrogates, nothing beyond U+10FFFF; a byte order mark is no
@@ -234,6 +236,33 @@ static void escapes_become_characters(void **state)
     buf_unref(&scratch);
 }
 
+/* Half a pair becomes bytes that no reader takes for UTF-8, and eats nothing of what follows. */
+static void half_a_pair_becomes_no_character(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *text;
+    } cases[] = {
+        {"\"\\ud83d\"", "\xed\xa0\xbd"},
+        {"\"\\ude00\"", "\xed\xb8\x80"},
+        {"\"\\ud83dx\"", "\xed\xa0\xbdx"},
+        {"\"\\ud83dxxxxxx\"", "\xed\xa0\xbdxxxxxx"},
+        {"\"\\ud83d\\n\\u0041\"", "\xed\xa0\xbd\nA"},
+        {"\"\\ud83d\\\\ude00\"", "\xed\xa0\xbd\\ude00"},
+        {"\"\\ud83d\\u0041\"", "\xed\xa0\xbd"
+                               "A"},
+        {"\"\\ude00\\ud83d\"", "\xed\xb8\x80\xed\xa0\xbd"},
+        {"\"\\ud83d\\ud83d\\ude00\"", "\xed\xa0\xbd\xf0\x9f\x98\x80"},
+    };
+    struct buf *scratch = buf_new(256);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct slice text = json_unescape(slice_string(cases[i].raw), scratch);
+        assert_true(slice_equals(text, cases[i].text));
+        assert_false(key_is_utf8(text));
+    }
+    buf_unref(&scratch);
+}
+
 /* Integers that a double holds exactly, and nothing else. */
 static void numbers_are_integers_below_two_to_the_53(void **state)
 {
@@ -281,7 +310,7 @@ int main(void)
         cmocka_unit_test(every_prefix_of_an_object_is_refused),
         cmocka_unit_test(numbers_follow_the_grammar),
         cmocka_unit_test(strings_follow_the_grammar),
-        cmocka_unit_test(surrogate_escapes_must_be_paired),
+        cmocka_unit_test(surrogate_escapes_need_no_pair),
         cmocka_unit_test(strings_must_be_utf8),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(an_empty_text_is_refused),
@@ -290,6 +319,7 @@ int main(void)
         cmocka_unit_test(nothing_is_walked_where_nothing_is),
         cmocka_unit_test(a_plain_string_is_a_slice_of_the_text),
         cmocka_unit_test(escapes_become_characters),
+        cmocka_unit_test(half_a_pair_becomes_no_character),
         cmocka_unit_test(numbers_are_integers_below_two_to_the_53),
         cmocka_unit_test(an_appended_string_reads_back),
     };

@@ -94,6 +94,44 @@ static void sends_and_changes_keep_their_order(void **state)
     stop(world);
 }
 
+/* A create with a cid that comes again, since its answer was lost, is about the same group; without
+ * one it is about another. */
+static void a_group_is_made_once_for_a_cid(void **state)
+{
+    (void)state;
+    struct world *world = start();
+    char id[KEY_GROUP_SIZE], text[128];
+    key_group_of(world_cluster, slice_string("alice"), slice_string("k"), id);
+    snprintf(text, sizeof(text), "\"conv\":\"%.*s\"", (int)sizeof(id), id);
+    world_send(alice, "{\"type\":\"create\",\"id\":1,\"members\":[\"bob\"],\"cid\":\"k\"}");
+    world_send(alice, "{\"type\":\"create\",\"id\":2,\"members\":[\"bob\"],\"cid\":\"k\"}");
+    world_send(alice, "{\"type\":\"create\",\"id\":3,\"members\":[\"bob\"],\"cid\":\"l\"}");
+    world_send(alice, "{\"type\":\"create\",\"id\":4,\"members\":[\"bob\"]}");
+    world_send(alice, "{\"type\":\"create\",\"id\":5,\"members\":[\"bob\"]}");
+    world_run(world, 3);
+    assert_int_equal(world_count(alice, "\"conv\":\"g:"), 5);
+    assert_int_equal(world_count(alice, text), 2);
+    stop(world);
+}
+
+/* A page after a conversation that is not in the list would be an empty one, and say that all has
+ * been seen. */
+static void a_list_after_none_of_it_is_not_found(void **state)
+{
+    (void)state;
+    struct world *world = start();
+    world_send(alice, "{\"type\":\"conversations\",\"id\":1,\"after\":\"c3\"}");
+    world_send(alice, "{\"type\":\"conversations\",\"id\":2,\"after\":\"c1\",\"limit\":1}");
+    world_send(alice, "{\"type\":\"conversations\",\"id\":3,\"after\":\"c2\"}");
+    world_run(world, 5);
+    assert_int_equal(world_count(alice, "{\"type\":\"error\",\"id\":1,\"code\":\"not_found\","
+                                        "\"message\":\"after is not in the list"),
+                     1);
+    assert_int_equal(world_count(alice, "\"id\":2,\"conversations\":[{\"conv\":\"c2\""), 1);
+    assert_int_equal(world_count(alice, "\"id\":3,\"conversations\":[],\"more\":false"), 1);
+    stop(world);
+}
+
 /* What newcomers see and how long entries live is said to the log: 0 for ever in a create, and in
  * an info, where 0 is no change, RETAIN_FOREVER. */
 static void what_a_conversation_keeps_is_passed_on(void **state)
@@ -279,6 +317,8 @@ int main(void)
         cmocka_unit_test(typing_is_told_to_the_leader),
         cmocka_unit_test(typing_is_told_once_in_two_seconds),
         cmocka_unit_test(typing_in_many_conversations_is_dropped),
+        cmocka_unit_test(a_group_is_made_once_for_a_cid),
+        cmocka_unit_test(a_list_after_none_of_it_is_not_found),
         cmocka_unit_test(receipts_say_who),
         cmocka_unit_test(a_status_is_told_to_each_leader),
         cmocka_unit_test(a_status_ends_with_the_sessions),

@@ -232,6 +232,45 @@ static void connects_with_a_token_in_the_first_frame(void **state)
     world_free(&world);
 }
 
+static void send_connect(struct world *world, struct world_link *link, const char *fields)
+{
+    char frame[1024];
+    struct buf *token = buf_new(256);
+    assert_int_equal(auth_sign(&world->auth, slice_string("alice"), slice_string("phone"),
+                               env_wall_ms(&world->env) / 1000, 3600, token),
+                     RC_OK);
+    snprintf(frame, sizeof(frame), "{\"type\":\"connect\",\"id\":9,\"token\":\"%.*s\"%s}",
+             SLICE_ARGS(buf_slice(token)), fields);
+    world_send(link, frame);
+    buf_unref(&token);
+}
+
+/* A token that is bound to another device is refused with the request's id, then 4501. */
+static void refuses_a_connect_for_another_device(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_link *said = world_connect(world, NULL, NULL, false);
+    struct world_link *asked = world_connect(world, NULL, "car", false);
+    struct world_link *good = world_connect(world, NULL, NULL, false);
+    send_connect(world, said, ",\"device\":\"car\"");
+    send_connect(world, asked, "");
+    send_connect(world, good, "");
+    world_run(world, 100);
+    struct world_link *refused[] = {said, asked};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(refused[i]->count, 1);
+        assert_int_equal(
+            world_count(refused[i], "{\"type\":\"error\",\"id\":9,\"code\":\"unauthorized\""), 1);
+        assert_int_equal(refused[i]->code, 4501);
+    }
+    assert_int_equal(world_count(good, "\"device\":\"phone\""), 1);
+    world_close(&said);
+    world_close(&asked);
+    world_close(&good);
+    world_free(&world);
+}
+
 /* A bad token, or none in time: 4501. */
 static void closes_4501_without_a_good_token(void **state)
 {
@@ -615,6 +654,7 @@ int main(void)
         cmocka_unit_test(closes_4010_where_a_correction_finds_no_room),
         cmocka_unit_test(announces_a_gap_before_the_newest),
         cmocka_unit_test(connects_with_a_token_in_the_first_frame),
+        cmocka_unit_test(refuses_a_connect_for_another_device),
         cmocka_unit_test(closes_4501_without_a_good_token),
         cmocka_unit_test(replaces_the_older_connection_of_a_device),
         cmocka_unit_test(takes_the_device_from_connect),

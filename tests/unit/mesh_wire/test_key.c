@@ -134,6 +134,30 @@ static void a_drawn_group_has_a_valid_id(void **state)
     assert_true(key_conv_is_valid(slice_of(id, sizeof(id))));
 }
 
+/* The same creator with the same cid meets the same group; who is another, says another cid, or
+ * lives in another cluster, another one. The operator is no user. */
+static void a_group_made_with_a_cid_has_one_id(void **state)
+{
+    (void)state;
+    const uint8_t other[16] = "another cluster";
+    const struct slice a = slice_string("a"), ab = slice_string("ab"), b = slice_string("b");
+    char ids[7][KEY_GROUP_SIZE];
+    key_group_of(cluster, a, slice_string("bc"), ids[0]);
+    key_group_of(cluster, a, slice_string("bc"), ids[1]);
+    assert_memory_equal(ids[0], ids[1], KEY_GROUP_SIZE);
+    assert_memory_equal(ids[0], "g:", 2);
+    assert_true(key_conv_is_valid(slice_of(ids[0], KEY_GROUP_SIZE)));
+    key_group_of(cluster, ab, slice_string("c"), ids[1]);
+    key_group_of(cluster, a, b, ids[2]);
+    key_group_of(cluster, b, slice_string("bc"), ids[3]);
+    key_group_of(other, a, slice_string("bc"), ids[4]);
+    key_group_of(cluster, (struct slice){0}, slice_string("bc"), ids[5]);
+    key_group_of(cluster, (struct slice){0}, slice_string("abc"), ids[6]);
+    for (size_t i = 0; i < 7; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_memory_not_equal(ids[i], ids[j], KEY_GROUP_SIZE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +168,7 @@ int main(void)
         cmocka_unit_test(names_have_their_lengths),
         cmocka_unit_test(an_absent_text_is_utf8),
         cmocka_unit_test(a_drawn_group_has_a_valid_id),
+        cmocka_unit_test(a_group_made_with_a_cid_has_one_id),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
