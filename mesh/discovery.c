@@ -34,6 +34,7 @@ struct discovery {
     struct map targets;        /* Owns them, by endpoint. */
     char seeds[LIMIT_SEEDS_MAX][ENDPOINT_SIZE_MAX + 1];
     uint32_t seed_count;
+    const char *foreign_seed;                     /* One of them; NULL: none. */
     char hints[HINTS_MAX][ENDPOINT_SIZE_MAX + 1]; /* From beacons; ring. */
     uint32_t hint_next;
     struct buf *table;         /* What is sent: encoded once a round, or when it changed. */
@@ -63,6 +64,13 @@ static struct slice table_now(struct discovery *d)
 
 /* ---- What comes in ---- */
 
+static void note_foreign(struct discovery *d, const struct target *t)
+{
+    for (uint32_t i = 0; i < d->seed_count; i++)
+        if (strcmp(d->seeds[i], t->endpoint) == 0)
+            d->foreign_seed = d->seeds[i];
+}
+
 /* On a connection of ours: the answer of whom we sent to. */
 static void on_answer(void *context, struct hub_socket *socket)
 {
@@ -79,11 +87,29 @@ static void on_answer(void *context, struct hub_socket *socket)
         enum rc rc = hub_socket_receive(socket, &id, &body);
         if (rc == RC_AGAIN)
             return;
-        if (rc == RC_OK) /* An answer to an answer would never end. */
-            membership_merge(d->membership, body, env_now_us(d->env), &is_answer_due);
-        else
+        if (rc != RC_OK) {
             metric_add(packets_bad_total, 1);
+            continue;
+        }
+        /* An answer to an answer would never end. */
+        rc = membership_merge(d->membership, body, env_now_us(d->env), &is_answer_due);
+        if (rc == RC_MISMATCH)
+            note_foreign(d, t);
     }
+}
+
+/* To one of another cluster: our record says which this is, and nothing of who else is here. */
+static void answer_foreigner(struct discovery *d, struct slice id)
+{
+    const struct msg_node *self = membership_self(d->membership);
+    struct buf *node = buf_new(256);
+    struct buf *answer = buf_new(256);
+    record_encode(node, &msg_node_desc, self);
+    const struct msg_gossip gossip = {.from = self->id, .nodes = buf_slice(node)};
+    record_encode(answer, &msg_gossip_desc, &gossip);
+    hub_socket_send_to(d->gossip, id, buf_slice(answer)); /* Gone or full: he asks again. */
+    buf_unref(&answer);
+    buf_unref(&node);
 }
 
 /* On the listening socket. Its ids are libzmq's own, one a connection: two processes that share a
@@ -99,10 +125,12 @@ static void on_gossip(void *context, struct hub_socket *socket)
         if (rc == RC_AGAIN)
             return;
         if (rc == RC_OK)
-            membership_merge(d->membership, body, env_now_us(d->env), &is_answer_due);
+            rc = membership_merge(d->membership, body, env_now_us(d->env), &is_answer_due);
         else
             metric_add(packets_bad_total, 1);
-        if (is_answer_due)
+        if (rc == RC_MISMATCH)
+            answer_foreigner(d, id);
+        else if (is_answer_due)
             hub_socket_send_to(d->gossip, id, table_now(d)); /* Gone or full: he asks again. */
     }
 }
@@ -183,6 +211,11 @@ void discovery_free(struct discovery **discovery)
     membership_free(&d->membership);
     buf_unref(&d->table);
     mem_free(d);
+}
+
+const char *discovery_foreign_seed(const struct discovery *d)
+{
+    return d->foreign_seed;
 }
 
 struct membership *discovery_membership(struct discovery *d)

@@ -5,6 +5,8 @@
  * Who cannot be reached that way (a gateway binds nothing; `status` only asks) or is new gets the
  * table back at once, on the connection he came by.
  *
+ * A node of another cluster gets nothing but this node's record, by which it knows where it is.
+ *
  * A DEALER sends only while its peer is admitted; as soon as it is, it sends without waiting for
  * the round. While keys are being changed, one that gets nowhere for 2 s tries the next server key.
  *
@@ -36,6 +38,9 @@ MUST_CHECK enum rc discovery_new(struct hub *hub, struct env *env,
 void discovery_free(struct discovery **discovery); /* Takes and nulls. */
 
 struct membership *discovery_membership(struct discovery *discovery);
+
+/* A seed where a node of another cluster has answered; NULL: none has. */
+const char *discovery_foreign_seed(const struct discovery *discovery);
 
 void discovery_turn(struct discovery *discovery); /* Rounds and silence, where due. */
 uint64_t discovery_due_us(const struct discovery *discovery);

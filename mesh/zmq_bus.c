@@ -512,6 +512,11 @@ enum rc zmq_bus_state(const struct zmq_bus *bus)
     return membership_is_superseded(table(bus)) ? RC_IN_USE : RC_OK;
 }
 
+const char *zmq_bus_foreign_seed(const struct zmq_bus *bus)
+{
+    return discovery_foreign_seed(bus->discovery);
+}
+
 const uint8_t *zmq_bus_cluster(const struct zmq_bus *bus)
 {
     struct slice cluster = zmq_bus_self(bus)->cluster;

@@ -86,6 +86,9 @@ uint64_t zmq_bus_due_us(
 /* RC_OK; RC_IN_USE: a newer process runs under this node id. This one is to stop. */
 MUST_CHECK enum rc zmq_bus_state(const struct zmq_bus *bus);
 
+/* One of `joins`, where a node of another cluster has answered; NULL: none has. */
+const char *zmq_bus_foreign_seed(const struct zmq_bus *bus);
+
 /* The 16 bytes of cluster id, or NULL while it is not known. */
 const uint8_t *zmq_bus_cluster(const struct zmq_bus *bus);
 

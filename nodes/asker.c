@@ -147,6 +147,14 @@ bool asker_awaits(const struct asker *a, const char *id)
     return r != NULL && r->is_up && r->json == NULL;
 }
 
+/* A key that is not accepted is not told from a router that is down: the handshake only ends. */
+int asker_fail_silent(const struct asker *a)
+{
+    return tools_fail(EXIT_FAILED,
+                      "no router answers at %s within %u ms; is it up, and is the key right?",
+                      a->config->join.items[0], a->config->timeout_ms);
+}
+
 uint32_t asker_view(const struct asker *a, struct cluster_view *ret_view)
 {
     struct cluster_view_answer *answers = mem_alloc((a->router_count + 1) * sizeof(*answers));

@@ -64,6 +64,9 @@ bool asker_is_complete(const struct asker *asker);
 /* Is this router up, and has not answered yet? */
 bool asker_awaits(const struct asker *asker, const char *id);
 
+/* Nobody answered in time: say so. Returns the exit code. */
+int asker_fail_silent(const struct asker *asker);
+
 /* What they answered, taken together; to be finished with cluster_view_fini(). Returns how many
  * have. */
 uint32_t asker_view(const struct asker *asker, struct cluster_view *ret_view);

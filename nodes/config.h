@@ -27,6 +27,7 @@ enum config_command {
     CONFIG_STATUS = 8,
     CONFIG_TOKEN = 16,
     CONFIG_OPERATE = 32, /* drain, undrain, remove. */
+    CONFIG_DRAIN = 64,   /* Of these, what drain alone takes. */
 };
 
 enum config_option {

@@ -1,10 +1,11 @@
 /* chatmesh dev.
  *
  *   happy path      prepare the folder, start routers and gateways; when every router has said
- *                   that it serves and every gateway's /health is 200, print "ready", wait for
- *                   signals
+ *                   that it serves, every gateway's /health is 200 and every shard has all its
+ *                   voters, print "ready", wait for signals
  *   failure modes   a child that ends is told, with the reason its log gives; before ready that
- *                   ends it all, later, with --respawn, it is started again, at most once a second
+ *                   ends it all, later, with --respawn, it is started again, at most once a second;
+ *                   what is not in its place after 30 s is told, and "ready" printed all the same
  *   on stop         SIGTERM to the gateways, then to the routers, SIGKILL to what is left. Routers
  *                   are told twice, which is at once: nobody is left to hand anything over to */
 #include "nodes/dev.h"
@@ -23,6 +24,7 @@
 #include "nodes/dev_child.h"
 #include "nodes/dev_files.h"
 #include "nodes/dev_notify.h"
+#include "nodes/dev_placed.h"
 #include "nodes/dev_reason.h"
 #include "nodes/tools.h"
 #include "nodes/webhook_setup.h"
@@ -31,6 +33,8 @@
 #define TICK_MS       100u
 #define RESPAWN_MS    1000u
 #define STOP_GRACE_MS 3000u
+#define LOOK_MS       250u
+#define PLACED_MS_MAX 30000u
 #define REASON_SIZE   1024u
 
 struct dev_node {
@@ -52,7 +56,8 @@ struct dev {
     uint32_t node_count;
     sigset_t signals;
     bool is_ready;
-    uint64_t begun_ms;
+    uint64_t up_ms;   /* When all nodes were up for the first time; 0: not yet. */
+    uint64_t look_ms; /* When it was last looked whether the shards are placed. */
 };
 
 static uint64_t now_ms(void)
@@ -209,7 +214,7 @@ static void hear(struct dev *dev)
                 dev->nodes[i].is_up = true;
 }
 
-static bool is_ready(struct dev *dev)
+static bool are_all_up(struct dev *dev)
 {
     bool all = true;
     for (uint32_t i = 0; i < dev->node_count; i++) {
@@ -221,12 +226,52 @@ static bool is_ready(struct dev *dev)
     return all;
 }
 
+/* From here on the cluster exists, whoever dies before it is ready. */
+static void note_up(struct dev *dev, uint64_t now)
+{
+    dev->up_ms = now;
+    dev->setup.is_born = true;
+    dev_files_write_born(&dev->folder);
+}
+
+static bool look(const struct dev *dev, char *missing, size_t size)
+{
+    const char *routers[DEV_ROUTERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < dev->node_count; i++)
+        if (dev->nodes[i].router != 0)
+            routers[count++] = dev->nodes[i].name;
+    struct buf *text = buf_new(0);
+    bool is_placed = dev_placed_check(dev_child_cluster(&dev->setup, dev->config->port, text),
+                                      routers, count, missing, size);
+    buf_unref(&text);
+    return is_placed;
+}
+
+/* Who reads "ready" may kill any router. Asked once all are up, and not for ever: what cannot be
+ * placed is the reader's to see. */
+static bool is_placed_or_late(struct dev *dev)
+{
+    char missing[160];
+    uint64_t now = now_ms();
+    if (dev->up_ms == 0)
+        note_up(dev, now);
+    if (now - dev->look_ms < LOOK_MS)
+        return false;
+    dev->look_ms = now;
+    if (look(dev, missing, sizeof(missing)))
+        return true;
+    if (now - dev->up_ms < PLACED_MS_MAX)
+        return false;
+    fprintf(stderr, "chatmesh: not everything is in its place after %u s: %s\n",
+            PLACED_MS_MAX / 1000, missing);
+    return true;
+}
+
 static void say_ready(struct dev *dev)
 {
     const struct config *c = dev->config;
     dev->is_ready = true;
-    dev->setup.is_born = true;
-    dev_files_write_born(&dev->folder);
     printf("ready: chat page http://%s:%u/ (%u router%s, %u gateway%s, data in %s)\n",
            dev->setup.host, c->port, c->routers, c->routers == 1 ? "" : "s", c->gateways,
            c->gateways == 1 ? "" : "s", dev->folder.text);
@@ -253,7 +298,7 @@ static int watch(struct dev *dev)
             respawn(dev);
         else if (count_running(dev) == 0)
             return tools_fail(EXIT_FAILED, "no node is left");
-        if (!dev->is_ready && is_ready(dev))
+        if (!dev->is_ready && are_all_up(dev) && is_placed_or_late(dev))
             say_ready(dev);
     }
 }

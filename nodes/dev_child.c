@@ -19,11 +19,14 @@
 #include "mesh/base/mem.h"
 #include "nodes/options.h"
 
-#define ARGUMENTS_MAX     256u
-#define HEALTH_TIMEOUT_US 300000
-#define MESH_PORT_LEAST   10000u
-#define MESH_PORT_COUNT   9900u
-#define MESH_PORT_TRIES   100u
+#define ARGUMENTS_MAX      256u
+#define HEALTH_TIMEOUT_MS  300u
+#define CLUSTER_TIMEOUT_MS 2000u
+#define CLUSTER_SIZE_MAX   33554432u /* Of an answer: 4096 shards of 9 routers fit. */
+#define STATUS_OK          "HTTP/1.1 200"
+#define MESH_PORT_LEAST    10000u
+#define MESH_PORT_COUNT    9900u
+#define MESH_PORT_TRIES    100u
 
 /* ---- Ports ---- */
 
@@ -165,7 +168,7 @@ static void add_joins(struct arguments *a, const struct dev_files_joins *joins, 
             add(a, "--join=%s", joins->endpoints[i]);
 }
 
-/* The first router begins the cluster: until that was ready once it joins nobody. From then on all
+/* The first router begins the cluster: until all were up once it joins nobody. From then on all
  * join each other, so that any of them may be the one that is away. */
 static void collect_router(struct arguments *a, const struct dev_child_setup *setup,
                            const char *node, uint32_t router)
@@ -304,24 +307,58 @@ pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, uin
     return pid;
 }
 
-/* ---- Health ---- */
+/* ---- Questions ---- */
+
+/* Connect and ask. Returns the connection, or -1. */
+static int ask(const struct dev_child_setup *setup, uint32_t port, const char *path,
+               uint32_t timeout_ms)
+{
+    char request[128];
+    int size = snprintf(request, sizeof(request),
+                        "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+    struct sockaddr_in address = address_of(setup->host, port);
+    struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+        send(fd, request, (size_t)size, MSG_NOSIGNAL) > 0)
+        return fd;
+    close(fd);
+    return -1;
+}
 
 bool dev_child_is_healthy(const struct dev_child_setup *setup, uint32_t port)
 {
-    static const char request[] =
-        "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    struct sockaddr_in address = address_of(setup->host, port);
-    struct timeval timeout = {.tv_usec = HEALTH_TIMEOUT_US};
     char answer[16] = "";
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = ask(setup, port, "/health", HEALTH_TIMEOUT_MS);
     if (fd < 0)
         return false;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-    bool is_healthy = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-                      send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0 &&
-                      recv(fd, answer, sizeof(answer) - 1, MSG_WAITALL) > 0 &&
-                      strncmp(answer, "HTTP/1.1 200", 12) == 0;
+    bool is_healthy = recv(fd, answer, sizeof(answer) - 1, MSG_WAITALL) > 0 &&
+                      strncmp(answer, STATUS_OK, sizeof(STATUS_OK) - 1) == 0;
     close(fd);
     return is_healthy;
+}
+
+struct slice dev_child_cluster(const struct dev_child_setup *setup, uint32_t port, struct buf *text)
+{
+    static const char end_of_head[] = "\r\n\r\n";
+    char part[16384];
+    ssize_t size = 0;
+    int fd = ask(setup, port, "/v1/cluster", CLUSTER_TIMEOUT_MS);
+    if (fd < 0)
+        return slice_of("", 0);
+    buf_clear(text);
+    while (text->size < CLUSTER_SIZE_MAX && (size = recv(fd, part, sizeof(part), 0)) > 0)
+        buf_append(text, part, (size_t)size);
+    close(fd);
+    const char *bytes = (const char *)text->bytes;
+    const char *head_end =
+        text->size > 0 ? memmem(bytes, text->size, end_of_head, sizeof(end_of_head) - 1) : NULL;
+    if (size != 0 || head_end == NULL || strncmp(bytes, STATUS_OK, sizeof(STATUS_OK) - 1) != 0)
+        return slice_of("", 0); /* Cut short, or refused. */
+    const char *body = head_end + sizeof(end_of_head) - 1;
+    return slice_of(body, text->size - (size_t)(body - bytes));
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "mesh/base/buf.h"
 #include "nodes/config.h"
 #include "nodes/dev_files.h"
 
@@ -12,7 +13,7 @@ struct dev_child_setup {
     const struct config *config;
     const struct dev_files_path *folder;
     struct dev_files_joins joins; /* Of the routers, the first one's first. */
-    bool is_born;                 /* The cluster was ready once: no router may begin another. */
+    bool is_born;                 /* All were up once: no router may begin another cluster. */
     const char *notify;           /* Where the nodes say that they are ready: NOTIFY_SOCKET. */
     const char *bind;             /* Address the gateways listen on. */
     const char *host;             /* Address they are reached by from here. */
@@ -33,5 +34,10 @@ pid_t dev_child_start(const struct dev_child_setup *setup, const char *node, uin
 
 /* Does GET /health on this port say 200? Waits 0.3 s at most. */
 bool dev_child_is_healthy(const struct dev_child_setup *setup, uint32_t port);
+
+/* What GET /v1/cluster on this port answers: JSON, within `text`. Empty where there is no answer.
+ * Waits some 2 s at most for a gateway that waits for its routers. */
+struct slice dev_child_cluster(const struct dev_child_setup *setup, uint32_t port,
+                               struct buf *text);
 
 #endif

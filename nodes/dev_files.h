@@ -5,7 +5,7 @@
  *     api.key       the key of its HTTP API, mode 0600; api.zpl lets it in
  *     dev.json      {"join":["tcp://127.0.0.1:PORT"],"pid":N,"gateways":["http://127.0.0.1:8080"]}
  *     dev.lock      held by the running `chatmesh dev`
- *     dev.born      the cluster was ready once: no router may begin another in this folder
+ *     dev.born      all nodes were up once: no router may begin another cluster in this folder
  *     NODE/         a router's data;  NODE.log, NODE.pid */
 #ifndef NODES_DEV_FILES_H
 #define NODES_DEV_FILES_H
@@ -59,7 +59,7 @@ MUST_CHECK enum rc dev_files_read_joins(const struct dev_files_path *folder,
                                         struct dev_files_joins *ret_joins,
                                         struct sentence *sentence);
 
-/* Was the cluster ready once? Note that it was. */
+/* Were all nodes up once? Note that they were. */
 bool dev_files_is_born(const struct dev_files_path *folder);
 void dev_files_write_born(const struct dev_files_path *folder);
 

@@ -104,9 +104,10 @@ static const struct command commands[] = {
      "Every node is a process of its own. DIR holds each node's data, log (NODE.log) and process\n"
      "id (NODE.pid), the cluster key, and auth.zpl with the key that signs tokens; the same DIR\n"
      "continues the same cluster. Gateway i listens on port + i - 1. Prints one line beginning\n"
-     "with \"ready\" once every router has joined and /health of every gateway is UP. Ctrl-C "
-     "stops\n"
-     "all.\n",
+     "with \"ready\" once every router has joined, /health of every gateway is UP and every shard "
+     "has\n"
+     "all its replicas, after 30 s at most: from then on any one of three routers may die. Ctrl-C\n"
+     "stops all.\n",
      "  chatmesh dev --routers 3 --gateways 2 --port 8080 --data ./data\n"
      "  chatmesh token --user alice --data ./data\n",
      run_dev},
@@ -133,9 +134,12 @@ static const struct command commands[] = {
      "  chatmesh status --data ./data\n"
      "  chatmesh status --json --join tcp://10.0.0.1:7400 --key /etc/chatmesh/cluster.key\n",
      run_status},
-    {"drain", CONFIG_OPERATE, "NODE", 1, "moves everything off a router, before it is taken away",
+    {"drain", CONFIG_OPERATE | CONFIG_DRAIN, "NODE", 1,
+     "moves everything off a router, before it is taken away",
      "Its replicas go to the other routers, and new ones come to it no more; it serves until the\n"
-     "last has moved. Waits and tells how far it is, unless --wait=false. Asks as status does.\n",
+     "last has moved. Waits and tells how far it is, unless --wait=false. The last active router "
+     "is\n"
+     "not drained. Asks as status does.\n",
      "  chatmesh drain r2 --data ./data\n"
      "  chatmesh drain r2 --wait=false --join tcp://10.0.0.1:7400 --key "
      "/etc/chatmesh/cluster.key\n",
@@ -222,6 +226,24 @@ static bool is_help(const char *argument)
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
 }
 
+static bool asks_for_help(const char *name)
+{
+    return is_help(name) || strcmp(name, "help") == 0;
+}
+
+/* chatmesh help [COMMAND], however it is spelled: help of help is this as well. */
+static int help(const char *name)
+{
+    const struct command *about = name != NULL ? find_command(name) : NULL;
+    if (name != NULL && about == NULL && !asks_for_help(name))
+        return unknown_command(name);
+    if (about != NULL)
+        print_command_help(stdout, about);
+    else
+        print_help(stdout);
+    return EXIT_FINE;
+}
+
 static int run_command(const struct command *command, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
@@ -262,16 +284,8 @@ int main(int argc, char **argv)
     const char *name = argv[1];
     if (strcmp(name, "--version") == 0)
         name = "version";
-    if (is_help(name) || strcmp(name, "help") == 0) {
-        const struct command *about = argc > 2 ? find_command(argv[2]) : NULL;
-        if (argc > 2 && about == NULL)
-            return unknown_command(argv[2]);
-        if (about != NULL)
-            print_command_help(stdout, about);
-        else
-            print_help(stdout);
-        return EXIT_FINE;
-    }
+    if (asks_for_help(name))
+        return help(argc > 2 ? argv[2] : NULL);
     const struct command *command = find_command(name);
     if (command == NULL)
         return unknown_command(name);

@@ -53,9 +53,11 @@ static uint64_t timeout_us(const struct operate *o)
 
 /* ---- The word ---- */
 
-static void say_accepted(const struct operate *o)
+static void say_accepted(const struct operate *o, const struct msg_result *result)
 {
-    if (o->action == OPERATE_DRAIN)
+    if (result->detail.size > 0)
+        printf("%s: %.*s\n", o->node, SLICE_ARGS(result->detail));
+    else if (o->action == OPERATE_DRAIN)
         printf("%s drains: its replicas are moved to other routers\n", o->node);
     else if (o->action == OPERATE_UNDRAIN)
         printf("%s takes part again: replicas are moved to it\n", o->node);
@@ -93,7 +95,7 @@ static void on_result(void *context, const struct msg_result *result)
         on_refused(o, result);
     } else {
         o->is_accepted = true;
-        say_accepted(o);
+        say_accepted(o, result);
         if (o->action != OPERATE_DRAIN || !o->asker.config->wait) {
             end(o, EXIT_FINE);
             return;
@@ -110,13 +112,11 @@ static void turn_order(struct operate *o)
     const struct msg_operate word = {
         .req = REQ, .action = o->action, .node = slice_string(o->node)};
     if (now_us >= o->deadline_us) {
-        const struct config *c = o->asker.config;
         end(o, o->was_refused ? tools_fail(EXIT_FAILED,
                                            "no router leads the control group within %u ms: "
                                            "chatmesh status shows who is there",
-                                           c->timeout_ms)
-                              : tools_fail(EXIT_FAILED, "no router answers at %s within %u ms",
-                                           c->join.items[0], c->timeout_ms));
+                                           o->asker.config->timeout_ms)
+                              : asker_fail_silent(&o->asker));
     } else if (now_us >= o->asker.settled_us && now_us >= o->due_us) {
         o->due_us = now_us + AGAIN_US;
         asker_tell(&o->asker, &msg_operate_desc, &word);

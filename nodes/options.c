@@ -11,6 +11,7 @@
 #define S            CONFIG_STATUS
 #define T            CONFIG_TOKEN
 #define O            CONFIG_OPERATE
+#define W            CONFIG_DRAIN
 #define TEXT(text)   .initial_text = (text)
 #define NUMBER(n)    .initial_number = (n)
 #define DISTANCE_MAX 64u

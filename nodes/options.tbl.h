@@ -5,7 +5,7 @@
  *   name      member of struct config
  *   kind      text, path, list, choice (metavar is its values), number, duration (seconds), boolean
  *   commands  which commands take it: R router, G gateway, D dev, S status, T token, O the commands
- *             about one router: drain, undrain, remove
+ *             about one router: drain, undrain, remove; W drain alone
  *   path      key in the config file; "" where it has none
  *   flag      --flag; the environment variable is CHATMESH_FLAG, with - as _
  *   initial   default: TEXT(x) or NUMBER(x), least..most bounds a number
@@ -138,7 +138,7 @@ OPTION(no_limits, boolean, D, "", "no-limits", "", NUMBER(0), 0, 1,
 OPTION(json, boolean, S, "", "json", "", NUMBER(0), 0, 1, "print one JSON object")
 OPTION(timeout_ms, number, S | O, "", "timeout-ms", "MS", NUMBER(3000), 100, 60000,
        "how long to wait for the cluster")
-OPTION(wait, boolean, O, "", "wait", "", NUMBER(1), 0, 1,
+OPTION(wait, boolean, W, "", "wait", "", NUMBER(1), 0, 1,
        "stay until a drain is done; --wait=false returns once it is ordered")
 
 OPTION(user, text, T, "", "user", "NAME", TEXT(NULL), 0, 0, "whom the token is for")

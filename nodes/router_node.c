@@ -15,6 +15,8 @@
 #include "storage/rocks_kv.h"
 
 #define PROGRESS_US 5000000u /* A router that joins says so, as often as this. */
+#define OWN_US      2000000u /* After the start: so long routers of its own cluster have to come. */
+#define START_US    10000000u /* Later a cluster that it does not belong to is only logged. */
 
 /* An empty directory and --join:  JOINING --taken in--> STORING --synced--> SERVING
  * else:                           it begins at SERVING
@@ -39,6 +41,7 @@ struct router_node {
     struct router *router;      /* From SERVING on. */
     struct webhook *webhook;    /* Likewise; NULL where none is set. */
     enum rc stored;             /* STORING: RC_AGAIN until the sync is reported. */
+    uint64_t started_us;        /* When the mesh was opened. */
     uint64_t began_us;          /* JOINING: since when. */
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
     uint64_t handover_until_us; /* HANDING_OVER. */
@@ -152,7 +155,10 @@ static void turn_router(struct router_node *node)
         end(node, EXIT_FAILED);
     } else if (node->phase == PHASE_HANDING_OVER &&
                (router_is_drained(node->router) || now_us(node) >= node->handover_until_us)) {
-        log_info("handed_over", "complete=%d", router_is_drained(node->router));
+        /* Nobody else votes in the groups of one router or two, so there is nobody to wait for. */
+        uint32_t alone = router_count_alone(node->router);
+        log_info("handed_over", "complete=%d alone=%u",
+                 alone == 0 && router_is_drained(node->router), alone);
         end(node, EXIT_FINE);
     }
 }
@@ -242,6 +248,33 @@ static void turn_store(struct router_node *node)
         end(node, code);
 }
 
+/* ---- The wrong cluster ---- */
+
+static bool hears_router(const struct router_node *node)
+{
+    const struct msg_node *peer;
+    for (size_t at = 0; (peer = zmq_bus_next_peer(node->bus, &at)) != NULL;)
+        if (peer->role == NODE_ROUTER)
+            return true;
+    return false;
+}
+
+/* The data is of one cluster, --join leads to another: alone it would go on as a cluster of its
+ * own, which nobody asked for. At the start only: later a stranger under an address that was a
+ * router's once is no reason to end. */
+static void check_cluster(struct router_node *node)
+{
+    uint64_t age_us = now_us(node) - node->started_us;
+    const char *seed = zmq_bus_foreign_seed(node->bus);
+    if (node->phase != PHASE_SERVING || seed == NULL || age_us < OWN_US || age_us > START_US ||
+        hears_router(node))
+        return;
+    end(node, tools_fail(EXIT_MISTAKE,
+                         "the data in %s is of another cluster than %s, which --join names: give "
+                         "the right --data, or an empty directory",
+                         node->config->data, seed));
+}
+
 /* ---- The loop's callbacks ---- */
 
 static void on_turn(void *context)
@@ -253,6 +286,7 @@ static void on_turn(void *context)
         turn_store(node);
     else if (node->phase != PHASE_ENDED)
         turn_router(node);
+    check_cluster(node);
     if (node->phase != PHASE_ENDED && zmq_bus_state(node->bus) != RC_OK) {
         log_error("replaced", "reason=a newer process runs under this node id");
         end(node, EXIT_FAILED);
@@ -360,6 +394,7 @@ static int start(struct router_node *node)
         code = begin_cluster(node);
     if (code == EXIT_FINE)
         code = open_bus(node);
+    node->started_us = now_us(node);
     if (code != EXIT_FINE)
         return code;
     if (!node->data.is_new)

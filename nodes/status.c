@@ -208,8 +208,7 @@ static int show(const struct status *s)
         print_tables(s, &view);
     cluster_view_fini(&view);
     if (answered == 0)
-        return tools_fail(EXIT_FAILED, "no router answers at %s within %u ms", c->join.items[0],
-                          c->timeout_ms);
+        return asker_fail_silent(&s->asker);
     return EXIT_FINE;
 }
 

@@ -353,6 +353,16 @@ static enum rc check_operate(const struct router *router, uint64_t action,
     return RC_CONFLICT;
 }
 
+/* Does the list as told say what the log does, with nothing on its way that would change it? */
+static bool is_current(const struct router *router)
+{
+    struct machine_cluster cluster;
+    const struct shard *control = router_control(router);
+    return control->queued.count == 0 && control->flying.count == 0 &&
+           machine_cluster(control->machine, &cluster) == RC_OK &&
+           cluster.version == router->table.version;
+}
+
 void control_on_operate(struct router *router, struct watcher *watcher,
                         const struct msg_operate *operate)
 {
@@ -365,10 +375,12 @@ void control_on_operate(struct router *router, struct watcher *watcher,
     const struct table_router *known = find_router(router, operate->node);
     const char *detail = "";
     enum rc rc = check_operate(router, operate->action, known, &state, &detail);
-    if (rc == RC_OK)
+    if (rc == RC_OK && state == ROUTER_ACTIVE && known->state == state && is_current(router))
+        detail = "it takes part already"; /* OK, and nothing to be done. */
+    else if (rc == RC_OK)
         rc = queue_router(router, operate->node, slice_string(known->zone), known->weight, state,
                           &pending);
-    if (rc == RC_OK)
+    if (rc == RC_OK && detail[0] == '\0')
         return;
     const struct msg_result answer = {
         .req = operate->req,

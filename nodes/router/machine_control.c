@@ -150,15 +150,27 @@ enum rc machine_set_cluster(struct machine *m, const struct msg_cmd_cluster *c,
     return RC_OK;
 }
 
-/* NULL, or why a router that is `old` (NULL: unknown) may not become `new`. */
-static const char *refuse_move(const struct row_router *old, const struct row_router *new)
+static bool has_other_active(const struct machine_control *control, struct slice node)
 {
-    if (old == NULL)
-        return NULL;
-    if (old->state == ROUTER_REMOVED)
+    const struct machine_router *router;
+    for (size_t at = 0; (router = map_next(&control->routers, &at)) != NULL;)
+        if (router->row.state == ROUTER_ACTIVE && !slice_equal(router->node, node))
+            return true;
+    return false;
+}
+
+/* NULL, or why the router `node` that is `old` (NULL: unknown) may not become `new`. */
+static const char *refuse_move(const struct machine_control *control, struct slice node,
+                               const struct row_router *old, const struct row_router *new)
+{
+    uint64_t before = old != NULL ? old->state : 0;
+    if (before == ROUTER_REMOVED)
         return "this router was removed, and its name stays with it";
-    if (new->state == ROUTER_REMOVED && old->state == ROUTER_ACTIVE)
+    if (new->state == ROUTER_REMOVED && before == ROUTER_ACTIVE)
         return "a router that is active is drained before it is removed";
+    if (new->state == ROUTER_DRAINING && before != ROUTER_DRAINING &&
+        !has_other_active(control, node))
+        return "no other router is active: there is nowhere to move its replicas to";
     return NULL;
 }
 
@@ -195,7 +207,7 @@ enum rc machine_set_router(struct machine *m, const struct msg_cmd_router *c,
     if (old != NULL && old->weight == row.weight && old->state == row.state &&
         slice_equal(old->zone, row.zone))
         return RC_OK;
-    const char *why = refuse_move(old, &row);
+    const char *why = refuse_move(control, c->node, old, &row);
     if (why != NULL)
         return machine_refuse(result, RC_CONFLICT, why);
     if (router == NULL) {

@@ -64,6 +64,8 @@ uint64_t router_due_us(struct router *router); /* When a turn is due though noth
 void router_drain(struct router *router);
 bool router_is_drained(
     const struct router *router); /* It leads nothing, or nobody could take it. */
+/* Groups led here that nobody could take: no other voter of them lives. */
+uint32_t router_count_alone(const struct router *router);
 
 /* How the push port's post went; see push_on_posted(). */
 void router_on_posted(struct router *router, uint32_t status, const char *reason);

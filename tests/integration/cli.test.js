@@ -18,6 +18,10 @@ function assertMistake(result, pattern) {
     assert.match(result.stderr, pattern);
 }
 
+/** What commands say that ask a cluster and hear nothing. */
+const SILENT =
+    /^chatmesh: no router answers at .+ within 500 ms; is it up, and is the key right\?$/m;
+
 const COMMANDS = [
     'dev',
     'router',
@@ -45,6 +49,25 @@ test('chatmesh --help lists every command', async () => {
     const { code, stdout } = await run(['--help']);
     assert.equal(code, 0);
     for (const command of COMMANDS) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
+});
+
+test('help of help is the help', async () => {
+    const { stdout: expected } = await run(['help']);
+    for (const args of [['help', '--help'], ['help', '-h'], ['help', 'help'], ['--help', '--help']])
+        assert.deepEqual(
+            await run(args),
+            { code: 0, signal: null, stdout: expected, stderr: '' },
+            args.join(' '),
+        );
+    assertMistake(await run(['help', 'frobnicate']), /frobnicate/);
+});
+
+test('only drain waits, and only its help says so', async () => {
+    assert.match((await run(['drain', '--help'])).stdout, /^ +--wait$/m);
+    for (const command of ['undrain', 'remove']) {
+        assert.doesNotMatch((await run([command, '--help'])).stdout, /--wait/);
+        assertMistake(await run([command, 'r2', '--wait=false']), /wait/);
+    }
 });
 
 test('an unknown command and an unknown option are one sentence and exit 2', async () => {
@@ -233,6 +256,32 @@ test('a router with an empty folder and --join waits, ends at SIGTERM, and begin
     assert.doesNotMatch(again.stderr, / joining /);
 });
 
+test('a router with the data of another cluster does not run beside the one it is to join', async () => {
+    const key = join(folder, 'clusters.key');
+    await run(['keygen', key]);
+    const port = await freePorts(6);
+    const args = (id, at) => [
+        ...['router', '--id', id, '--data', join(folder, `founder-${id}`), '--key', key],
+        ...['--listen', `tcp://127.0.0.1:${at}`],
+    ];
+    const founder = await run(args('r2', port + 3), { timeout: 1500 });
+    assert.match(founder.stderr, / cluster_begun /);
+    const other = run(args('r1', port), { timeout: 9000 });
+    const mixed = await run([...args('r2', port + 3), '--join', `tcp://127.0.0.1:${port}`], {
+        timeout: 8000,
+    });
+    assert.equal(mixed.code, 2, mixed.stderr);
+    assert.match(mixed.stderr, / foreign_cluster self=r2 node=r1/);
+    assert.match(
+        mixed.stderr,
+        /^chatmesh: the data in .+founder-r2 is of another cluster than tcp:.+, which --join names/m,
+    );
+    const { code, stderr } = await other; // Nobody told it to join: it stays.
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, / foreign_cluster self=r1 node=r2/);
+    assert.match(stderr, / handed_over self=r1 complete=0 alone=65$/m); // There is nobody else.
+});
+
 test('drain, undrain and remove say what is wrong in one sentence', async () => {
     const port = await freePorts(1);
     assertMistake(await run(['drain']), /usage: chatmesh drain NODE/);
@@ -248,7 +297,7 @@ test('drain, undrain and remove say what is wrong in one sentence', async () => 
             '500',
         ]);
         assert.equal(code, 1);
-        assert.match(stderr, /^chatmesh: no router answers at .+ within 500 ms$/m);
+        assert.match(stderr, SILENT);
     }
 });
 
@@ -292,6 +341,7 @@ test('status of a cluster that is not there fails with one sentence', async () =
     ]);
     assert.equal(code, 1);
     assert.equal(stderr.trim().split('\n').length, 1, stderr);
+    assert.match(stderr, SILENT);
 });
 
 test('SIGTERM drains the cluster and exits 0', async () => {

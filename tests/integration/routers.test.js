@@ -61,6 +61,17 @@ test('three routers come together, hold three replicas of everything, and share 
         assert.match(plain.stdout, /^shards 16, led 16; routers 3, gateways 1; nothing moves$/m);
     }));
 
+test('who reads ready may kill any router, the first one too', async () => {
+    // All 64 shards: with few of them placement is over too soon to be missed.
+    const cluster = await Cluster.start({ routers: 3, gateways: 1 });
+    try {
+        await cluster.kill('r1');
+        await until('all shards are led', async () => (await status(cluster)).shards.led === 64);
+    } finally {
+        await cluster.stop();
+    }
+});
+
 /** Send until it is acknowledged: `unavailable` means to try again with the same cid. */
 function say(peer, body) {
     return until(`${body} is acknowledged`, async () => {
@@ -101,6 +112,29 @@ test('SIGTERM hands over what a router leads, and clients hardly notice', () =>
             assert.match(log, new RegExp(` handed_over self=${router} complete=1`));
             await untilHeld(cluster, ALL);
         }
+    }));
+
+test('two routers: what one leads nobody takes at SIGTERM, and the last one active is not drained', () =>
+    withCluster({ routers: 2, args: [...args, '--respawn'] }, async (cluster) => {
+        await untilHeld(cluster, { r1: GROUPS, r2: GROUPS });
+        const pid = cluster.pid('r1');
+        cluster.signal('r1', 'SIGTERM');
+        await until('r1 is back', () => ![null, pid].includes(cluster.pid('r1')));
+        const log = readFileSync(join(cluster.data, 'r1.log'), 'utf8');
+        assert.match(log, / handed_over self=r1 complete=0 alone=[1-9]\d*$/m);
+        await untilHeld(cluster, { r1: GROUPS, r2: GROUPS });
+
+        const operate = (command, node) =>
+            run([command, node, '--data', cluster.data], { timeout: MOVE_MS });
+        assert.equal((await operate('undrain', 'r1')).stdout, 'r1: it takes part already\n');
+        const drained = await operate('drain', 'r2');
+        assert.equal(drained.code, 0, drained.stderr);
+        const last = await operate('drain', 'r1');
+        assert.equal(last.code, 2, last.stderr);
+        assert.match(last.stderr, /^chatmesh: r1: no other router is active: .+\n$/);
+        assert.equal(member(await status(cluster), 'r1').state, 'active');
+        assert.match((await operate('undrain', 'r2')).stdout, /^r2 takes part again/);
+        assert.equal((await operate('drain', 'r1')).code, 0);
     }));
 
 test('a router is drained, removed, and its name does not come back', () =>
@@ -166,6 +200,12 @@ test('the same folder continues the same cluster, whichever router was its first
         rmSync(join(cluster.data, 'r1'), { recursive: true });
         cluster = await Cluster.start({ routers: 3, gateways: 1, args, data: cluster.data });
         assert.equal((await untilHeld(cluster, ALL)).cluster, before.cluster);
+        // One of them is not there any more: ready waits for what the others can hold.
+        await cluster.stop({ keep: true });
+        const begun = Date.now();
+        cluster = await Cluster.start({ routers: 2, gateways: 1, args, data: cluster.data });
+        assert.ok(Date.now() - begun < 10000, `ready after ${Date.now() - begun} ms`);
+        assert.doesNotMatch(cluster.output, /not everything/);
     } finally {
         await cluster.stop();
     }

@@ -586,7 +586,8 @@ static void plain_text_and_encryption_do_not_mix(void **state)
     assert_int_equal(r1->ups + r2->ups + g1->ups, 0);
 }
 
-/* The seeds of two clusters were mixed up. */
+/* The seeds of two clusters were mixed up: neither takes the other in, and who was told to join is
+ * told that he is wrong there. */
 static void another_cluster_is_refused(void **state)
 {
     struct world *w = *state;
@@ -597,8 +598,21 @@ static void another_cluster_is_refused(void **state)
     options.joins[0] = gossip_of(r1);
     options.join_count = 1;
     struct node *r2 = start(w, &options);
+    assert_true(WITHIN(w, 2000, zmq_bus_foreign_seed(r2->bus) != NULL));
+    assert_string_equal(zmq_bus_foreign_seed(r2->bus), gossip_of(r1));
     turn_for(w, 1200);
     assert_int_equal(r1->ups + r2->ups, 0);
+    assert_null(zmq_bus_foreign_seed(r1->bus));
+}
+
+/* Nodes of one cluster are never strangers, nor is one that has no cluster yet. */
+static void the_own_cluster_is_not_foreign(void **state)
+{
+    struct world *w = *state;
+    struct four f = start_four(w);
+    turn_for(w, 1200);
+    assert_null(zmq_bus_foreign_seed(f.r2->bus));
+    assert_null(zmq_bus_foreign_seed(f.g1->bus));
 }
 
 /* ---- What is wrong at the start ---- */
@@ -911,6 +925,7 @@ int main(void)
         TEST(nodes_with_different_keys_meet_while_keys_are_changed),
         TEST(plain_text_and_encryption_do_not_mix),
         TEST(another_cluster_is_refused),
+        TEST(the_own_cluster_is_not_foreign),
         TEST(plain_text_beyond_loopback_is_refused),
         TEST(wrong_options_are_refused_with_a_sentence),
         TEST(a_port_in_use_is_refused),

@@ -83,6 +83,14 @@ static void help_lists_the_options_of_its_command(void **state)
     free(text);
 }
 
+/* Only a drain is waited for. */
+static void wait_is_an_option_of_drain_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(option_by_flag("wait", 4, CONFIG_OPERATE), CONFIG_OPTION_COUNT);
+    assert_int_equal(option_by_flag("wait", 4, CONFIG_OPERATE | CONFIG_DRAIN), CONFIG_OPTION_wait);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +100,7 @@ int main(void)
         cmocka_unit_test(the_distance_counts_edits),
         cmocka_unit_test(only_what_is_near_is_guessed),
         cmocka_unit_test(help_lists_the_options_of_its_command),
+        cmocka_unit_test(wait_is_an_option_of_drain_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

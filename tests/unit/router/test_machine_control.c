@@ -173,6 +173,7 @@ static void an_active_router_is_not_removed(void **state)
 {
     struct rig *rig = *state;
     assert_int_equal(found(rig), RC_OK);
+    assert_int_equal(set(rig, "r0", ROUTER_ACTIVE), RC_OK);
     assert_int_equal(set(rig, "r1", ROUTER_ACTIVE), RC_OK);
     assert_int_equal(set(rig, "r1", ROUTER_REMOVED), RC_CONFLICT);
     assert_int_equal(set(rig, "r1", ROUTER_DRAINING), RC_OK);
@@ -180,7 +181,36 @@ static void an_active_router_is_not_removed(void **state)
     assert_int_equal(set(rig, "r2", ROUTER_LOST), RC_OK);
     assert_int_equal(set(rig, "r2", ROUTER_REMOVED), RC_OK);
     assert_int_equal(set(rig, "r3", ROUTER_REMOVED), RC_OK);
-    assert_string_equal(list(rig), "r1 east 100 4;r2 east 100 4;r3 east 100 4;");
+    assert_string_equal(list(rig), "r0 east 100 1;r1 east 100 4;r2 east 100 4;r3 east 100 4;");
+}
+
+/* Somebody must be left to hold the shards: the last active router does not drain, however many
+ * drain, are lost or were removed. One that drains already may go on to, and be changed. */
+static void the_last_active_router_does_not_drain(void **state)
+{
+    struct rig *rig = *state;
+    assert_int_equal(found(rig), RC_OK);
+    assert_int_equal(set(rig, "r1", ROUTER_DRAINING), RC_CONFLICT);
+    assert_string_equal(list(rig), "");
+    assert_int_equal(set(rig, "r1", ROUTER_ACTIVE), RC_OK);
+    assert_int_equal(set(rig, "r1", ROUTER_DRAINING), RC_CONFLICT);
+    assert_int_equal(set(rig, "r2", ROUTER_ACTIVE), RC_OK);
+    assert_int_equal(set(rig, "r3", ROUTER_LOST), RC_OK);
+    assert_int_equal(set(rig, "r4", ROUTER_REMOVED), RC_OK);
+    assert_int_equal(set(rig, "r2", ROUTER_DRAINING), RC_OK);
+    for (int i = 0; i < 2; i++) {
+        uint64_t before = version(rig);
+        assert_int_equal(set(rig, "r1", ROUTER_DRAINING), RC_CONFLICT);
+        assert_int_equal(version(rig), before);
+        rig_reopen(rig);
+    }
+    assert_int_equal(set(rig, "r2", ROUTER_ACTIVE), RC_OK);
+    assert_int_equal(set(rig, "r1", ROUTER_DRAINING), RC_OK);
+    assert_int_equal(set(rig, "r2", ROUTER_DRAINING), RC_CONFLICT);
+    assert_int_equal(set(rig, "r2", ROUTER_LOST), RC_OK); /* Nobody asks whether it may be. */
+    struct msg_cmd_router c = router_of("r1", "west", ROUTER_JOINS);
+    assert_int_equal(rig_do(rig, &msg_cmd_router_desc, &c).rc, RC_OK);
+    assert_string_equal(list(rig), "r1 west 100 2;r2 east 100 3;r3 east 100 3;r4 east 100 4;");
 }
 
 /* A router that was removed never comes back, whatever is said of it. */
@@ -206,6 +236,7 @@ static void commands_of_one_entry_see_each_other(void **state)
 {
     struct rig *rig = *state;
     struct msg_cmd_cluster cluster = good_cluster();
+    struct msg_cmd_router other = router_of("r0", NULL, ROUTER_ACTIVE);
     struct msg_cmd_router active = router_of("r1", NULL, ROUTER_ACTIVE);
     struct msg_cmd_router draining = router_of("r1", NULL, ROUTER_DRAINING);
     struct msg_cmd_router removed = router_of("r1", NULL, ROUTER_REMOVED);
@@ -213,14 +244,17 @@ static void commands_of_one_entry_see_each_other(void **state)
     rig_add(rig, &msg_cmd_router_desc, &active);
     rig_add(rig, &msg_cmd_router_desc, &removed);
     rig_add(rig, &msg_cmd_router_desc, &draining);
+    rig_add(rig, &msg_cmd_router_desc, &other);
+    rig_add(rig, &msg_cmd_router_desc, &draining);
     rig_add(rig, &msg_cmd_router_desc, &removed);
     rig_add(rig, &msg_cmd_router_desc, &active);
     rig_apply(rig);
     rig_write(rig);
-    const enum rc expected[] = {RC_OK, RC_OK, RC_CONFLICT, RC_OK, RC_OK, RC_CONFLICT};
-    for (int i = 0; i < 6; i++)
+    const enum rc expected[] = {RC_OK, RC_OK, RC_CONFLICT, RC_CONFLICT,
+                                RC_OK, RC_OK, RC_OK,       RC_CONFLICT};
+    for (int i = 0; i < 8; i++)
         assert_int_equal(rig->results[i].rc, expected[i]);
-    assert_string_equal(list(rig), "r1 - 100 4;");
+    assert_string_equal(list(rig), "r0 - 100 1;r1 - 100 4;");
 }
 
 /* The list takes LIMIT_ROUTERS_MAX routers and no more; each that is removed makes room for one. */
@@ -414,6 +448,7 @@ int main(void)
         CONTROL(the_list_is_in_order_and_stays),
         CONTROL(the_version_moves_with_the_list_alone),
         CONTROL(an_active_router_is_not_removed),
+        CONTROL(the_last_active_router_does_not_drain),
         CONTROL(a_removed_router_never_changes),
         CONTROL(commands_of_one_entry_see_each_other),
         CONTROL(the_list_is_bounded),
