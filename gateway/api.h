@@ -52,10 +52,11 @@ enum api_method {
 /* A request without its body. Slices are borrowed for the call. */
 struct api_head {
     enum api_method method;
-    struct slice path;          /* Decoded. */
+    struct slice path;          /* As it was sent: its parts are decoded one by one. */
     struct slice query;         /* As query_get() reads it. */
     struct slice authorization; /* The header; absent: there was none. */
-    bool is_dev;                /* The cluster may be looked at without a key. */
+    bool has_body;
+    bool is_dev; /* The cluster may be looked at without a key. */
 };
 
 struct api_answer {

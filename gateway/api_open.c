@@ -77,7 +77,9 @@ static bool is_too_often(struct gateway *gateway, char kind, struct slice name)
 
 /* ---- A request's head ---- */
 
-/* The next segment of *rest, without the slash before it; false at the end. */
+/* The next segment of *rest, without the slash before it; false at the end. Segments are split
+ * where slashes were sent, and each is decoded for itself later: a slash in a name, or a name that
+ * is all dots, is that name and nothing else. */
 static bool next_segment(struct slice *rest, struct slice *ret_segment)
 {
     if (rest->size == 0 || rest->base[0] != '/')
@@ -89,7 +91,7 @@ static bool next_segment(struct slice *rest, struct slice *ret_segment)
     return true;
 }
 
-/* The parts of a path that are names; absent where the route has none such. */
+/* The parts of a path that are names, not decoded; absent where the route has none such. */
 struct path_names {
     struct slice conv, user, seq;
 };
@@ -151,17 +153,28 @@ static bool read_number(struct slice text, uint64_t *ret_number)
     return text.size > 0 && json_u64(value, ret_number);
 }
 
+/* False: the path has it, and it is no name of its kind. */
+static bool read_name(struct api_name *name, struct slice part, bool (*is_valid)(struct slice))
+{
+    struct slice value;
+    if (part.base == NULL)
+        return true;
+    if (query_decode_part(part, name->bytes, sizeof(name->bytes), &value) != RC_OK ||
+        !is_valid(value))
+        return false;
+    name->size = value.size;
+    return true;
+}
+
 /* NULL, or what is wrong with them. */
 static const char *read_names(struct api_call *call, const struct path_names *names)
 {
-    if (names->conv.base != NULL && !key_conv_is_valid(names->conv))
+    if (!read_name(&call->conv, names->conv, key_conv_is_valid))
         return "a conversation's id is 1 to 128 bytes of [A-Za-z0-9._:~@-]";
-    if (names->user.base != NULL && !key_user_is_valid(names->user))
+    if (!read_name(&call->user, names->user, key_user_is_valid))
         return "a user's name is 1 to 128 bytes of UTF-8 without control characters";
     if (names->seq.base != NULL && (!read_number(names->seq, &call->seq) || call->seq == 0))
         return "a seq is an integer from 1 to 2^53 - 1";
-    keep_name(&call->conv, names->conv);
-    keep_name(&call->user, names->user);
     return NULL;
 }
 
@@ -291,6 +304,10 @@ struct api_call *api_open(struct gateway *gateway, const struct api_head *head, 
         *ret_answer = api_refusal(out, RC_BAD_REQUEST, "the method is not allowed here", 0);
         ret_answer->status = 405;
         memcpy(ret_answer->allow, allow, sizeof(allow));
+        return NULL;
+    }
+    if (head->has_body && route->method != API_POST && route->method != API_PATCH) {
+        *ret_answer = api_refusal(out, RC_BAD_REQUEST, "this method has no body here", 0);
         return NULL;
     }
     if (gateway->api.call_count >= API_CALLS_MAX) {

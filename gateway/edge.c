@@ -1,6 +1,7 @@
 #include "gateway/edge_private.h"
 
 #include <stdio.h>
+#include <strings.h>
 #include <sys/resource.h>
 
 #include "gateway/edge_tcp.h"
@@ -8,13 +9,13 @@
 #include "mesh/base/check.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
 
 #define EDGE_RX_SIZE         1024  /* A buffer of this size for ever in each connection. */
 #define EDGE_TX_SIZE         65536 /* Of one send(); what is over it is copied and sent later. */
 #define EDGE_SERVICE_SIZE    8192  /* libwebsockets' read buffer; one for all. */
 #define EDGE_HEADER_POOL     EDGE_WAITING_MAX /* Who dawdles over a request holds up nobody else. */
-#define EDGE_HANDSHAKE_S     10  /* A request, head and body, must be there within this. */
-#define EDGE_KEEPALIVE_S     15  /* A connection between two requests. */
+#define EDGE_HANDSHAKE_S     10  /* An upgrade, whose request is there, must be over within this. */
 #define EDGE_CLOSE_S         5   /* A close that waits for a peer that does not read. */
 #define CLOSE_PAYLOAD_MAX    125 /* RFC 6455, section 5.5: of any control frame. */
 #define EDGE_FILES_MAX       1048576
@@ -110,32 +111,34 @@ static const struct link_ops link_ops = {
 
 /* ---- A connection's life ---- */
 
-void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer)
+static void end_waiting(struct edge_conn *conn)
+{
+    if (conn->upgrade == NULL)
+        return;
+    mem_free(conn->upgrade);
+    conn->upgrade = NULL;
+    CHECK(conn->edge->waiting > 0);
+    conn->edge->waiting--;
+    edge_accept_again(conn->edge);
+}
+
+void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, struct http_upgrade *upgrade)
 {
     struct edge_conn *conn = mem_new(struct edge_conn);
     conn->link.ops = &link_ops;
     conn->edge = edge;
     conn->peer = peer;
+    conn->upgrade = upgrade;
+    edge->waiting++;
     conn->wsi = lws_adopt_socket_vhost(edge->vhost, fd); /* Closes fd where it fails. */
     if (conn->wsi == NULL) {
-        edge_peer_left(conn);
+        edge_peer_left(edge, peer);
+        end_waiting(conn);
         mem_free(conn);
         return;
     }
     lws_set_opaque_user_data(conn->wsi, conn);
-    conn->is_waiting = true;
-    edge->waiting++;
     edge->connections++;
-}
-
-static void end_waiting(struct edge_conn *conn)
-{
-    if (!conn->is_waiting)
-        return;
-    conn->is_waiting = false;
-    CHECK(conn->edge->waiting > 0);
-    conn->edge->waiting--;
-    edge_accept_again(conn->edge);
 }
 
 /* The session hears of the end as soon as it is certain, though the socket may take longer. */
@@ -152,8 +155,7 @@ static void on_destroyed(struct edge_conn *conn)
     struct edge *edge = conn->edge;
     end_session(conn);
     end_waiting(conn);
-    edge_peer_left(conn);
-    edge_request_free(conn);
+    edge_peer_left(edge, conn->peer);
     buf_unref(&conn->input);
     mem_free(conn->close_reason);
     mem_free(conn);
@@ -162,22 +164,36 @@ static void on_destroyed(struct edge_conn *conn)
     edge_accept_again(edge); /* A file descriptor is free. */
 }
 
+/* The request has been judged, by its bytes (edge_http.c). libwebsockets calls here for `Upgrade:
+ * h2c` as well, behind which is a parser with known holes, and with a dangling argument after
+ * refusing an upgrade by itself (CVE-2025-11677): so the header is looked at here, too. */
+static int on_upgrade(struct edge_conn *conn)
+{
+    char protocol[sizeof("websocket") + 1];
+    bool is_websocket =
+        conn->upgrade != NULL &&
+        lws_hdr_total_length(conn->wsi, WSI_TOKEN_UPGRADE) == (int)strlen("websocket") &&
+        lws_hdr_copy(conn->wsi, protocol, sizeof(protocol), WSI_TOKEN_UPGRADE) > 0 &&
+        strcasecmp(protocol, "websocket") == 0;
+    if (is_websocket)
+        return 0;
+    metric_add(connections_refused_total, 1);
+    return -1;
+}
+
 static int on_established(struct edge_conn *conn)
 {
-    struct edge *edge = conn->edge;
-    if (edge->upgrading != conn->wsi || conn->session != NULL)
+    const struct http_upgrade *upgrade = conn->upgrade;
+    if (upgrade == NULL)
         return -1; /* A path to here that was not judged: none is known, none is wanted. */
-    edge->upgrading = NULL;
-    end_waiting(conn);
-    buf_unref(&conn->input);
     lws_set_wsi_user(conn->wsi, conn); /* Without one, DROP_PROTOCOL is not told. */
-    const struct http_upgrade *upgrade = &edge->upgrade;
     struct slice device = {0};
     if (upgrade->device_size > 0)
         device = slice_of(upgrade->device, upgrade->device_size);
     conn->session =
-        gateway_accept(edge->gateway, &conn->link,
+        gateway_accept(conn->edge->gateway, &conn->link,
                        upgrade->has_identity ? &upgrade->identity : NULL, device, upgrade->batch);
+    end_waiting(conn);
     return 0;
 }
 
@@ -244,16 +260,8 @@ static int on_message_piece(struct edge_conn *conn, const void *bytes, size_t si
 static int on_event(struct edge_conn *conn, enum lws_callback_reasons event, void *in, size_t size)
 {
     switch (event) {
-    case LWS_CALLBACK_HTTP:
-        return edge_on_request(conn);
-    case LWS_CALLBACK_HTTP_BODY:
-        return edge_on_body(conn, in, size);
-    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-        return edge_on_body_end(conn);
-    case LWS_CALLBACK_HTTP_WRITEABLE:
-        return edge_on_answer(conn);
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-        return edge_on_upgrade(conn);
+        return on_upgrade(conn);
     case LWS_CALLBACK_ESTABLISHED:
         return on_established(conn);
     case LWS_CALLBACK_RECEIVE:
@@ -273,9 +281,10 @@ static int on_event(struct edge_conn *conn, enum lws_callback_reasons event, voi
     case LWS_CALLBACK_WSI_DESTROY:
         on_destroyed(conn);
         return 0;
+    case LWS_CALLBACK_HTTP: /* Requests other than upgrades are not its to answer. */
     case LWS_CALLBACK_RAW_ADOPT:
     case LWS_CALLBACK_RAW_RX:
-        return -1; /* CONNECT would leave HTTP altogether. */
+        return -1;
     default:
         return 0;
     }
@@ -370,7 +379,6 @@ static bool start_lws(struct edge *edge)
         .max_http_header_data = EDGE_HEADERS_SIZE_MAX,
         .max_http_header_pool = EDGE_HEADER_POOL,
         .timeout_secs = EDGE_HANDSHAKE_S,
-        .keepalive_timeout = EDGE_KEEPALIVE_S,
         .retry_and_idle_policy = &edge->no_timers,
         .vhost_name = "gateway",
     };
@@ -383,8 +391,6 @@ static bool start_lws(struct edge *edge)
 static void edge_free(struct edge *edge)
 {
     map_fini(&edge->peers);
-    buf_unref(&edge->query);
-    buf_unref(&edge->response);
     mem_free(edge);
 }
 
@@ -399,8 +405,7 @@ enum rc edge_new(const struct edge_options *options, uv_loop_t *loop, struct gat
     edge->gateway = gateway;
     edge->env = env;
     edge->listener = -1;
-    edge->query = buf_new(1024);
-    edge->response = buf_new(16384);
+    list_init(&edge->visitors);
     edge->site = (struct http_site){
         .node = options->node,
         .auth = auth,
@@ -469,6 +474,7 @@ void edge_close(struct edge **edge, void (*on_closed)(void *context), void *cont
     taken->on_closed = on_closed;
     taken->closed_context = context;
     edge_stop_accepting(taken);
+    edge_visitors_leave(taken);
     if (taken->context != NULL)
         lws_context_destroy(taken->context);
     taken->iterations_left = EDGE_LAST_ITERATIONS;

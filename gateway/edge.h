@@ -1,4 +1,4 @@
-/* edge - where clients come in: libwebsockets' connections as links, and HTTP beside them.
+/* edge - where clients come in: HTTP, and libwebsockets' connections as links.
  *
  * The only part that knows libwebsockets. It decodes and enqueues, nothing more: a whole text
  * message goes to session_on_frame(), and what sessions have to say leaves when the core decides.
@@ -6,9 +6,10 @@
  * uv_check), and one at gateway_due_us() when nothing comes in: then each client costs one write a
  * turn, however many frames it is sent.
  *
- *   happy path     our own listener accepts at most 64 connections an iteration and hands them on;
- *                  a request is judged before its upgrade (path, Origin, token); then the session
- *                  reads through callbacks and writes directly to the socket
+ *   happy path     our own listener accepts at most 64 connections an iteration; their requests are
+ *                  ours to read and answer, until one is for an upgrade and judged good (path,
+ *                  Origin, token): with that libwebsockets begins; then the session reads through
+ *                  callbacks and writes directly to the socket
  *   failure modes  no file descriptors left, or too many connections that have not upgraded: the
  *                  listener rests until one ends; too many of one address: 429; a peer that does
  *                  not read: link->write says false until there is room, and a close that does not

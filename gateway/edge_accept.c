@@ -67,15 +67,13 @@ static bool peer_enter(struct edge *edge, const struct sockaddr_storage *from,
     return true;
 }
 
-void edge_peer_left(struct edge_conn *conn)
+void edge_peer_left(struct edge *edge, struct edge_peer *peer)
 {
-    struct edge_peer *peer = conn->peer;
-    conn->peer = NULL;
     if (peer == NULL)
         return;
     CHECK(peer->connections > 0);
     if (--peer->connections == 0) {
-        CHECK(map_remove(&conn->edge->peers, peer_key(peer)) == peer);
+        CHECK(map_remove(&edge->peers, peer_key(peer)) == peer);
         mem_free(peer);
     }
 }
@@ -167,7 +165,7 @@ static bool accept_one(struct edge *edge)
         refuse(fd);
         return true;
     }
-    edge_conn_new(edge, fd, peer);
+    edge_visitor_new(edge, fd, peer);
     return true;
 }
 

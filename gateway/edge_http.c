@@ -1,297 +1,490 @@
-/* Requests: libwebsockets' headers in, http.c's bytes out; what the API answers goes out later.
+/* Visitors: connections that speak HTTP, until they leave or become WebSockets.
  *
- * libwebsockets 4.1.6 decodes the query itself, in pieces between the `&`, and an encoded line feed
- * in it begins a header of the sender's choice. So pieces are put together again in one encoding,
- * and every header is taken with all its occurrences joined: what was smuggled in next to the real
- * one then matches no rule. */
+ * HTTP is read here and not by libwebsockets, which decodes an address and then tidies it, so that
+ * a user named `../../x` would name another thing. It is given sockets with one request on them,
+ * an upgrade that has been judged, and for that the request must still be there to be read. So a
+ * head is looked at (MSG_PEEK) until it is whole, and taken only when it is a visitor's to stay.
+ * What follows a request stays in the kernel until that is answered: nothing is kept between two.
+ *
+ *   happy path     HEAD -> (BODY) -> (ANSWER) -> WRITE -> HEAD, or from HEAD to libwebsockets
+ *   failure modes  a head that is none, a peer that is gone or too slow: leave(); an answer after
+ *                  which the connection cannot go on: LINGER, because closing over unread bytes is
+ *                  a reset, which may overtake the answer
+ *   on stop        edge_close() sends every visitor away; the API forgets their calls */
 #include "gateway/edge_private.h"
 
-#include <strings.h>
+#include <errno.h>
+#include <unistd.h>
 
-#include "gateway/query.h"
+#include "gateway/http_head.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
 
-#define EDGE_ANSWER_S 20 /* For a client to take an answer. */
+#define VISITOR_REQUEST_S   10 /* A head, and again a body, must be there within this. */
+#define VISITOR_KEEPALIVE_S 15 /* Between two requests. */
+#define VISITOR_ANSWER_S    20 /* For a client to take more of an answer. */
+#define VISITOR_LINGER_S    2
+#define VISITOR_LINGER_SIZE 1048576u /* Discarded of what follows a refusal. */
+#define VISITOR_READ_SIZE   16384u
+/* In every state: a change costs epoll_ctl. */
+#define VISITOR_EVENTS (UV_READABLE | UV_DISCONNECT)
 
-/* One header with all its occurrences, copied to edge->headers from *at on. False: no room. */
-static bool copy_header(struct edge_conn *conn, enum lws_token_indexes token, size_t *at,
-                        struct slice *ret_value)
+enum visitor_state {
+    VISITOR_HEAD,
+    VISITOR_BODY,
+    VISITOR_ANSWER, /* The API's is awaited. */
+    VISITOR_WRITE,
+    VISITOR_LINGER,
+};
+
+struct edge_visitor {
+    struct list node; /* On edge->visitors. */
+    struct edge *edge;
+    struct edge_peer *peer; /* NULL where addresses are not counted. */
+    int fd;                 /* -1: libwebsockets has it. */
+    enum visitor_state state;
+    uv_poll_t poll; /* Both are in the loop where handles > 0. */
+    uv_timer_t timer;
+    unsigned handles;
+    int events;       /* What poll looks for. */
+    size_t head_size; /* Of a head that is not whole: this much is there. */
+    size_t size_left; /* Of the body, or to be discarded at the end. */
+    struct buf *body;
+    struct buf *response;
+    size_t sent;
+    bool will_close;       /* After the response. */
+    struct api_call *call; /* NULL once it is answered. */
+    struct http_api how;
+};
+
+/* ---- Life ---- */
+
+static void visitor_free(struct edge_visitor *visitor)
 {
-    struct edge *edge = conn->edge;
-    *ret_value = (struct slice){0};
-    if (lws_hdr_total_length(conn->wsi, token) <= 0)
+    struct edge *edge = visitor->edge;
+    mem_free(visitor);
+    CHECK(edge->connections > 0);
+    edge->connections--;
+    edge_accept_again(edge); /* A file descriptor may be free. */
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct edge_visitor *visitor = handle->data;
+    if (--visitor->handles == 0)
+        visitor_free(visitor);
+}
+
+/* The end of it, whatever state it is in; the socket goes where it is still ours. */
+static void leave(struct edge_visitor *visitor)
+{
+    struct edge *edge = visitor->edge;
+    list_remove(&visitor->node);
+    api_abandon(&visitor->call);
+    http_api_fini(&visitor->how);
+    buf_unref(&visitor->body);
+    buf_unref(&visitor->response);
+    edge_peer_left(edge, visitor->peer);
+    CHECK(edge->waiting > 0);
+    edge->waiting--;
+    bool closes_handles = visitor->handles > 0;
+    if (closes_handles) {
+        /* Closing it takes its descriptor out of epoll, whatever that is by then: so before it. */
+        uv_close((uv_handle_t *)&visitor->poll, on_handle_closed);
+        uv_close((uv_handle_t *)&visitor->timer, on_handle_closed);
+    }
+    if (visitor->fd >= 0)
+        close(visitor->fd);
+    if (!closes_handles)
+        visitor_free(visitor);
+    else
+        edge_accept_again(edge);
+}
+
+void edge_visitors_leave(struct edge *edge)
+{
+    struct edge_visitor *visitor;
+    while ((visitor = LIST_FIRST(&edge->visitors, struct edge_visitor, node)) != NULL)
+        leave(visitor);
+}
+
+/* ---- The loop ---- */
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+/* Most WebSockets never need handles here: their request is there when they are accepted. False:
+ * the kernel has no room for one more. */
+static bool has_handles(struct edge_visitor *visitor)
+{
+    if (visitor->handles > 0)
         return true;
-    char *to = edge->headers + *at;
-    int size = lws_hdr_copy(conn->wsi, to, (int)(sizeof(edge->headers) - *at), token);
-    if (size < 0)
+    uv_loop_t *loop = visitor->edge->loop;
+    visitor->poll.data = visitor;
+    visitor->timer.data = visitor;
+    if (uv_poll_init(loop, &visitor->poll, visitor->fd) != 0)
         return false;
-    *ret_value = slice_of(to, strlen(to)); /* `size` leaves out the commas. */
-    *at += ret_value->size + 1;
+    CHECK(uv_timer_init(loop, &visitor->timer) == 0);
+    visitor->handles = 2;
     return true;
 }
 
-static bool copy_query(struct edge_conn *conn, size_t at)
+static void watch(struct edge_visitor *visitor, int events)
 {
-    struct edge *edge = conn->edge;
-    char *piece = edge->headers + at;
-    int room = (int)(sizeof(edge->headers) - at);
-    buf_clear(edge->query);
-    if (lws_hdr_total_length(conn->wsi, WSI_TOKEN_HTTP_URI_ARGS) <= 0)
-        return true;
-    for (int i = 0;; i++) {
-        int size = lws_hdr_fragment_length(conn->wsi, WSI_TOKEN_HTTP_URI_ARGS, i);
-        if (size <= 0 && i > 0)
-            return true; /* An empty piece ends it as well: nothing of ours comes behind one. */
-        size = lws_hdr_copy_fragment(conn->wsi, piece, room, WSI_TOKEN_HTTP_URI_ARGS, i);
-        if (size < 0)
-            return false;
-        char *equals = memchr(piece, '=', (size_t)size);
-        size_t name_size = equals != NULL ? (size_t)(equals - piece) : (size_t)size;
-        size_t value_at = equals != NULL ? name_size + 1 : name_size;
-        query_append(edge->query, slice_of(piece, name_size),
-                     slice_of(piece + value_at, (size_t)size - value_at));
+    if (visitor->events == events)
+        return;
+    visitor->events = events;
+    if (events == 0)
+        uv_poll_stop(&visitor->poll);
+    else
+        CHECK(uv_poll_start(&visitor->poll, events, on_ready) == 0);
+}
+
+static void on_late(uv_timer_t *timer)
+{
+    leave(timer->data);
+}
+
+static void within(struct edge_visitor *visitor, unsigned seconds)
+{
+    uv_timer_start(&visitor->timer, on_late, (uint64_t)seconds * 1000, 0);
+}
+
+/* How many bytes wake us. With a part of a head in the kernel the loop would never rest. */
+static void wake_at(struct edge_visitor *visitor, size_t size)
+{
+    int bytes = (int)size;
+    if (visitor->head_size + 1 == size)
+        return;
+    visitor->head_size = size - 1;
+    (void)!setsockopt(visitor->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
+/* ---- Answering ---- */
+
+static void read_next(struct edge_visitor *visitor)
+{
+    visitor->state = VISITOR_HEAD;
+    within(visitor, VISITOR_KEEPALIVE_S);
+    watch(visitor, VISITOR_EVENTS);
+}
+
+static void linger(struct edge_visitor *visitor)
+{
+    wake_at(visitor, 1);
+    shutdown(visitor->fd, SHUT_WR);
+    visitor->state = VISITOR_LINGER;
+    visitor->size_left = VISITOR_LINGER_SIZE;
+    within(visitor, VISITOR_LINGER_S);
+    watch(visitor, VISITOR_EVENTS);
+}
+
+static void on_discard(struct edge_visitor *visitor)
+{
+    char discarded[VISITOR_READ_SIZE];
+    ssize_t size = recv(visitor->fd, discarded, sizeof(discarded), MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (size <= 0 || (size_t)size >= visitor->size_left) {
+        leave(visitor);
+        return;
     }
+    visitor->size_left -= (size_t)size;
 }
 
-static enum http_method method_of(int token)
+static void write_more(struct edge_visitor *visitor)
 {
-    switch (token) {
-    case LWSHUMETH_GET:
-        return HTTP_GET;
-    case LWSHUMETH_HEAD:
-        return HTTP_HEAD;
-    case LWSHUMETH_POST:
-        return HTTP_POST;
-    case LWSHUMETH_PATCH:
-        return HTTP_PATCH;
-    case LWSHUMETH_DELETE:
-        return HTTP_DELETE;
-    case LWSHUMETH_OPTIONS:
-        return HTTP_OPTIONS;
+    struct buf *response = visitor->response;
+    while (visitor->sent < response->size) {
+        ssize_t size = send(visitor->fd, response->bytes + visitor->sent,
+                            response->size - visitor->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0 && errno == EAGAIN) {
+            within(visitor, VISITOR_ANSWER_S);
+            watch(visitor, UV_WRITABLE);
+            return;
+        }
+        if (size < 0) {
+            leave(visitor);
+            return;
+        }
+        visitor->sent += (size_t)size;
     }
-    return HTTP_OTHER;
+    buf_unref(&visitor->response);
+    if (visitor->will_close)
+        linger(visitor);
+    else
+        read_next(visitor);
 }
 
-/* The slices live until the next request of any connection. */
-static bool read_request(struct edge_conn *conn, struct http_request *ret_request)
+/* Takes the response. The visitor may be gone then. */
+static void respond(struct edge_visitor *visitor, struct buf **response, bool will_close)
 {
-    memset(ret_request, 0, sizeof(*ret_request));
-    char *path = NULL;
-    int path_size = 0;
-    int method = lws_http_get_uri_and_method(conn->wsi, &path, &path_size);
-    if (method < 0 || path == NULL || path_size < 0)
-        return false;
-    ret_request->method = method_of(method);
-    ret_request->path = slice_of(path, (size_t)path_size);
-
-    const struct {
-        enum lws_token_indexes token;
-        struct slice *value;
-    } wanted[] = {
-        {WSI_TOKEN_HOST, &ret_request->host},
-        {WSI_TOKEN_ORIGIN, &ret_request->origin},
-        {WSI_TOKEN_HTTP_AUTHORIZATION, &ret_request->authorization},
-        {WSI_TOKEN_HTTP_IF_NONE_MATCH, &ret_request->if_none_match},
-        {WSI_TOKEN_HTTP_CONTENT_LENGTH, &ret_request->content_length},
-        {WSI_TOKEN_HTTP_TRANSFER_ENCODING, &ret_request->transfer_encoding},
-        {WSI_TOKEN_VERSION, &ret_request->websocket_version},
-    };
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-        if (!copy_header(conn, wanted[i].token, &at, wanted[i].value))
-            return false;
-    if (!copy_query(conn, at))
-        return false;
-    ret_request->query = buf_slice(conn->edge->query);
-    return true;
-}
-
-static bool write_response(struct edge_conn *conn, const struct buf *response)
-{
-    return lws_write(conn->wsi, response->bytes, response->size, LWS_WRITE_HTTP_FINAL) >= 0;
-}
-
-/* Send a response. -1 ends the connection, after what is buffered has been sent. */
-static int send_response(struct edge_conn *conn, const struct buf *response, enum http_next next)
-{
-    CHECK(next == HTTP_KEEP || next == HTTP_CLOSE);
-    if (!write_response(conn, response) || next == HTTP_CLOSE)
-        return -1;
-    return lws_http_transaction_completed(conn->wsi) != 0 ? -1 : 0;
+    CHECK(visitor->response == NULL);
+    visitor->state = VISITOR_WRITE;
+    visitor->response = *response;
+    *response = NULL;
+    visitor->sent = 0;
+    visitor->will_close = will_close;
+    write_more(visitor);
 }
 
 /* ---- The API: the answer comes later ---- */
 
-void edge_request_free(struct edge_conn *conn)
+static void respond_api(struct edge_visitor *visitor, const struct api_answer *answer)
 {
-    struct edge_request *request = conn->request;
-    conn->request = NULL;
-    if (request == NULL)
-        return;
-    api_abandon(&request->call);
-    http_api_fini(&request->how);
-    buf_unref(&request->response);
-    mem_free(request);
+    struct buf *response = buf_new(answer->body.size + 512);
+    http_put_api(&visitor->how, answer, response);
+    bool will_close = visitor->how.will_close;
+    http_api_fini(&visitor->how);
+    respond(visitor, &response, will_close);
 }
 
-/* From the core's turn: libwebsockets writes from its own callbacks only, and not while it may not
- * read. */
 static void on_api_answer(void *context, const struct api_answer *answer)
 {
-    struct edge_conn *conn = context;
-    struct edge_request *request = conn->request;
-    request->call = NULL;
-    request->response = buf_new(answer->body.size + 512);
-    http_put_api(&request->how, answer, request->response);
-    lws_rx_flow_control(conn->wsi, 1);
-    lws_callback_on_writable(conn->wsi);
+    struct edge_visitor *visitor = context;
+    visitor->call = NULL;
+    respond_api(visitor, answer);
 }
 
-int edge_on_answer(struct edge_conn *conn)
+/* The core has deadlines of its own. */
+static void start_api(struct edge_visitor *visitor, struct slice body)
 {
-    struct edge_request *request = conn->request;
-    if (request == NULL || request->response == NULL)
-        return 0;
-    struct buf *response = buf_ref(request->response);
-    enum http_next next = request->how.will_close ? HTTP_CLOSE : HTTP_KEEP;
-    edge_request_free(conn);
-    lws_set_timeout(conn->wsi, PENDING_TIMEOUT_HTTP_CONTENT, EDGE_ANSWER_S);
-    int result = send_response(conn, response, next);
-    buf_unref(&response);
-    return result;
+    visitor->state = VISITOR_ANSWER;
+    uv_timer_stop(&visitor->timer);
+    api_start(visitor->call, body, on_api_answer, visitor);
 }
 
-/* Until it is answered nothing is read: what follows would be taken for more of the body, and a
- * readable socket that nobody reads keeps the loop awake. The core has deadlines of its own. */
-static int start_api(struct edge_conn *conn, struct slice body)
-{
-    lws_set_timeout(conn->wsi, NO_PENDING_TIMEOUT, 0);
-    lws_rx_flow_control(conn->wsi, 0);
-    api_start(conn->request->call, body, on_api_answer, conn);
-    return 0;
-}
+/* ---- Bodies ---- */
 
-static int refuse_api(struct edge_conn *conn, const struct http_api *how,
-                      const struct api_answer *answer)
+static void on_body_end(struct edge_visitor *visitor)
 {
-    struct buf *response = conn->edge->response;
-    buf_clear(response);
-    http_put_api(how, answer, response);
-    return send_response(conn, response, how->will_close ? HTTP_CLOSE : HTTP_KEEP);
-}
-
-/* libwebsockets tells of the end of a body for any POST that says how long it is, and for anything
- * else only where it is not empty; where nothing says how long it is, it waits for 100 MB. */
-static int begin_api(struct edge_conn *conn, const struct http_request *http)
-{
-    struct edge *edge = conn->edge;
-    struct api_head head = http_api_head(&edge->site, http);
-    struct api_answer answer;
-    struct http_api how;
-    bool may_have_body = http->method == HTTP_POST || http->method == HTTP_PATCH;
-    bool has_size = http->content_length.base != NULL;
-    bool has_body = http_body_size(http) > 0;
-    struct buf *text = buf_new(256);
-    http_api_init(&how, http);
-    /* Those that wait to be upgraded have their share of the waiting, however many ask for more. */
-    bool is_full = edge->waiting > edge->options.waiting_max / 2;
-    how.will_close = is_full || (may_have_body && !has_size);
-    struct api_call *call = api_open(edge->gateway, &head, text, &answer);
-    int result = 0;
-    if (call == NULL) {
-        how.will_close |= has_body;
-        result = refuse_api(conn, &how, &answer);
-        http_api_fini(&how);
+    struct edge *edge = visitor->edge;
+    struct buf *body = visitor->body;
+    visitor->body = NULL;
+    /* Present, also where it is empty. */
+    struct slice bytes = slice_of(body->bytes != NULL ? (char *)body->bytes : "", body->size);
+    if (visitor->call != NULL) {
+        start_api(visitor, bytes);
     } else {
-        CHECK(conn->request == NULL);
-        conn->request = mem_new(struct edge_request);
-        conn->request->call = call;
-        conn->request->how = how;
-        if (has_body || (http->method == HTTP_POST && has_size))
-            conn->input = buf_new(256); /* libwebsockets now reads the body. */
-        else
-            result = start_api(conn, slice_of("", 0));
-    }
-    buf_unref(&text);
-    return result;
-}
-
-/* ---- Requests ---- */
-
-int edge_on_request(struct edge_conn *conn)
-{
-    struct edge *edge = conn->edge;
-    struct http_request request;
-    if (conn->request != NULL || !read_request(conn, &request))
-        return -1;
-    buf_unref(&conn->input);
-    buf_clear(edge->response);
-    enum http_next next = http_answer(&edge->site, &request, edge->response);
-    if (next == HTTP_API)
-        return begin_api(conn, &request);
-    if (next != HTTP_BODY)
-        return send_response(conn, edge->response, next);
-    conn->input = buf_new(256);
-    return 0; /* libwebsockets now reads the body. */
-}
-
-int edge_on_body(struct edge_conn *conn, const void *bytes, size_t size)
-{
-    struct buf *response = conn->edge->response;
-    if (conn->input == NULL)
-        return -1;
-    size_t size_max = conn->request != NULL ? conn->edge->site.body_size_max : HTTP_BODY_SIZE_MAX;
-    if (size > size_max - conn->input->size) {
-        buf_clear(response);
-        return send_response(conn, response, http_answer_too_large(response));
-    }
-    buf_append(conn->input, bytes, size);
-    return 0;
-}
-
-int edge_on_body_end(struct edge_conn *conn)
-{
-    struct edge *edge = conn->edge;
-    if (conn->input == NULL)
-        return conn->request != NULL ? 0 : -1; /* Told again, for what was pipelined behind it. */
-    struct buf *body = conn->input;
-    conn->input = NULL;
-    int result;
-    if (conn->request != NULL) {
-        result =
-            start_api(conn, slice_of(body->bytes != NULL ? (char *)body->bytes : "", body->size));
-    } else {
-        buf_clear(edge->response);
-        enum http_next next = http_answer_body(&edge->site, buf_slice(body), edge->response);
-        result = send_response(conn, edge->response, next);
+        struct buf *response = buf_new(512);
+        enum http_next next = http_answer_body(&edge->site, bytes, response);
+        respond(visitor, &response, next == HTTP_CLOSE || visitor->will_close);
     }
     buf_unref(&body);
-    return result;
 }
 
-/* libwebsockets would go on to HTTP/2 for `Upgrade: h2c`, into a parser with known holes, and calls
- * here with a dangling argument after refusing an upgrade by itself (CVE-2025-11677): so the header
- * is read afresh, and all but websocket ends the connection without a word. */
-int edge_on_upgrade(struct edge_conn *conn)
+static void on_body(struct edge_visitor *visitor)
 {
-    struct edge *edge = conn->edge;
-    char protocol[sizeof("websocket") + 1];
-    if (lws_hdr_total_length(conn->wsi, WSI_TOKEN_UPGRADE) != (int)strlen("websocket") ||
-        lws_hdr_copy(conn->wsi, protocol, sizeof(protocol), WSI_TOKEN_UPGRADE) < 0 ||
-        strcasecmp(protocol, "websocket") != 0) {
-        metric_add(connections_refused_total, 1);
-        return -1;
+    while (visitor->size_left > 0) {
+        size_t most =
+            visitor->size_left < VISITOR_READ_SIZE ? visitor->size_left : VISITOR_READ_SIZE;
+        ssize_t size = recv(visitor->fd, buf_reserve(visitor->body, most), most, MSG_DONTWAIT);
+        if (size < 0 && errno == EAGAIN)
+            return;
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size <= 0) {
+            leave(visitor);
+            return;
+        }
+        visitor->body->size += (size_t)size;
+        visitor->size_left -= (size_t)size;
     }
-    struct http_request request;
-    if (!read_request(conn, &request))
-        return -1;
-    buf_clear(edge->response);
-    if (http_upgrade(&edge->site, &request, &edge->upgrade, edge->response)) {
-        edge->upgrading = conn->wsi;
-        return 0;
+    on_body_end(visitor);
+}
+
+/* Of `size` bytes, which have been judged; perhaps none. */
+static void begin_body(struct edge_visitor *visitor, uint64_t size)
+{
+    visitor->state = VISITOR_BODY;
+    visitor->body = buf_new(256);
+    visitor->size_left = (size_t)size;
+    if (size > 0) {
+        within(visitor, VISITOR_REQUEST_S);
+        watch(visitor, VISITOR_EVENTS);
     }
+    on_body(visitor);
+}
+
+/* ---- Heads ---- */
+
+static void begin_api(struct edge_visitor *visitor, const struct http_request *http)
+{
+    struct edge *edge = visitor->edge;
+    struct api_head head = http_api_head(&edge->site, http);
+    struct api_answer answer;
+    bool may_have_body = http->method == HTTP_POST || http->method == HTTP_PATCH;
+    uint64_t size = http_body_size(http);
+    struct buf *text = buf_new(256);
+    http_api_init(&visitor->how, http);
+    /* Those that wait to be upgraded have their share of the waiting, however many ask for more. */
+    bool is_full = edge->waiting > edge->options.waiting_max / 2;
+    visitor->how.will_close =
+        is_full || http->is_last || (may_have_body && http->content_length.base == NULL);
+    visitor->call = api_open(edge->gateway, &head, text, &answer);
+    if (visitor->call == NULL) {
+        visitor->how.will_close |= size > 0; /* It is not read. */
+        respond_api(visitor, &answer);
+    } else {
+        begin_body(visitor, size);
+    }
+    buf_unref(&text);
+}
+
+static void refuse_head(struct edge_visitor *visitor, const char *reason)
+{
+    struct buf *response = buf_new(256);
+    CHECK(http_answer_bad_head(reason, response) == HTTP_CLOSE);
+    respond(visitor, &response, true);
+}
+
+/* libwebsockets reads the request once more: it is still there. */
+static void hand_over(struct edge_visitor *visitor, struct http_upgrade *upgrade)
+{
+    struct edge *edge = visitor->edge;
+    struct edge_peer *peer = visitor->peer;
+    int fd = visitor->fd;
+    wake_at(visitor, 1);
+    visitor->fd = -1;
+    visitor->peer = NULL;
+    edge->waiting++; /* The same one, so nobody takes its place in between. */
+    leave(visitor);
+    edge->waiting--;
+    edge_conn_new(edge, fd, peer, upgrade);
+}
+
+static void on_upgrade(struct edge_visitor *visitor, const struct http_request *http)
+{
+    struct http_upgrade *upgrade = mem_new(struct http_upgrade);
+    struct buf *response = buf_new(256);
+    if (http_upgrade(&visitor->edge->site, http, upgrade, response)) {
+        buf_unref(&response);
+        hand_over(visitor, upgrade);
+        return;
+    }
+    mem_free(upgrade);
     metric_add(connections_refused_total, 1);
-    return write_response(conn, edge->response) ? 1 : -1;
+    if (has_handles(visitor))
+        respond(visitor, &response, true);
+    else
+        leave(visitor);
+    buf_unref(&response);
+}
+
+/* A whole head, of `size` bytes, that asks for no upgrade; the request is slices of edge->head. */
+static void on_head(struct edge_visitor *visitor, const struct http_request *http, size_t size)
+{
+    struct edge *edge = visitor->edge;
+    wake_at(visitor, 1);
+    /* The same bytes to the same place. */
+    if (recv(visitor->fd, edge->head, size, MSG_DONTWAIT) != (ssize_t)size) {
+        leave(visitor);
+        return;
+    }
+    struct buf *response = buf_new(512);
+    enum http_next next = http_answer(&edge->site, http, response);
+    if (next == HTTP_API) {
+        begin_api(visitor, http);
+    } else if (next == HTTP_BODY) {
+        visitor->will_close = http->is_last;
+        begin_body(visitor, http_body_size(http));
+    } else {
+        /* A body that nobody asked for is not read, and would be taken for the next request. */
+        bool will_close = next == HTTP_CLOSE || http->is_last || http_body_size(http) > 0;
+        respond(visitor, &response, will_close);
+    }
+    buf_unref(&response);
+}
+
+/* More of it wakes us, and so does the end, after which there is no more. */
+static void on_part(struct edge_visitor *visitor, size_t size, bool has_ended)
+{
+    if (has_ended) {
+        leave(visitor);
+        return;
+    }
+    if (size == EDGE_HEADERS_SIZE_MAX) {
+        refuse_head(visitor, NULL);
+        return;
+    }
+    if (visitor->head_size == 0)
+        within(visitor, VISITOR_REQUEST_S);
+    wake_at(visitor, size + 1);
+    watch(visitor, VISITOR_EVENTS);
+}
+
+static void look(struct edge_visitor *visitor, bool has_ended)
+{
+    struct edge *edge = visitor->edge;
+    ssize_t size = recv(visitor->fd, edge->head, EDGE_HEADERS_SIZE_MAX, MSG_PEEK | MSG_DONTWAIT);
+    bool is_early = size < 0 && (errno == EAGAIN || errno == EINTR);
+    if (is_early)
+        size = 0;
+    struct http_request http;
+    size_t head_size;
+    const char *reason;
+    enum http_head next = HTTP_HEAD_FOREIGN; /* It has gone. */
+    if (size > 0 || is_early)
+        next = http_head_read(slice_of(edge->head, (size_t)size), &http, &head_size, &reason);
+    if (next == HTTP_HEAD_WHOLE && http_is_upgrade(&http)) {
+        on_upgrade(visitor, &http);
+        return;
+    }
+    if (!has_handles(visitor))
+        next = HTTP_HEAD_FOREIGN;
+    switch (next) {
+    case HTTP_HEAD_PART:
+        on_part(visitor, (size_t)size, has_ended && !is_early);
+        break;
+    case HTTP_HEAD_WHOLE:
+        on_head(visitor, &http, head_size);
+        break;
+    case HTTP_HEAD_BAD:
+        refuse_head(visitor, reason);
+        break;
+    case HTTP_HEAD_FOREIGN:
+        leave(visitor);
+        break;
+    }
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct edge_visitor *visitor = poll->data;
+    if (status < 0) {
+        leave(visitor);
+        return;
+    }
+    switch (visitor->state) {
+    case VISITOR_HEAD:
+        look(visitor, (events & UV_DISCONNECT) != 0);
+        break;
+    case VISITOR_BODY:
+        on_body(visitor);
+        break;
+    case VISITOR_ANSWER: /* Pipelined, or gone: both can wait, and the loop is to rest. */
+        watch(visitor, 0);
+        break;
+    case VISITOR_WRITE:
+        write_more(visitor);
+        break;
+    case VISITOR_LINGER:
+        on_discard(visitor);
+        break;
+    }
+}
+
+void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer)
+{
+    struct edge_visitor *visitor = mem_new(struct edge_visitor);
+    visitor->edge = edge;
+    visitor->peer = peer;
+    visitor->fd = fd;
+    visitor->state = VISITOR_HEAD;
+    list_append(&edge->visitors, &visitor->node);
+    edge->waiting++;
+    edge->connections++;
+    look(visitor, false);
 }

@@ -11,9 +11,10 @@
 #include "gateway/http.h"
 #include "gateway/link.h"
 #include "mesh/base/buf.h"
+#include "mesh/base/list.h"
 #include "mesh/base/map.h"
 
-/* All headers of one request; libwebsockets closes on whoever sends more. */
+/* The head of one request; also what libwebsockets has room for. */
 #define EDGE_HEADERS_SIZE_MAX 8192u
 
 /* An address with its connections, kept while there are any. */
@@ -22,22 +23,16 @@ struct edge_peer {
     uint32_t connections;
 };
 
-/* A request to the API, from its head to its answer. */
-struct edge_request {
-    struct api_call *call; /* NULL once it is answered. */
-    struct http_api how;
-    struct buf *response; /* NULL before. */
-};
-
-/* One TCP connection from accept to close. Small: a gateway holds a hundred thousand idle ones. */
+/* A WebSocket, from the request that asks for one to its close. Small: a gateway holds a hundred
+ * thousand idle ones. */
 struct edge_conn {
     struct link link; /* First: the session knows the connection by it. */
     struct edge *edge;
     struct lws *wsi;
     struct edge_peer *peer;  /* NULL where addresses are not counted. */
     struct session *session; /* NULL before the upgrade, and again once it was told of the end. */
-    struct buf *input;       /* A message in pieces, or a request's body; NULL most of the time. */
-    struct edge_request *request; /* Likewise. */
+    struct buf *input;       /* A message in pieces; NULL most of the time. */
+    struct http_upgrade *upgrade; /* Who it will be for; NULL once it is. */
     char *close_reason;           /* Set with close_code. */
     uint16_t close_code; /* Not 0: the session closed its link; nothing goes in or out any more. */
     bool is_close_sent;  /* And its frame has gone out. */
@@ -69,13 +64,8 @@ struct edge {
     uint32_t connections;
     uint32_t waiting;
 
-    /* The request being judged. libwebsockets goes from CONFIRM_UPGRADE to ESTABLISHED without
-     * coming back to the loop, so one place is enough for all connections. */
-    struct http_upgrade upgrade;
-    const struct lws *upgrading;
-    char headers[2 * EDGE_HEADERS_SIZE_MAX];
-    struct buf *query;
-    struct buf *response;
+    struct list visitors;             /* Who speaks HTTP. */
+    char head[EDGE_HEADERS_SIZE_MAX]; /* Of the request that is being looked at. */
 
     uv_idle_t closing; /* Counts iterations, see edge_close(). */
     unsigned iterations_left;
@@ -87,16 +77,14 @@ struct edge {
 /* The listener. edge_listen() fills ret_reason where it fails. */
 MUST_CHECK enum rc edge_listen(struct edge *edge, char ret_reason[EDGE_REASON_SIZE]);
 void edge_on_handle_closed(uv_handle_t *handle);
-void edge_accept_again(struct edge *edge);   /* There is room: end a rest. */
-void edge_peer_left(struct edge_conn *conn); /* The connection no longer counts for its address. */
-void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer); /* Takes fd. */
+void edge_accept_again(struct edge *edge);                      /* There is room: end a rest. */
+void edge_peer_left(struct edge *edge, struct edge_peer *peer); /* One fewer of it; NULL is fine. */
 
-/* Requests: each returns what libwebsockets' callback is to return. */
-int edge_on_request(struct edge_conn *conn);
-int edge_on_body(struct edge_conn *conn, const void *bytes, size_t size);
-int edge_on_body_end(struct edge_conn *conn);
-int edge_on_answer(struct edge_conn *conn);     /* The socket has room for what the API answered. */
-void edge_request_free(struct edge_conn *conn); /* Where there is one: nobody waits any more. */
-int edge_on_upgrade(struct edge_conn *conn);
+/* Requests. Takes fd, and hands it to edge_conn_new() where a WebSocket is asked for. */
+void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer);
+void edge_visitors_leave(struct edge *edge); /* All of them. */
+
+/* A WebSocket, whose request has been judged and is still to be read. Takes fd and `upgrade`. */
+void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, struct http_upgrade *upgrade);
 
 #endif

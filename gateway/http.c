@@ -13,6 +13,8 @@
 #define API_PREFIX   "/v1/"
 #define OPENAPI_PATH "/v1/openapi.json"
 
+#define WEBSOCKET_KEY_SIZE 24u /* 16 bytes in base64 (RFC 6455, section 4.1). */
+
 /* ---- Writing a response ---- */
 
 static const char *status_text(unsigned status)
@@ -46,6 +48,8 @@ static const char *status_text(unsigned status)
         return "Upgrade Required";
     case 429:
         return "Too Many Requests";
+    case 431:
+        return "Request Header Fields Too Large";
     case 500:
         return "Internal Server Error";
     case 501:
@@ -174,7 +178,7 @@ static enum http_next answer_file(const struct web_file *file, const struct http
 
 /* ---- Routing ---- */
 
-/* The server library takes atoll()'s word for it; here only digits count. */
+/* Only digits count. */
 static enum rc body_size(const struct http_request *request, uint64_t size_max, uint64_t *ret_size)
 {
     *ret_size = 0;
@@ -195,9 +199,16 @@ static enum rc body_size(const struct http_request *request, uint64_t size_max, 
     return size > size_max ? RC_TOO_LARGE : RC_OK;
 }
 
-enum http_next http_answer_too_large(struct buf *out)
+static enum http_next answer_too_large(struct buf *out)
 {
     return http_put_error(out, 413, "too_large", "the body is too large", "", false);
+}
+
+enum http_next http_answer_bad_head(const char *reason, struct buf *out)
+{
+    if (reason == NULL)
+        return http_put_error(out, 431, "too_large", "the head is too large", "", false);
+    return http_put_error(out, 400, "bad_request", reason, "", false);
 }
 
 static bool has_prefix(struct slice text, const char *prefix)
@@ -235,7 +246,7 @@ static enum http_next check_body(const struct http_site *site, const struct http
             return HTTP_BODY;
         return http_put_error(out, 411, "bad_request", "send Content-Length", "", is_head);
     case RC_TOO_LARGE:
-        return http_answer_too_large(out);
+        return answer_too_large(out);
     default:
         return http_put_error(out, 400, "bad_request", "Content-Length is no number", "", is_head);
     }
@@ -337,7 +348,7 @@ static const char *read_token_request(struct slice body, struct buf *scratch,
 enum http_next http_answer_body(const struct http_site *site, struct slice body, struct buf *out)
 {
     if (body.size > HTTP_BODY_SIZE_MAX)
-        return http_answer_too_large(out);
+        return answer_too_large(out);
     struct buf *scratch = buf_new(64);
     struct buf *json = buf_new(512);
     struct token_request request = {0};
@@ -443,6 +454,13 @@ static const char *read_options(const struct http_request *request, struct http_
     return NULL;
 }
 
+bool http_is_upgrade(const struct http_request *request)
+{
+    static const char name[] = "websocket";
+    return request->upgrade.size == sizeof(name) - 1 &&
+           strncasecmp(request->upgrade.base, name, sizeof(name) - 1) == 0;
+}
+
 bool http_upgrade(const struct http_site *site, const struct http_request *request,
                   struct http_upgrade *ret_upgrade, struct buf *out)
 {
@@ -456,6 +474,10 @@ bool http_upgrade(const struct http_site *site, const struct http_request *reque
                               "Allow: GET, HEAD\r\n", false);
     else if (request->content_length.base != NULL || request->transfer_encoding.base != NULL)
         next = http_put_error(out, 400, "bad_request", "an upgrade has no body", "", false);
+    else if (!request->has_connection_upgrade || request->is_last)
+        next = http_put_error(out, 400, "bad_request", "send Connection: Upgrade", "", false);
+    else if (request->websocket_key.size != WEBSOCKET_KEY_SIZE)
+        next = http_put_error(out, 400, "bad_request", "send Sec-WebSocket-Key", "", false);
     else if (!slice_equals(request->websocket_version, "13"))
         next = http_put_error(out, 426, "unsupported", "WebSocket version 13 is spoken here",
                               "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", false);

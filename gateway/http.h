@@ -46,19 +46,22 @@ struct http_site {
     void *context;
 };
 
-/* A header that was not sent is an absent slice; one that was sent twice comes joined by commas,
- * which no rule below accepts. */
+/* A header that was not sent is an absent slice. */
 struct http_request {
     enum http_method method;
-    struct slice path;  /* Decoded, without the query. */
-    struct slice query; /* As query_get() reads it. */
+    struct slice path;  /* As it was sent, without the query: nothing in it is decoded or tidied. */
+    struct slice query; /* Likewise; as query_get() reads it. */
     struct slice host;
     struct slice origin;
     struct slice authorization;
     struct slice if_none_match;
     struct slice content_length;
     struct slice transfer_encoding;
+    struct slice upgrade;
     struct slice websocket_version;
+    struct slice websocket_key;
+    bool has_connection_upgrade; /* The Connection header says upgrade. */
+    bool is_last;                /* Or it says close, or this is HTTP/1.0. */
 };
 
 enum http_next {
@@ -76,8 +79,8 @@ MUST_CHECK enum http_next http_answer(const struct http_site *site,
 MUST_CHECK enum http_next http_answer_body(const struct http_site *site, struct slice body,
                                            struct buf *out);
 
-/* Append the answer to a body that turned out longer than it may be. */
-MUST_CHECK enum http_next http_answer_too_large(struct buf *out);
+/* Append the answer to a head that cannot be read, or is longer than it may be (`reason` NULL). */
+MUST_CHECK enum http_next http_answer_bad_head(const char *reason, struct buf *out);
 
 /* ---- The API ---- */
 
@@ -105,9 +108,12 @@ struct http_upgrade {
     bool batch;
 };
 
-/* Judge a request whose Upgrade header says websocket: path, Origin, version, token, device. True:
- * it may be upgraded, *ret_upgrade says for whom. False: `out` holds the refusal. A token never
- * appears in an answer or a log line. */
+/* Does it ask for a WebSocket? A wish for any other protocol is no wish (RFC 9110, section 7.8). */
+bool http_is_upgrade(const struct http_request *request);
+
+/* Judge a request that http_is_upgrade() is true of: path, Origin, version, token, device.
+ * True: it may be upgraded, *ret_upgrade says for whom. False: `out` holds the refusal. A token
+ * never appears in an answer or a log line. */
 bool http_upgrade(const struct http_site *site, const struct http_request *request,
                   struct http_upgrade *ret_upgrade, struct buf *out);
 

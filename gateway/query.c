@@ -11,13 +11,13 @@ static int digit_of(char c)
     return -1;
 }
 
-static enum rc decode(struct slice raw, char *out, size_t size, struct slice *ret_value)
+static enum rc decode(struct slice raw, char plus, char *out, size_t size, struct slice *ret_value)
 {
     size_t at = 0;
     for (uint32_t i = 0; i < raw.size; i++) {
         char c = raw.base[i];
         if (c == '+') {
-            c = ' ';
+            c = plus;
         } else if (c == '%') {
             if (raw.size - i < 3)
                 return RC_BAD_REQUEST;
@@ -69,29 +69,10 @@ enum rc query_get(struct slice query, const char *name, char *out, size_t size,
     }
     if (found.base == NULL)
         return RC_NOT_FOUND;
-    return decode(found, out, size, ret_value);
+    return decode(found, ' ', out, size, ret_value);
 }
 
-static bool is_unreserved(char c)
+enum rc query_decode_part(struct slice part, char *out, size_t size, struct slice *ret_value)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
-}
-
-void query_append(struct buf *out, struct slice name, struct slice value)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    if (out->size != 0)
-        buf_append_byte(out, '&');
-    buf_append_slice(out, name);
-    buf_append_byte(out, '=');
-    for (uint32_t i = 0; i < value.size; i++) {
-        char c = value.base[i];
-        if (is_unreserved(c)) {
-            buf_append_byte(out, (uint8_t)c);
-            continue;
-        }
-        char escape[3] = {'%', digits[(uint8_t)c >> 4], digits[(uint8_t)c & 15]};
-        buf_append(out, escape, sizeof(escape));
-    }
+    return decode(part, '+', out, size, ret_value);
 }

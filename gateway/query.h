@@ -1,4 +1,5 @@
-/* query - the values in a URL's query string, percent-decoded (RFC 3986, section 2.1).
+/* query - the values in a URL's query string, and the names in its path, percent-decoded (RFC 3986,
+ * section 2.1).
  *
  * A query is `name=value` pairs joined by `&`; a plus sign is a space, as browsers' forms write it.
  * Names are compared as they stand: ours need no escapes. Whatever can be read in two ways is
@@ -6,7 +7,6 @@
 #ifndef GATEWAY_QUERY_H
 #define GATEWAY_QUERY_H
 
-#include "mesh/base/buf.h"
 #include "mesh/base/rc.h"
 #include "mesh/base/slice.h"
 
@@ -16,7 +16,9 @@
 MUST_CHECK enum rc query_get(struct slice query, const char *name, char *out, size_t size,
                              struct slice *ret_value);
 
-/* Append `name=value`, escaping the value, and a `&` before it where `out` is not empty. */
-void query_append(struct buf *out, struct slice name, struct slice value);
+/* Decode one part of a path, which has been split at its slashes before: a slash that comes out of
+ * it is a byte like any other, and so is a plus sign. As query_get(), without RC_NOT_FOUND. */
+MUST_CHECK enum rc query_decode_part(struct slice part, char *out, size_t size,
+                                     struct slice *ret_value);
 
 #endif

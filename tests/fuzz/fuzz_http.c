@@ -1,5 +1,6 @@
-/* fuzz_http - every part of a request that a stranger chooses, through http.c, query.c and api*.c.
+/* fuzz_http - every part of a request that a stranger chooses, through http*.c, query.c and api*.c.
  *
+ * The whole is read as a head first: what is taken for one is all of it printable and in place.
  * The first byte picks the method, whether it asks for an upgrade, which fields are there, and
  * whether it is the operator, a user or the stranger who asks; the fields follow, each ended by a
  * line feed, and what is left is the body. Whatever comes, the answer is one whole response: a
@@ -11,11 +12,13 @@
 
 #include "gateway/core.h"
 #include "gateway/http.h"
+#include "gateway/http_head.h"
 #include "gateway/query.h"
 #include "mesh/base/check.h"
 #include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
 #include "tests/support/gateway_world.h"
+#include "tests/support/query_append.h"
 
 #define UPGRADE        4
 #define WITHOUT_ORIGIN 8
@@ -95,6 +98,28 @@ static void check_query(struct slice value)
     else
         CHECK(memchr(value.base, '\0', value.size) != NULL || value.size > sizeof(memory));
     buf_unref(&query);
+}
+
+static void check_head(struct slice bytes)
+{
+    struct http_request request;
+    size_t size = 0;
+    const char *reason = NULL;
+    enum http_head next = http_head_read(bytes, &request, &size, &reason);
+    CHECK((next == HTTP_HEAD_BAD) == (reason != NULL));
+    if (next != HTTP_HEAD_WHOLE)
+        return;
+    CHECK(size <= bytes.size && memcmp(bytes.base + size - 4, "\r\n\r\n", 4) == 0);
+    char memory[16384];
+    struct slice name;
+    enum rc rc = query_decode_part(request.path, memory, sizeof(memory), &name);
+    CHECK(rc == RC_OK || (rc == RC_TOO_LARGE && request.path.size > sizeof(memory)));
+    for (uint32_t i = 0; rc == RC_OK && i < name.size; i++)
+        CHECK((unsigned char)name.base[i] >= ' ');
+    struct http_request part;
+    for (size_t i = 0; i < size && size < 512; i++) /* Never whole too early. */
+        CHECK(http_head_read(slice_of(bytes.base, i), &part, &(size_t){0}, &reason) ==
+              HTTP_HEAD_PART);
 }
 
 static enum rc swallow(struct bus *bus, struct slice node, struct buf *bytes)
@@ -195,6 +220,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (data[0] & AS_USER)
         request.authorization = slice_string(user);
     request.websocket_version = slice_string("13");
+    request.websocket_key = slice_string("dGhlIHNhbXBsZSBub25jZQ==");
+    request.has_connection_upgrade = true;
+    check_head(slice_of(data, size));
     check_query(request.query);
 
     struct buf *out = buf_new(256);

@@ -123,6 +123,8 @@ test('openapi.json says of every operation how it is refused', () => {
             const statuses = Object.keys(operation.responses);
             for (const status of ['401', '429', '503'])
                 assert.ok(statuses.includes(status), `${method} ${path} ${status}`);
+            if (operation.operationId === 'setRole')
+                assert.ok(statuses.includes('409'), 'a group keeps an owner');
             assert.equal(operation.requestBody !== undefined, statuses.includes('413'), path);
         }
     }
@@ -239,24 +241,27 @@ test('an unknown path is 404, and so is one with an empty or a superfluous part'
         '/v1/conversations/c/nothing',
         '/v1/users',
         '/v1/users/u/none',
-        '/v1/users/a%2Fb/presence',
+        '/v1/users/a/b/presence',
         '/v2/cluster',
     ])
         await refused(404, 'not_found', 'GET', path);
 });
 
 test('a method that is not allowed is 405, and says which are', async () => {
-    for (const [method, path, allow] of [
+    for (const [method, path, allow, ...more] of [
         ['GET', '/v1/conversations', 'POST'],
         ['PUT', '/v1/conversations/c', 'GET, PATCH, DELETE'],
         ['DELETE', '/v1/conversations/c/messages', 'GET, POST'],
         ['GET', '/v1/users/u/disconnect', 'POST'],
         ['POST', '/v1/cluster', 'GET'],
+        ['PUT', '/v1/conversations/c', 'GET, PATCH, DELETE', { title: 't' }],
+        ['DELETE', '/v1/presence', 'POST', { users: ['u'] }],
     ]) {
-        const answer = await ask(method, path);
+        const answer = await ask(method, path, ...more);
         assert.equal(answer.status, 405, `${method} ${path}`);
         assert.equal(answer.headers.get('allow'), allow);
     }
+    await refused(400, 'bad_request', 'DELETE', '/v1/conversations/c', { title: 't' });
 });
 
 test('a name that breaks its rule is 400', async () => {
@@ -267,11 +272,13 @@ test('a name that breaks its rule is 400', async () => {
         '/v1/users/a%01b/presence',
         `/v1/users/${'u'.repeat(129)}/presence`,
         '/v1/users/%FF/presence',
+        '/v1/users/%zz/presence',
+        '/v1/users/%',
+        '/v1/conversations/c%2Fd',
+        '/v1/conversations/c?after=%zz',
     ]) {
-        const { status } = await ask('GET', path).catch(() => ({ status: 400 }));
-        assert.ok(status === 400 || status === 404, `${path}: ${status}`);
+        await refused(400, 'bad_request', 'GET', path);
     }
-    await refused(400, 'bad_request', 'GET', '/v1/conversations/a%20b');
     await refused(400, 'bad_request', 'DELETE', '/v1/conversations/c/messages/0');
     await refused(400, 'bad_request', 'DELETE', '/v1/conversations/c/messages/one');
 });
@@ -378,6 +385,158 @@ async function onOneConnection(requests) {
     socket.destroy();
     return statuses;
 }
+
+/** A raw request without a body, as the operator; `target` is sent as it stands. */
+const raw = (method, target) =>
+    `${method} ${target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n\r\n`;
+
+/** The same in pieces of this many bytes, each in a segment of its own; the answer's status. */
+async function inSegments(request, size) {
+    const socket = connect(cluster.port, '127.0.0.1');
+    socket.setNoDelay(true);
+    let text = '';
+    socket.on('data', (data) => {
+        text += data;
+    });
+    for (let at = 0; at < request.length; at += size) {
+        socket.write(request.slice(at, at + size));
+        await sleep(2);
+    }
+    await until('an answer', () => text.includes('\r\n\r\n'));
+    socket.destroy();
+    return Number(text.slice(9, 12));
+}
+
+/** A conversation comes to a user's list a moment after it was made. */
+const isListed = (conv, user) =>
+    until('it is in his list', async () => {
+        const path = `/v1/users/${encodeURIComponent(user)}/conversations`;
+        const { conversations } = await expect(200, 'GET', path);
+        return conversations.some((item) => item.conv === conv);
+    });
+
+const membersOf = async (conv) => {
+    const { members } = await expect(200, 'GET', `/v1/conversations/${conv}/members`);
+    return members.map((member) => member.user).sort();
+};
+
+test('a name in a path is nobody else’s, however many slashes and dots are in it', async () => {
+    const other = await group(['eve', 'bob']);
+    const names = [
+        `../../${other}`,
+        `../../../conversations/${other}`,
+        '..',
+        '.',
+        'dave/slash',
+        '/bob',
+        'bob/',
+        'x/../bob',
+        '//',
+        'a+b',
+        '%2e%2e',
+        '%2F',
+    ];
+    const conv = await group(['bob', ...names]);
+    const everybody = ['bob', ...names].sort();
+    assert.deepEqual(await membersOf(conv), everybody);
+    const encodings = (name) => [
+        encodeURIComponent(name),
+        encodeURIComponent(name)
+            .replaceAll('.', '%2E')
+            .replace(/%[0-9A-F]{2}/g, (escape) => escape.toLowerCase()),
+    ];
+    const paths = (name) =>
+        encodings(name).map((part) => `/v1/conversations/${conv}/members/${part}`);
+    for (const name of names) {
+        const targets = paths(name);
+        // Each is there, is removed by the one connection's second request, and is not there then.
+        assert.deepEqual(
+            await onOneConnection([
+                raw('GET', targets[0]),
+                raw('DELETE', targets[1]),
+                raw('GET', targets[0]),
+            ]),
+            [200, 200, 404],
+            name,
+        );
+        assert.deepEqual(await membersOf(conv), everybody.filter((user) => user !== name), name);
+        assert.deepEqual(await onOneConnection([raw('POST', targets[0])]), [200], name);
+        assert.equal(await inSegments(raw('GET', targets[1]), 7), 200, name);
+    }
+    assert.deepEqual(await membersOf(conv), everybody);
+    assert.deepEqual(await membersOf(other), ['bob', 'eve']);
+});
+
+test('a path that another server would tidy ends nothing but what it names', async () => {
+    const [first, second] = [await group(['alice', 'bob']), await group(['alice', 'bob'])];
+    const targets = [
+        [`/v1/conversations/${first}/members/..%2F..%2F${second}`, 200],
+        [`/v1/conversations/${first}/members/..`, 200],
+        [`/v1/conversations/${first}/members/%2E%2e`, 200],
+        [`/v1/conversations/${first}/members/.`, 200],
+        [`/v1/conversations/${first}/members/../../${second}`, 404],
+        [`/v1/conversations/${first}/members//`, 404],
+        [`/v1/conversations/${first}/`, 404],
+        [`/v1/conversations//${first}`, 404],
+        [`/v1//conversations/${first}`, 404],
+        [`//v1/conversations/${first}`, 404],
+        [`/v1/./conversations/${first}`, 404],
+        [`/x/../v1/conversations/${first}`, 404],
+        [`/v1/conversations/${first}/.`, 404],
+        [`/v1/conversations/${first}/..%2F${second}`, 404],
+        [`/v1/conversations/${first}%2F`, 400],
+        [`/v1/conversations/..%2Fconversations%2F${second}`, 400],
+        [`/v1/users/../conversations/${first}`, 404],
+        [`/v1/conversations/${first}#`, 400],
+        [`/v1/conversations/${first}%00`, 400],
+    ];
+    for (const [target, status] of targets) {
+        const request = raw('DELETE', target);
+        assert.deepEqual(await onOneConnection([request]), [status], target);
+        assert.deepEqual(
+            await onOneConnection([raw('GET', '/health'), request]),
+            [200, status],
+            target,
+        );
+        assert.equal(await inSegments(request, 5), status, target);
+    }
+    assert.deepEqual(await membersOf(first), ['alice', 'bob']);
+    assert.deepEqual(await membersOf(second), ['alice', 'bob']);
+});
+
+test('to erase a user whose name is a path erases that user', async () => {
+    const conv = await group(['alice', 'bob']);
+    const target = `/v1/users/..%2Fconversations%2F${conv}`;
+    assert.deepEqual(await onOneConnection([raw('GET', '/health'), raw('DELETE', target)]), [200, 200]);
+    const name = `../conversations/${conv}`;
+    const its = await group(['alice', name]);
+    await isListed(its, name);
+    await done('DELETE', target);
+    assert.deepEqual(await membersOf(its), ['alice']);
+    assert.deepEqual(await membersOf(conv), ['alice', 'bob']);
+});
+
+test('what is pipelined is served in its order, each by its own path', async () => {
+    const conv = await group(['alice', 'a/b']);
+    const path = `/v1/conversations/${conv}/members`;
+    const socket = connect(cluster.port, '127.0.0.1');
+    let text = '';
+    socket.on('data', (data) => {
+        text += data;
+    });
+    socket.write(
+        raw('GET', `${path}/a%2Fb`) +
+            raw('GET', `${path}/a/b`) +
+            raw('DELETE', `${path}/a%2Fb`) +
+            raw('GET', `${path}/a%2Fb`) +
+            raw('GET', `${path}/%zz`),
+    );
+    await until('five answers', () => text.split('HTTP/1.1 ').length === 6);
+    const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => Number(match[1]));
+    assert.deepEqual(statuses, [200, 404, 200, 404, 400]);
+    assert.match(text, /\{"error":\{"code":"bad_request","message":"[^"]+"\}\}$/);
+    socket.destroy();
+});
 
 test('a connection serves one request after the other, also after an error', async () => {
     const head = `Host: x\r\nAuthorization: Bearer ${key}\r\n`;
@@ -894,6 +1053,7 @@ test('with his own token a user erases himself', async () => {
     const user = unique('gone');
     const conv = await group(['alice', user]);
     const as = await cluster.token(user);
+    await isListed(conv, user);
     await done('DELETE', `/v1/users/${user}`, undefined, { as });
     await refused(404, 'not_found', 'GET', `/v1/conversations/${conv}/members/${user}`);
 });

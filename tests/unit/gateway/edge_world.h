@@ -27,9 +27,9 @@
 #include "gateway/edge.h"
 #include "gateway/frame.h"
 #include "gateway/gateway.h"
-#include "gateway/query.h"
 #include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
+#include "tests/support/query_append.h"
 
 #define WORLD_SESSIONS_MAX 8192
 #define WORLD_WAIT_MS      5000
@@ -67,7 +67,8 @@ struct world {
     unsigned call_count;
     unsigned api_refusal; /* Every request to the API is refused with this status at once. */
     bool answers_at_once; /* Every request is answered before api_start() returns. */
-    struct api_head head; /* Of the last one; its slices are gone. */
+    struct api_head head; /* Of the last one; its slices are gone, */
+    char path[256];       /* but for this one. */
 };
 
 static struct world world;
@@ -159,6 +160,7 @@ struct api_call *api_open(struct gateway *gateway, const struct api_head *head, 
 {
     assert_null(gateway);
     world.head = *head;
+    snprintf(world.path, sizeof(world.path), "%.*s", SLICE_ARGS(head->path));
     if (world.api_refusal != 0) {
         buf_append_string(out, "{\"error\":{}}");
         *ret_answer = (struct api_answer){.status = world.api_refusal, .body = buf_slice(out)};

@@ -493,6 +493,81 @@ static void a_member_is_the_first_behind_the_name_before(void **state)
     }
 }
 
+/* A path is split where slashes were sent, and its parts are decoded afterwards: a name reaches
+ * exactly the one who has it. */
+static void a_name_in_a_path_is_that_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *part, *user;
+    } cases[] = {
+        {"..%2F..%2Ft2", "../../t2"},
+        {"..", ".."},
+        {".", "."},
+        {"%2e%2e", ".."},
+        {"a%2Fb", "a/b"},
+        {"x%2F..%2Fbob", "x/../bob"},
+        {"%2Fbob", "/bob"},
+        {"bob%2F", "bob/"},
+        {"a%252Fb", "a%2Fb"},
+        {"a+b", "a+b"},
+        {"a%20b", "a b"},
+    };
+    struct reply reply;
+    struct msg_cmd_member member;
+    for (uint32_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char path[96];
+        snprintf(path, sizeof(path), "/v1/conversations/t1/members/%s", cases[i].part);
+        ask(&reply, "DELETE", path, "");
+        assert_int_equal(rig.asked_count, i + 1);
+        read_command(&msg_cmd_member_desc, &member);
+        assert_true(slice_equals(member.conv, "t1"));
+        struct record_reader names = record_reader_of(member.users);
+        struct slice name;
+        assert_int_equal(record_get_slice(&names, &name), RC_OK);
+        assert_true(slice_equals(name, cases[i].user));
+        answer_result(RC_OK, 1);
+        expect(&reply, 200, "\"ok\"");
+    }
+    static const char *const bad[] = {"/v1/users/%zz", "/v1/users/a%00b", "/v1/users/%0a",
+                                      "/v1/conversations/a%2Fb", "/v1/users/%"};
+    uint32_t asked = rig.asked_count;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ask(&reply, "DELETE", bad[i], "");
+        expect(&reply, 400, "\"bad_request\"");
+    }
+    ask(&reply, "DELETE", "/v1/users//../conversations/t4", "");
+    expect(&reply, 404, "\"not_found\"");
+    ask(&reply, "DELETE", "/v1/conversations/t1/members/", "");
+    expect(&reply, 404, "\"not_found\"");
+    assert_int_equal(rig.asked_count, asked);
+}
+
+/* A body belongs to methods that have one; whether the path knows the method comes first. */
+static void a_body_where_none_belongs_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        enum api_method method;
+        const char *path;
+        unsigned status;
+    } cases[] = {
+        {API_DELETE, "/v1/conversations/c", 400}, {API_GET, "/v1/cluster", 400},
+        {API_OTHER, "/v1/conversations/c", 405},  {API_DELETE, "/v1/presence", 405},
+        {API_DELETE, "/v1/nothing", 404},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf *out = buf_new(0);
+        struct api_answer refusal;
+        struct api_head head = {
+            .method = cases[i].method, .path = slice_string(cases[i].path), .has_body = true};
+        assert_null(api_open(rig.world->gateway, &head, out, &refusal));
+        assert_int_equal(refusal.status, cases[i].status);
+        assert_true((refusal.allow[0] != '\0') == (refusal.status == 405));
+        buf_unref(&out);
+    }
+}
+
 /* What a path is, and what it is not. */
 static void paths_are_what_the_table_says(void **state)
 {
@@ -569,7 +644,7 @@ static void a_conversation_gets_its_id(void **state)
         assert_true(record_reader_at_end(&members));
         struct msg_result again = {.req = last_req(), .rc = RC_OK, .seq = 2, .dup = 1};
         answer(&msg_result_desc, &again);
-        expect(&reply, 200, "\"kind\":\"direct\"");
+        expect(&reply, 200, "\"kind\":\"direct\",\"head\":2,\"dup\":true}");
     }
     static const char *const bad[] = {
         "{\"kind\":\"direct\",\"members\":[]}",
@@ -586,6 +661,33 @@ static void a_conversation_gets_its_id(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         ask(&reply, "POST", "/v1/conversations", bad[i]);
         expect(&reply, 400, "\"bad_request\"");
+    }
+}
+
+/* With a cid a group that names no id has that of its creator and the cid, so that a request which
+ * comes again meets it. */
+static void a_group_made_again_is_the_same(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *creator;
+    } cases[] = {
+        {"{\"members\":[\"b\"],\"cid\":\"k\",\"from\":\"a\"}", "a"},
+        {"{\"members\":[\"b\"],\"cid\":\"k\"}", NULL},
+    };
+    struct reply reply;
+    for (size_t i = 0; i < 4; i++) {
+        struct msg_cmd_create create;
+        char id[KEY_GROUP_SIZE];
+        const char *creator = cases[i % 2].creator;
+        key_group_of(world_cluster, creator != NULL ? slice_string(creator) : (struct slice){0},
+                     slice_string("k"), id);
+        ask(&reply, "POST", "/v1/conversations", cases[i % 2].body);
+        read_command(&msg_cmd_create_desc, &create);
+        assert_true(slice_equal(create.conv, slice_of(id, sizeof(id))));
+        struct msg_result result = {.req = last_req(), .rc = RC_OK, .seq = 3, .dup = i / 2};
+        answer(&msg_result_desc, &result);
+        expect(&reply, i < 2 ? 201 : 200, i < 2 ? "\"head\":3}" : "\"head\":3,\"dup\":true}");
     }
 }
 
@@ -620,6 +722,10 @@ static void a_list_is_only_looked_at(void **state)
     struct msg_user_convs convs = {.req = open.req, .rc = RC_OK};
     answer(&msg_user_convs_desc, &convs);
     expect(&reply, 200, "{\"type\":\"conversations\",\"conversations\":[],\"more\":false}");
+    ask_as(&reply, rig.key, "GET", "/v1/users/bob/conversations", "after=c", "");
+    convs.req = last_req();
+    answer(&msg_user_convs_desc, &convs);
+    expect(&reply, 404, "\"not_found\",\"message\":\"after is not in the list");
 }
 
 /* ---- Presence ---- */
@@ -1065,8 +1171,11 @@ int main(void)
         TEST(changes_say_who_makes_them),
         TEST(pages_are_asked_as_the_query_says),
         TEST(a_member_is_the_first_behind_the_name_before),
+        TEST(a_name_in_a_path_is_that_name),
+        TEST(a_body_where_none_belongs_is_refused),
         TEST(paths_are_what_the_table_says),
         TEST(a_conversation_gets_its_id),
+        TEST(a_group_made_again_is_the_same),
         TEST(what_is_not_shown_is_explained),
         TEST(a_list_is_only_looked_at),
         TEST(presence_is_gathered_in_the_order_asked),

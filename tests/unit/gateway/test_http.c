@@ -8,9 +8,9 @@
 #include <cmocka.h>
 
 #include "gateway/http.h"
-#include "gateway/query.h"
 #include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
+#include "tests/support/query_append.h"
 
 #define NOW_MS UINT64_C(1700000000123)
 
@@ -364,7 +364,10 @@ static void a_foreign_page_gets_no_token(void **state)
 static struct http_request upgrade_request(const char *query)
 {
     struct http_request request = request_of(HTTP_GET, "/ws");
+    request.upgrade = slice_string("WebSocket");
+    request.has_connection_upgrade = true;
     request.websocket_version = slice_string("13");
+    request.websocket_key = slice_string("dGhlIHNhbXBsZSBub25jZQ==");
     request.query = slice_string(query);
     return request;
 }
@@ -512,6 +515,33 @@ static void an_upgrade_that_is_none_is_refused(void **state)
     assert_false(upgrade(&request, &judged));
     expect_error(426, "unsupported");
     expect_part("Sec-WebSocket-Version: 13\r\n");
+    request = upgrade_request("");
+    request.has_connection_upgrade = false;
+    assert_false(upgrade(&request, &judged));
+    expect_error(400, "bad_request");
+    request = upgrade_request("");
+    request.is_last = true;
+    assert_false(upgrade(&request, &judged));
+    expect_error(400, "bad_request");
+    request = upgrade_request("");
+    request.websocket_key = slice_string("short");
+    assert_false(upgrade(&request, &judged));
+    expect_error(400, "bad_request");
+}
+
+/* Whatever else the header says is no wish that is heard. */
+static void only_a_websocket_is_an_upgrade(void **state)
+{
+    (void)state;
+    struct http_request request = upgrade_request("");
+    assert_true(http_is_upgrade(&request));
+    static const char *const others[] = {"", "h2c", "websocketx", "websocket, h2c", "TLS/1.0"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        request.upgrade = slice_string(others[i]);
+        assert_false(http_is_upgrade(&request));
+    }
+    request.upgrade = (struct slice){0};
+    assert_false(http_is_upgrade(&request));
 }
 
 static bool origin_is_allowed(const char *origin)
@@ -609,7 +639,7 @@ static void the_api_is_told_what_it_needs(void **state)
     assert_int_equal(http_api_head(&site, &request).method, API_OTHER);
 }
 
-/* A body is of a length that is told and allowed, and where the method has one. */
+/* A body is of a length that is told and allowed; whether there may be one, the API knows. */
 static void a_body_for_the_api_is_judged_by_its_head(void **state)
 {
     (void)state;
@@ -620,7 +650,7 @@ static void a_body_for_the_api_is_judged_by_its_head(void **state)
     } cases[] = {
         {HTTP_POST, "131072", 0}, {HTTP_POST, "131073", 413}, {HTTP_POST, "5", 0},
         {HTTP_POST, "0", 0},      {HTTP_POST, NULL, 0},       {HTTP_PATCH, "5", 0},
-        {HTTP_GET, "5", 400},     {HTTP_DELETE, "1", 400},    {HTTP_DELETE, "0", 0},
+        {HTTP_GET, "5", 0},       {HTTP_OTHER, "1", 0},       {HTTP_DELETE, "0", 0},
         {HTTP_OPTIONS, "1", 400}, {HTTP_POST, "5,5", 400},    {HTTP_POST, "+5", 400},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -769,6 +799,7 @@ int main(void)
         TEST(a_token_for_another_device_is_401),
         TEST(a_bad_device_is_400),
         TEST(an_upgrade_that_is_none_is_refused),
+        TEST(only_a_websocket_is_an_upgrade),
         TEST(the_sites_own_origin_is_allowed),
         TEST(other_origins_are_refused),
         TEST(what_is_under_v1_is_the_apis),

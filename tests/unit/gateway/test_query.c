@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "gateway/query.h"
+#include "tests/support/query_append.h"
 
 static enum rc get(const char *query, const char *name, char *out, size_t size, uint32_t *ret_size)
 {
@@ -119,6 +120,30 @@ static void an_appended_value_is_read_back(void **state)
     buf_unref(&query);
 }
 
+/* A part of a path: slashes and dots that were escaped are what the name is made of. */
+static void a_part_of_a_path_is_decoded_for_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *part, *name;
+    } cases[] = {{"a", "a"},       {"a%2Fb", "a/b"},           {"..", ".."},
+                 {"%2e%2E", ".."}, {"..%2f..%2Ft", "../../t"}, {"a+b%2B", "a+b+"},
+                 {"%252F", "%2F"}, {"a&b=c;d", "a&b=c;d"},     {"", ""}};
+    char out[16];
+    struct slice value;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(query_decode_part(slice_string(cases[i].part), out, sizeof(out), &value),
+                         RC_OK);
+        assert_true(slice_equals(value, cases[i].name));
+    }
+    static const char *const bad[] = {"%", "%2", "%zz", "a%00b"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(query_decode_part(slice_string(bad[i]), out, sizeof(out), &value),
+                         RC_BAD_REQUEST);
+    assert_int_equal(query_decode_part(slice_string("12345678901234567"), out, sizeof(out), &value),
+                     RC_TOO_LARGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +155,7 @@ int main(void)
         cmocka_unit_test(a_name_given_twice_is_refused),
         cmocka_unit_test(a_value_that_does_not_fit_is_refused),
         cmocka_unit_test(an_appended_value_is_read_back),
+        cmocka_unit_test(a_part_of_a_path_is_decoded_for_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,237 @@
+#include "gateway/http_head.h"
+
+#include <strings.h>
+
+#define METHOD_SIZE_MAX 16
+
+/* ---- Characters ---- */
+
+static bool is_token_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static bool is_control(unsigned value)
+{
+    return value < ' ' || value == 0x7f;
+}
+
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* ---- The first line ---- */
+
+/* NULL, or what is wrong with it. A fragment never belongs to a request: one reader would cut it
+ * off, another would take it for a part of the name. */
+static const char *check_target(struct slice target)
+{
+    for (uint32_t i = 0; i < target.size; i++) {
+        char c = target.base[i];
+        if (is_control((unsigned char)c) || c == '#')
+            return "the address has a character that must be escaped";
+        if (c != '%')
+            continue;
+        int high = target.size - i > 2 ? digit_of(target.base[i + 1]) : -1;
+        int low = target.size - i > 2 ? digit_of(target.base[i + 2]) : -1;
+        if (high < 0 || low < 0)
+            return "the address has a percent sign without two hex digits";
+        if (is_control((unsigned)(high << 4 | low)))
+            return "the address has an escaped control character";
+    }
+    return NULL;
+}
+
+static enum http_method method_of(struct slice name)
+{
+    static const char *const names[] = {
+        [HTTP_GET] = "GET",     [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",
+        [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
+    };
+    for (unsigned i = HTTP_OTHER + 1; i < sizeof(names) / sizeof(names[0]); i++)
+        if (slice_equals(name, names[i]))
+            return (enum http_method)i;
+    return HTTP_OTHER;
+}
+
+/* Cut `line` at its first `c`, which is in neither part; false: it has none. */
+static bool cut(struct slice line, char c, struct slice *ret_before, struct slice *ret_after)
+{
+    const char *at = line.size > 0 ? memchr(line.base, c, line.size) : NULL;
+    if (at == NULL)
+        return false;
+    size_t size = (size_t)(at - line.base);
+    *ret_before = slice_of(line.base, size);
+    *ret_after = slice_of(at + 1, line.size - size - 1);
+    return true;
+}
+
+static enum http_head read_first_line(struct slice line, struct http_request *request,
+                                      const char **ret_reason)
+{
+    struct slice method, target, version;
+    if (!cut(line, ' ', &method, &target) || !cut(target, ' ', &target, &version))
+        return HTTP_HEAD_FOREIGN;
+    if (!slice_equals(version, "HTTP/1.1") && !slice_equals(version, "HTTP/1.0"))
+        return HTTP_HEAD_FOREIGN;
+    *ret_reason = check_target(target);
+    if (*ret_reason != NULL)
+        return HTTP_HEAD_BAD;
+    request->method = method_of(method);
+    request->is_last = slice_equals(version, "HTTP/1.0");
+    if (!cut(target, '?', &request->path, &request->query))
+        request->path = target;
+    return HTTP_HEAD_WHOLE;
+}
+
+/* ---- The other lines ---- */
+
+static bool equals_nocase(struct slice text, const char *word)
+{
+    return text.size == strlen(word) && strncasecmp(text.base, word, text.size) == 0;
+}
+
+static struct slice trim(struct slice text)
+{
+    while (text.size > 0 && (text.base[0] == ' ' || text.base[0] == '\t'))
+        text = slice_of(text.base + 1, text.size - 1);
+    while (text.size > 0 && strchr(" \t", text.base[text.size - 1]) != NULL)
+        text.size--;
+    return text;
+}
+
+/* A list, and the only header of ours that may come in several lines. */
+static void read_connection(struct slice value, struct http_request *request)
+{
+    struct slice word, rest = value;
+    bool has_more;
+    do {
+        has_more = cut(rest, ',', &word, &rest);
+        if (!has_more)
+            word = rest;
+        word = trim(word);
+        request->is_last |= equals_nocase(word, "close");
+        request->has_connection_upgrade |= equals_nocase(word, "upgrade");
+    } while (has_more);
+}
+
+static struct slice *field_of(struct slice name, struct http_request *request)
+{
+    const struct {
+        const char *name;
+        struct slice *field;
+    } fields[] = {
+        {"host", &request->host},
+        {"origin", &request->origin},
+        {"authorization", &request->authorization},
+        {"if-none-match", &request->if_none_match},
+        {"content-length", &request->content_length},
+        {"transfer-encoding", &request->transfer_encoding},
+        {"upgrade", &request->upgrade},
+        {"sec-websocket-version", &request->websocket_version},
+        {"sec-websocket-key", &request->websocket_key},
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (equals_nocase(name, fields[i].name))
+            return fields[i].field;
+    return NULL;
+}
+
+/* NULL, or what is wrong with it. */
+static const char *read_line(struct slice line, struct http_request *request)
+{
+    struct slice name, value;
+    if (!cut(line, ':', &name, &value) || name.size == 0)
+        return "a header has no name";
+    for (uint32_t i = 0; i < name.size; i++)
+        if (!is_token_char(name.base[i]))
+            return "a header's name has a character that does not belong there";
+    value = trim(value);
+    for (uint32_t i = 0; i < value.size; i++)
+        if (value.base[i] != '\t' && is_control((unsigned char)value.base[i]))
+            return "a header has a control character";
+    if (equals_nocase(name, "connection")) {
+        read_connection(value, request);
+        return NULL;
+    }
+    struct slice *field = field_of(name, request);
+    if (field == NULL)
+        return NULL;
+    if (field->base != NULL)
+        return "a header is given twice";
+    *field = value;
+    return NULL;
+}
+
+/* ---- The whole ---- */
+
+/* Also of a part: who speaks TLS or HTTP/2 is not to be waited for. */
+static bool begins_with_method(struct slice bytes)
+{
+    uint32_t i = 0;
+    while (i < bytes.size && i < METHOD_SIZE_MAX && is_token_char(bytes.base[i]))
+        i++;
+    return i == bytes.size || (i > 0 && bytes.base[i] == ' ');
+}
+
+static bool has_bare_line_feed(struct slice bytes)
+{
+    const char *end = bytes.base + bytes.size;
+    for (const char *at = bytes.base;
+         at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+        if (at == bytes.base || at[-1] != '\r')
+            return true;
+    return false;
+}
+
+/* The next line of *rest, without its end; false where none is left. */
+static bool next_line(struct slice *rest, struct slice *ret_line)
+{
+    const char *end = rest->size > 0 ? memmem(rest->base, rest->size, "\r\n", 2) : NULL;
+    if (end == NULL)
+        return false;
+    size_t size = (size_t)(end - rest->base);
+    *ret_line = slice_of(rest->base, size);
+    *rest = slice_of(end + 2, rest->size - size - 2);
+    return true;
+}
+
+enum http_head http_head_read(struct slice bytes, struct http_request *ret_request,
+                              size_t *ret_size, const char **ret_reason)
+{
+    memset(ret_request, 0, sizeof(*ret_request));
+    if (!begins_with_method(bytes))
+        return HTTP_HEAD_FOREIGN;
+    const char *end = bytes.size > 0 ? memmem(bytes.base, bytes.size, "\r\n\r\n", 4) : NULL;
+    struct slice rest = end != NULL ? slice_of(bytes.base, (size_t)(end - bytes.base) + 2) : bytes;
+    if (has_bare_line_feed(rest)) {
+        *ret_reason = "a line must end with CR LF";
+        return HTTP_HEAD_BAD;
+    }
+    if (end == NULL)
+        return HTTP_HEAD_PART;
+    *ret_size = rest.size + 2;
+    struct slice line;
+    if (!next_line(&rest, &line))
+        return HTTP_HEAD_FOREIGN;
+    enum http_head next = read_first_line(line, ret_request, ret_reason);
+    bool needs_host = !ret_request->is_last; /* So far that says HTTP/1.0. */
+    while (next == HTTP_HEAD_WHOLE && next_line(&rest, &line)) {
+        *ret_reason = read_line(line, ret_request);
+        if (*ret_reason != NULL)
+            next = HTTP_HEAD_BAD;
+    }
+    if (next == HTTP_HEAD_WHOLE && needs_host && ret_request->host.base == NULL) {
+        *ret_reason = "send Host";
+        next = HTTP_HEAD_BAD;
+    }
+    return next;
+}
