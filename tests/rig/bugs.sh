@@ -4,9 +4,10 @@
 #
 #   tests/rig/bugs.sh [--minutes N] [NAME]...      all of the table below where none is named
 #
-# Each gets three runs of N minutes (2) with the faults that ought to show it. What the network does
-# not change cannot be found here: a chunk's checksum is looked at by a unit test. Prints a table:
-# bug, minutes, what was said. Exits with 1 where a bug is not found.
+# Each gets three runs of N minutes (2) with the faults that ought to show it. Two cannot be found
+# here: the network changes no bytes, so that a chunk's checksum is looked at by a unit test; and a
+# sync error that we ignore changes nothing, since RocksDB takes no write after one (the simulator's
+# store does). Prints a table: bug, minutes, what was said. Exits with 1 where a bug is not found.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/support/plant.sh
@@ -23,7 +24,6 @@ faults_of() {
     ack_before_quorum) echo 'F1|F6' ;;
     no_dedup_in_transfer) echo 'F16|F17|F1 leader' ;;
     resume_off_by_one) echo 'F21' ;;
-    fsync_error_ignored) echo 'F4|F2' ;;
     chunk_unchecked) echo 'unit router_test_transfer' ;;
     placed_by_gossip) echo 'F6|F8|F17' ;;
     *) echo '.' ;;
@@ -32,7 +32,7 @@ faults_of() {
 
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=(ack_before_fsync ack_before_quorum no_dedup_in_transfer
-    resume_off_by_one fsync_error_ignored chunk_unchecked placed_by_gossip)
+    resume_off_by_one chunk_unchecked placed_by_gossip)
 plant_begin chatmesh
 
 # hunt FAULTS: until a run finds something, or three did not. Sets `tried` and `said`.
