@@ -6,7 +6,8 @@
 
 #define GRACE_US  ((uint64_t)LIMIT_PRESENCE_GRACE_MS * 1000)
 #define REST_US   ((uint64_t)LIMIT_PRESENCE_MS * 1000)
-#define TICK_US   10000u      /* Due times are met this coarsely. */
+#define TICK_US   10000u /* Due times are met this coarsely. */
+#define SEEN_US   (UINT64_C(1000000) / ONLINE_SEEN_RATE)
 #define AGE_MS    31536000000 /* An older status is as old as this: a year. */
 #define NOTHING   UINT8_MAX   /* Beside enum presence_status: nothing is said. */
 #define NEVER_SET INT64_MIN
@@ -419,10 +420,16 @@ static bool store(struct online *o, struct online_user *user)
     return o->port.see(o->port.context, user->shard, user_key(user), ts);
 }
 
-static void store_unseen(struct online *o, uint32_t limit)
+/* By time, and not by turns: a busy router has one whenever anything comes. */
+static void store_unseen(struct online *o, uint64_t now_us)
 {
     struct online_user *user;
-    while (limit-- > 0 && (user = LIST_FIRST(&o->unseen, struct online_user, in_unseen)) != NULL) {
+    const uint64_t full_us = ONLINE_SEEN_BURST * SEEN_US;
+    if (o->seen_us + full_us < now_us)
+        o->seen_us = now_us - full_us;
+    while (o->seen_us + SEEN_US <= now_us &&
+           (user = LIST_FIRST(&o->unseen, struct online_user, in_unseen)) != NULL) {
+        o->seen_us += SEEN_US;
         if (o->port.serves(o->port.context, user->shard) && store(o, user)) {
             leave_unseen(user);
             release(o, user);
@@ -436,11 +443,10 @@ static void store_unseen(struct online *o, uint32_t limit)
 void online_turn(struct online *o, bool is_busy)
 {
     uint64_t now_us = env_now_us(o->env);
-    uint32_t limit = is_busy ? ONLINE_BUSY_MAX : ONLINE_TURN_MAX;
     end_rests(o, now_us);
     end_graces(o, now_us);
-    tell_due(o, limit);
-    store_unseen(o, limit);
+    tell_due(o, is_busy ? ONLINE_BUSY_MAX : ONLINE_TURN_MAX);
+    store_unseen(o, now_us);
     o->again_us = now_us + TICK_US;
 }
 
