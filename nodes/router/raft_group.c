@@ -66,13 +66,13 @@ static void begin_install(struct raft_group *group, const struct raft_snapshot_m
     group->uncollected_from = 0;
 }
 
-/* Our place among the voters that may follow the last leader: by server id, turned by the shard, so
- * that what one router led goes to all of the others. */
+/* Our place among the voters that may follow the last leader: as the configuration has them, turned
+ * by the shard, so that what one router led goes to all of the others. */
 static uint32_t place_in_line(const struct raft_group *group)
 {
     const struct raft_configuration *conf = &group->raft.configuration;
     uint32_t voters = 0, ours = 0, place = 0;
-    for (unsigned i = 0; i < conf->n; i++) { /* Ascending by id. */
+    for (unsigned i = 0; i < conf->n; i++) { /* Every replica has them in this order. */
         if (conf->servers[i].id == group->self)
             ours = voters;
         voters += conf->servers[i].role == RAFT_VOTER;

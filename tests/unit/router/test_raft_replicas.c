@@ -132,8 +132,8 @@ static void one_leader_is_elected_and_commits_on_a_majority(void **state)
     assert_true(rig.committed > committed);
 }
 
-/* Whoever leads, the next of the line follows, in the time of the first turn: by place of their
- * server ids, turned by the shard (5), which leaves out the one that fell silent. */
+/* Whoever leads, the next of the line follows, in the time of the first turn: by their place in
+ * the configuration, turned by the shard (5), without the one that fell silent. */
 static void voters_take_turns(void **state)
 {
     (void)state;
