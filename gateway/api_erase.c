@@ -12,17 +12,12 @@
 
 #define LANES 16u
 
-/* A conversation under way. */
-struct lane {
-    struct api_name conv; /* Absent: none. */
-};
-
 struct erase {
     struct buf *convs; /* Of the page. */
     struct record_reader rest;
-    struct api_name last; /* Of the page, as far as it was read. */
-    bool has_more;        /* Pages. */
-    struct lane lanes[LANES];
+    struct api_name last;         /* Of the page, as far as it was read. */
+    bool has_more;                /* Pages. */
+    struct api_name lanes[LANES]; /* The conversation under way; absent: none. */
     uint64_t deadline_us;
 };
 
@@ -56,10 +51,10 @@ static void go_on(struct api_call *call);
 static void on_erased(struct api_call *call, struct api_request *request, enum rc rc,
                       const void *answer);
 
-static void erase_from(struct api_call *call, struct lane *lane, uint64_t after)
+static void erase_from(struct api_call *call, struct api_name *lane, uint64_t after)
 {
     struct msg_cmd_erase command = {
-        .conv = api_name(&lane->conv), .user = api_name(&call->user), .after = after};
+        .conv = api_name(lane), .user = api_name(&call->user), .after = after};
     api_submit_item(call, lane, command.conv, &msg_cmd_erase_desc, &command, REPEAT_FREELY,
                     on_erased);
 }
@@ -69,7 +64,7 @@ static void on_erased(struct api_call *call, struct api_request *request, enum r
                       const void *answer)
 {
     const struct msg_result *result = answer;
-    struct lane *lane = request->item;
+    struct api_name *lane = request->item;
     if (rc != RC_OK && rc != RC_NOT_FOUND) {
         api_fail_request(call, request, rc, answer);
     } else if (!is_late(call)) {
@@ -77,21 +72,21 @@ static void on_erased(struct api_call *call, struct api_request *request, enum r
             erase_from(call, lane, result->seq);
             return;
         }
-        lane->conv.size = 0;
+        lane->size = 0;
         go_on(call);
     }
 }
 
 /* Begin the next conversation of the page in this lane. False: there is none. */
-static bool next_conv(struct api_call *call, struct lane *lane)
+static bool next_conv(struct api_call *call, struct api_name *lane)
 {
     struct erase *erase = call->work;
     struct slice conv;
-    if (record_get_slice(&erase->rest, &conv) != RC_OK || conv.size > sizeof(lane->conv.bytes))
+    if (record_get_slice(&erase->rest, &conv) != RC_OK || conv.size > sizeof(lane->bytes))
         return false;
-    lane->conv.size = conv.size;
-    memcpy(lane->conv.bytes, conv.base, conv.size);
-    erase->last = lane->conv;
+    lane->size = conv.size;
+    memcpy(lane->bytes, conv.base, conv.size);
+    erase->last = *lane;
     erase_from(call, lane, 0);
     return true;
 }
@@ -102,10 +97,10 @@ static void go_on(struct api_call *call)
     uint32_t busy = 0;
     bool is_page_over = false;
     for (uint32_t i = 0; i < LANES && !call->is_answered; i++) {
-        struct lane *lane = &erase->lanes[i];
-        if (lane->conv.size == 0 && !is_page_over)
+        struct api_name *lane = &erase->lanes[i];
+        if (lane->size == 0 && !is_page_over)
             is_page_over = !next_conv(call, lane);
-        busy += lane->conv.size != 0;
+        busy += lane->size != 0;
     }
     if (busy > 0 || call->is_answered)
         return;

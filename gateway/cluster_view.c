@@ -23,26 +23,6 @@ struct reading {
 
 /* ---- JSON ---- */
 
-static bool get(struct json_value object, const char *name, struct json_value *ret_value)
-{
-    struct slice key;
-    if (object.type != JSON_OBJECT)
-        return false;
-    for (uint32_t at = 0; json_next(object, &at, &key, ret_value);)
-        if (slice_equals(key, name))
-            return true;
-    return false;
-}
-
-static uint64_t get_number(struct json_value object, const char *name)
-{
-    struct json_value value;
-    uint64_t number = 0;
-    if (!get(object, name, &value) || value.type != JSON_NUMBER || !json_u64(value, &number))
-        return 0;
-    return number;
-}
-
 /* What is between the quotes: names of nodes and states need no escapes. */
 static struct slice text_of(struct json_value value)
 {
@@ -55,7 +35,7 @@ static struct slice text_of(struct json_value value)
 static void get_text(struct json_value object, const char *name, char *into, size_t size)
 {
     struct json_value value;
-    if (!get(object, name, &value) || value.type != JSON_STRING)
+    if (!json_get(object, name, &value) || value.type != JSON_STRING)
         return;
     struct buf *scratch = buf_new(value.raw.size);
     struct slice text = json_unescape(value.raw, scratch);
@@ -92,8 +72,8 @@ static struct cluster_view_router *find_or_add(struct cluster_view *view, struct
 static bool find_list(struct json_value answer, struct json_value *ret_list, uint64_t *ret_version)
 {
     struct json_value table;
-    *ret_version = get(answer, "table", &table) ? get_number(table, "version") : 0;
-    return get(answer, "routers", ret_list) && ret_list->type == JSON_ARRAY;
+    *ret_version = json_get(answer, "table", &table) ? json_get_u64(table, "version") : 0;
+    return json_get(answer, "routers", ret_list) && ret_list->type == JSON_ARRAY;
 }
 
 static void read_list(struct reading *reading, struct json_value list)
@@ -102,14 +82,14 @@ static void read_list(struct reading *reading, struct json_value list)
     struct slice key;
     reading->view->has_list = true;
     for (uint32_t at = 0; json_next(list, &at, &key, &item);) {
-        if (!get(item, "id", &id))
+        if (!json_get(item, "id", &id))
             continue;
         struct cluster_view_router *r = find_or_add(reading->view, text_of(id));
         if (r == NULL)
             continue;
         get_text(item, "zone", r->zone, sizeof(r->zone));
         get_text(item, "state", r->state, sizeof(r->state));
-        r->weight = (uint32_t)get_number(item, "weight");
+        r->weight = (uint32_t)json_get_u64(item, "weight");
     }
 }
 
@@ -138,16 +118,16 @@ static void read_self(struct cluster_view *view, struct json_value answer, struc
     if (r == NULL)
         return;
     r->has_answered = true;
-    if (get(answer, "shards", &part)) {
-        uint64_t total = get_number(part, "total");
-        r->led = get_number(part, "led");
+    if (json_get(answer, "shards", &part)) {
+        uint64_t total = json_get_u64(part, "total");
+        r->led = json_get_u64(part, "led");
         view->shards = total > view->shards ? total : view->shards;
     }
-    r->own = get_number(answer, "replicas");
-    if (get(answer, "moves", &part)) {
-        r->pending = get_number(part, "pending");
-        r->done = get_number(part, "done");
-        r->bytes = get_number(part, "bytes");
+    r->own = json_get_u64(answer, "replicas");
+    if (json_get(answer, "moves", &part)) {
+        r->pending = json_get_u64(part, "pending");
+        r->done = json_get_u64(part, "done");
+        r->bytes = json_get_u64(part, "bytes");
     }
     if (r->zone[0] == '\0')
         get_text(answer, "zone", r->zone, sizeof(r->zone));
@@ -159,17 +139,17 @@ static void read_group(struct reading *reading, struct json_value item)
 {
     struct json_value state, shard, replicas;
     uint64_t number;
-    if (!get(item, "state", &state) || !slice_equals(text_of(state), "leader") ||
-        !get(item, "shard", &shard) || shard.type != JSON_NUMBER || !json_u64(shard, &number) ||
-        number >= GROUPS_MAX)
+    if (!json_get(item, "state", &state) || !slice_equals(text_of(state), "leader") ||
+        !json_get(item, "shard", &shard) || shard.type != JSON_NUMBER ||
+        !json_u64(shard, &number) || number >= GROUPS_MAX)
         return;
     struct group *group = &reading->groups[number];
-    uint64_t term = get_number(item, "term");
+    uint64_t term = json_get_u64(item, "term");
     if (group->has_leader && term <= group->term)
         return;
     group->has_leader = true;
     group->term = term;
-    group->replicas = get(item, "replicas", &replicas) && replicas.type == JSON_ARRAY
+    group->replicas = json_get(item, "replicas", &replicas) && replicas.type == JSON_ARRAY
                           ? replicas
                           : (struct json_value){.type = JSON_NULL};
 }
@@ -178,7 +158,7 @@ static void read_groups(struct reading *reading, struct json_value answer)
 {
     struct json_value groups, item;
     struct slice key;
-    if (!get(answer, "groups", &groups) || groups.type != JSON_ARRAY)
+    if (!json_get(answer, "groups", &groups) || groups.type != JSON_ARRAY)
         return;
     for (uint32_t at = 0; json_next(groups, &at, &key, &item);)
         read_group(reading, item);

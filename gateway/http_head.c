@@ -2,6 +2,8 @@
 
 #include <strings.h>
 
+#include "gateway/query.h"
+
 #define METHOD_SIZE_MAX 16
 
 /* ---- Characters ---- */
@@ -17,17 +19,6 @@ static bool is_control(unsigned value)
     return value < ' ' || value == 0x7f;
 }
 
-static int digit_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* ---- The first line ---- */
 
 /* NULL, or what is wrong with it. A fragment never belongs to a request: one reader would cut it
@@ -40,11 +31,10 @@ static const char *check_target(struct slice target)
             return "the address has a character that must be escaped";
         if (c != '%')
             continue;
-        int high = target.size - i > 2 ? digit_of(target.base[i + 1]) : -1;
-        int low = target.size - i > 2 ? digit_of(target.base[i + 2]) : -1;
-        if (high < 0 || low < 0)
+        int byte = query_escaped(target, i);
+        if (byte < 0)
             return "the address has a percent sign without two hex digits";
-        if (is_control((unsigned)(high << 4 | low)))
+        if (is_control((unsigned)byte))
             return "the address has an escaped control character";
     }
     return NULL;

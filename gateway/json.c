@@ -476,6 +476,26 @@ bool json_u64(struct json_value value, uint64_t *ret_number)
     return true;
 }
 
+bool json_get(struct json_value object, const char *name, struct json_value *ret_value)
+{
+    struct slice key;
+    if (object.type != JSON_OBJECT)
+        return false;
+    for (uint32_t at = 0; json_next(object, &at, &key, ret_value);)
+        if (slice_equals(key, name))
+            return true;
+    return false;
+}
+
+uint64_t json_get_u64(struct json_value object, const char *name)
+{
+    struct json_value value;
+    uint64_t number = 0;
+    if (!json_get(object, name, &value) || value.type != JSON_NUMBER || !json_u64(value, &number))
+        return 0;
+    return number;
+}
+
 static bool must_escape(uint8_t c)
 {
     return c < 0x20 || c == '"' || c == '\\';

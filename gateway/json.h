@@ -54,6 +54,13 @@ struct slice json_unescape(struct slice raw, struct buf *scratch);
 /* A non-negative integer up to 2^53 - 1; false where the number is anything else. */
 bool json_u64(struct json_value value, uint64_t *ret_number);
 
+/* The member of that name, which needs no escapes; false where there is none, or `object` is not an
+ * object. */
+bool json_get(struct json_value object, const char *name, struct json_value *ret_value);
+
+/* The number of that name, as json_u64(); 0 where there is none. */
+uint64_t json_get_u64(struct json_value object, const char *name);
+
 /* Append `text` (valid UTF-8) as a JSON string with quotes, escaping what must be. */
 void json_append_string(struct buf *out, struct slice text);
 

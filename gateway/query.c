@@ -11,6 +11,15 @@ static int digit_of(char c)
     return -1;
 }
 
+int query_escaped(struct slice text, uint32_t at)
+{
+    if (text.size - at < 3)
+        return -1;
+    int high = digit_of(text.base[at + 1]);
+    int low = digit_of(text.base[at + 2]);
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
 static enum rc decode(struct slice raw, char plus, char *out, size_t size, struct slice *ret_value)
 {
     size_t at = 0;
@@ -19,13 +28,10 @@ static enum rc decode(struct slice raw, char plus, char *out, size_t size, struc
         if (c == '+') {
             c = plus;
         } else if (c == '%') {
-            if (raw.size - i < 3)
+            int byte = query_escaped(raw, i);
+            if (byte < 0)
                 return RC_BAD_REQUEST;
-            int high = digit_of(raw.base[i + 1]);
-            int low = digit_of(raw.base[i + 2]);
-            if (high < 0 || low < 0)
-                return RC_BAD_REQUEST;
-            c = (char)(high << 4 | low);
+            c = (char)byte;
             i += 2;
         }
         if (c == '\0')

@@ -21,4 +21,8 @@ MUST_CHECK enum rc query_get(struct slice query, const char *name, char *out, si
 MUST_CHECK enum rc query_decode_part(struct slice part, char *out, size_t size,
                                      struct slice *ret_value);
 
+/* The byte that the escape at `text.base[at]`, a percent sign, stands for; -1: two hex digits do
+ * not follow it. */
+int query_escaped(struct slice text, uint32_t at);
+
 #endif

@@ -14,26 +14,6 @@ struct group {
     uint32_t known; /* Routers whose replica knows of enough voters. */
 };
 
-static bool get(struct json_value object, const char *name, struct json_value *ret_value)
-{
-    struct slice key;
-    if (object.type != JSON_OBJECT)
-        return false;
-    for (uint32_t at = 0; json_next(object, &at, &key, ret_value);)
-        if (slice_equals(key, name))
-            return true;
-    return false;
-}
-
-static uint64_t get_number(struct json_value object, const char *name)
-{
-    struct json_value value;
-    uint64_t number = 0;
-    if (!get(object, name, &value) || value.type != JSON_NUMBER || !json_u64(value, &number))
-        return 0;
-    return number;
-}
-
 /* Names and states need no escapes. */
 static bool is_text(struct json_value value, const char *text)
 {
@@ -44,14 +24,14 @@ static bool is_text(struct json_value value, const char *text)
 static bool has_text(struct json_value object, const char *name, const char *text)
 {
     struct json_value value;
-    return get(object, name, &value) && is_text(value, text);
+    return json_get(object, name, &value) && is_text(value, text);
 }
 
 /* Absent: nothing to walk. */
 static struct json_value get_array(struct json_value object, const char *name)
 {
     struct json_value value;
-    if (get(object, name, &value) && value.type == JSON_ARRAY)
+    if (json_get(object, name, &value) && value.type == JSON_ARRAY)
         return value;
     return (struct json_value){.type = JSON_ARRAY, .raw = slice_string("[]")};
 }
@@ -91,8 +71,8 @@ static uint32_t replicas_of(struct json_value answers)
     struct slice key;
     uint64_t replicas = 0;
     for (uint32_t at = 0; json_next(answers, &at, &key, &answer);)
-        if (get(answer, "table", &table) && get_number(table, "replicas") > replicas)
-            replicas = get_number(table, "replicas");
+        if (json_get(answer, "table", &table) && json_get_u64(table, "replicas") > replicas)
+            replicas = json_get_u64(table, "replicas");
     return replicas < LIMIT_REPLICAS_MAX ? (uint32_t)replicas : LIMIT_REPLICAS_MAX;
 }
 
@@ -113,8 +93,9 @@ static void read_group(struct group *groups, struct json_value item, uint32_t wa
 {
     struct json_value shard;
     uint64_t number;
-    if (!get(item, "shard", &shard) || shard.type != JSON_NUMBER || !json_u64(shard, &number) ||
-        number > CONTROL_GROUP || count_voters(get_array(item, "replicas")) < wanted)
+    if (!json_get(item, "shard", &shard) || shard.type != JSON_NUMBER ||
+        !json_u64(shard, &number) || number > CONTROL_GROUP ||
+        count_voters(get_array(item, "replicas")) < wanted)
         return;
     groups[number].known++;
     groups[number].is_led |= has_text(item, "state", "leader");
@@ -153,8 +134,8 @@ bool dev_placed_check(struct slice json, const char *const *routers, uint32_t ro
     const char *reason;
     uint64_t total = 0;
     if (json_check(json, &reason) == RC_OK && json.base[0] == '{' &&
-        get(cluster, "shards", &shards))
-        total = get_number(shards, "total");
+        json_get(cluster, "shards", &shards))
+        total = json_get_u64(shards, "total");
     if (total == 0 || total > LIMIT_SHARDS_MAX) {
         snprintf(missing, size, "no router tells how the cluster is");
         return false;

@@ -21,18 +21,10 @@ uint32_t key_user_shard(const uint8_t cluster[16], uint32_t shards, struct slice
     return (uint32_t)(crypto_hash64(key, user) % shards);
 }
 
-static int compare(struct slice a, struct slice b)
-{
-    int order = memcmp(a.base, b.base, a.size < b.size ? a.size : b.size);
-    if (order != 0)
-        return order;
-    return a.size < b.size ? -1 : a.size > b.size;
-}
-
 void key_direct(struct slice a, struct slice b, char id[KEY_DIRECT_SIZE])
 {
     struct slice parts[3] = {slice_string("chatmesh direct"), a, b};
-    if (compare(a, b) > 0) {
+    if (slice_compare(a, b) > 0) {
         parts[1] = b;
         parts[2] = a;
     }
