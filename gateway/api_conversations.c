@@ -69,22 +69,16 @@ static const char *choose_direct(struct creation *c, struct buf *members, struct
     return NULL;
 }
 
-/* Named; or from `from` and the cid, so that the same again meets it; or drawn. */
 static void choose_group(struct creation *c, struct gateway *gateway,
                          const struct client_request *request, struct slice from)
 {
     char made[KEY_GROUP_SIZE];
-    if (request->conv.base != NULL) {
-        keep_conv(c, request->conv);
-        return;
+    struct slice conv = request->conv;
+    if (conv.base == NULL) {
+        gateway_name_group(gateway, from, request->cid, made);
+        conv = slice_of(made, sizeof(made));
     }
-    if (request->cid.base != NULL) {
-        key_group_of(gateway->routers.cluster, from, request->cid, made);
-    } else {
-        const uint64_t random[2] = {env_random(gateway->env), env_random(gateway->env)};
-        key_group(random, made);
-    }
-    keep_conv(c, slice_of(made, sizeof(made)));
+    keep_conv(c, conv);
 }
 
 /* Of a direct one, `members` without him who is taken for its creator. */

@@ -27,6 +27,7 @@
 #include "gateway/wheel.h"
 #include "mesh/base/list.h"
 #include "mesh/base/map.h"
+#include "mesh/wire/key.h"
 
 struct gateway {
     struct gateway_options options;
@@ -73,5 +74,10 @@ static inline uint64_t gateway_now_us(const struct gateway *gateway)
 {
     return env_now_us(gateway->env);
 }
+
+/* The id of a group that names none: from its creator and the cid, so that the same again meets it;
+ * without a cid (absent) it is drawn. */
+void gateway_name_group(const struct gateway *gateway, struct slice creator, struct slice cid,
+                        char id[KEY_GROUP_SIZE]);
 
 #endif

@@ -99,6 +99,17 @@ struct bus_handler gateway_bus_handler(struct gateway *gateway)
     return routers_bus_handler(gateway);
 }
 
+void gateway_name_group(const struct gateway *gateway, struct slice creator, struct slice cid,
+                        char id[KEY_GROUP_SIZE])
+{
+    if (cid.base != NULL) {
+        key_group_of(gateway->routers.cluster, creator, cid, id);
+        return;
+    }
+    const uint64_t random[2] = {env_random(gateway->env), env_random(gateway->env)};
+    key_group(random, id);
+}
+
 /* ---- The turn ---- */
 
 static void on_timers(struct gateway *gateway)

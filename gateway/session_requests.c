@@ -173,18 +173,6 @@ static struct buf *users_of(struct session *session, const struct client_request
     return users;
 }
 
-/* The id of a group that names none. */
-static void make_group(struct session *session, struct slice cid, char id[KEY_GROUP_SIZE])
-{
-    struct gateway *gateway = session->gateway;
-    if (cid.base != NULL) {
-        key_group_of(gateway->routers.cluster, session_user(session), cid, id);
-    } else {
-        const uint64_t random[2] = {env_random(gateway->env), env_random(gateway->env)};
-        key_group(random, id);
-    }
-}
-
 static void on_create(struct session *session, const struct client_request *request)
 {
     char made[KEY_GROUP_SIZE];
@@ -208,7 +196,7 @@ static void on_create(struct session *session, const struct client_request *requ
         }
         conv = slice_of(direct, sizeof(direct));
     } else if (conv.base == NULL) {
-        make_group(session, request->cid, made);
+        gateway_name_group(session->gateway, session_user(session), request->cid, made);
         conv = slice_of(made, sizeof(made));
     }
     struct msg_cmd_create command = {.conv = conv,

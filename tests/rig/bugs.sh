@@ -79,9 +79,4 @@ run_bug() {
 }
 
 printf '| mutation | minutes | what it said |\n|---|---|---|\n'
-failed=0
-for name in "${names[@]}"; do
-    run_bug "$name" || failed=$((failed + 1))
-done
-[ "$failed" -eq 0 ] || echo "$failed of ${#names[@]} not found" >&2
-[ "$failed" -eq 0 ]
+plant_each run_bug "${names[@]}"

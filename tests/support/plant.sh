@@ -2,7 +2,8 @@
 #
 # A patch of tests/sim/bugs says what it plants in its first line. plant_begin makes a copy of the
 # tree ($plant_tree), which goes with the script; plant NAME puts the bug into it and builds the
-# targets named behind; unplant NAME takes it out. What they find wrong is in $plant_error.
+# targets named behind; unplant NAME takes it out; plant_each COMMAND NAME... runs them all. What they
+# find wrong is in $plant_error.
 
 plant_begin() {
     plant_work=$(mktemp -d "${TMPDIR:-/tmp}/chatmesh-bugs-XXXXXX")
@@ -37,4 +38,16 @@ plant() {
 
 unplant() {
     patch -d "$plant_tree" -p1 -s -R --no-backup-if-mismatch <"tests/sim/bugs/$1.patch"
+}
+
+# plant_each COMMAND NAME...: COMMAND NAME for each of them. Fails where one of them did.
+plant_each() {
+    local command=$1 name failed=0
+    shift
+    for name in "$@"; do
+        "$command" "$name" || failed=$((failed + 1))
+    done
+    [ "$failed" -eq 0 ] && return
+    echo "$failed of $# not found" >&2
+    return 1
 }
