@@ -234,7 +234,9 @@ static bool check_times(struct verifying *v, struct json_value claims, uint64_t 
         return false;
     if (!has_expiry)
         return deny(v, "the token has no expiry");
-    if (v->now_s >= *ret_expires_s + leeway_s)
+    *ret_expires_s =
+        *ret_expires_s < UINT64_MAX - leeway_s ? *ret_expires_s + leeway_s : UINT64_MAX;
+    if (v->now_s >= *ret_expires_s)
         return deny(v, "the token has expired");
     if (has_begin && v->now_s + leeway_s < not_before_s)
         return deny(v, "the token is not valid yet");

@@ -47,7 +47,7 @@ struct auth {
 struct auth_identity {
     char user[LIMIT_USER_SIZE_MAX + 1];     /* NUL-terminated UTF-8. */
     char device[LIMIT_DEVICE_SIZE_MAX + 1]; /* The `device` claim; empty where there is none. */
-    uint64_t expires_s;                     /* exp. */
+    uint64_t expires_s;                     /* exp and the leeway: from then on it is refused. */
 };
 
 /* RC_CONFIG: a key id, size or algorithm that is not allowed, or a second key of that id. */

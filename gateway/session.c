@@ -30,6 +30,29 @@ static uint64_t ms_after(uint64_t since_us, uint64_t ms)
     return since_us + ms * 1000;
 }
 
+/* For how long its token is still good. By the wall clock, which may be set at any time: the timer
+ * comes at every ping, and asks again. */
+static uint64_t token_left_s(const struct session *session)
+{
+    uint64_t now_s = env_wall_ms(session->gateway->env) / 1000;
+    return session->expires_s > now_s ? session->expires_s - now_s : 0;
+}
+
+/* ENV_NEVER: not before the next ping. */
+static uint64_t token_due_us(const struct session *session)
+{
+    uint64_t left_s = session->user != NULL ? token_left_s(session) : UINT64_MAX;
+    if (left_s > session->gateway->options.ping_ms / 1000)
+        return ENV_NEVER;
+    return ms_after(gateway_now_us(session->gateway), left_s * 1000);
+}
+
+void session_set_expiry(struct session *session, uint64_t expires_s)
+{
+    session->expires_s = expires_s;
+    session_wake_by(session, token_due_us(session));
+}
+
 /* The earliest time at which session_on_timer() would do something. */
 static uint64_t due_us_of(const struct session *session)
 {
@@ -46,6 +69,7 @@ static uint64_t due_us_of(const struct session *session)
         session->state == SESSION_GREETED ? ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS)
                                           : ENV_NEVER,
         session_stall_due_us(session),
+        token_due_us(session),
         session->drain_us != 0 ? session->drain_us : ENV_NEVER,
     };
     uint64_t least = ENV_NEVER;
@@ -67,6 +91,8 @@ static bool is_in_time(struct session *session, uint64_t now_us)
         session_close(session, CLOSE_SLOW, "nothing was read for too long");
     else if (now_us >= ms_after(session->heard_us, options->idle_ms))
         session_close(session, CLOSE_UNRESPONSIVE, "no sign of life");
+    else if (session->user != NULL && token_left_s(session) == 0)
+        session_close(session, CLOSE_TOKEN, "the token has expired");
     return session->state != SESSION_CLOSED;
 }
 

@@ -86,6 +86,7 @@ struct session {
     uint64_t unblocked_us; /* When it last began to take something again. */
     uint64_t retry_us;     /* Before this nothing is asked for again. */
     uint64_t drain_us;     /* When it is closed for the restart; 0: not draining. */
+    uint64_t expires_s;    /* When its token does (struct auth_identity). */
     uint64_t second_us;    /* When the current second of the frame rate began. */
     uint64_t missed;       /* For `resumed`. */
     uint32_t resuming;     /* Conversations not caught up yet. */
@@ -169,6 +170,8 @@ void session_drain(struct session *session, uint32_t after_ms);
 void session_free(struct session *session);
 /* See to it that session_on_timer() is called by then. ENV_NEVER: there is nothing to see to. */
 void session_wake_by(struct session *session, uint64_t due_us);
+/* Its token is good until then (struct auth_identity); then it is closed with CLOSE_TOKEN. */
+void session_set_expiry(struct session *session, uint64_t expires_s);
 
 /* ---- session_connect.c ---- */
 

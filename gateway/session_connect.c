@@ -93,6 +93,7 @@ bool session_identify(struct session *session, const struct auth_identity *ident
      */
     users_add(gateway, user, session);
     session->state = SESSION_GREETED;
+    session_set_expiry(session, identity->expires_s);
     session->device_is_asked =
         !session->has_connected && identity->device[0] == '\0' && device.base == NULL;
     session->awaits_device = session->device_is_asked;
@@ -143,6 +144,8 @@ static bool adopt(struct session *session, const struct client_request *request,
     bool has_token = request->token.base != NULL;
     if (has_token && !slice_equals(session_user(session), identity->user))
         return false;
+    if (has_token)
+        session_set_expiry(session, identity->expires_s);
     if (!session->device_is_asked)
         return request->device.base == NULL || slice_equals(request->device, session->device);
     struct slice claimed = slice_string(has_token ? identity->device : "");

@@ -7,6 +7,7 @@ import { Peer } from './peer.js';
 
 let cluster;
 const CONNECT_MS = 1500;
+const LEEWAY_MS = 5000;
 
 before(async () => {
     cluster = await Cluster.start({ args: ['--no-limits', '--connect-ms', CONNECT_MS] });
@@ -127,6 +128,24 @@ test('a connection that does not say who it is in time is closed with 4501', asy
     const begun = Date.now();
     assert.equal((await peer.closed).code, 4501);
     assert.ok(Math.abs(Date.now() - begun - CONNECT_MS) < 1000);
+});
+
+test('a connection whose token expires is closed with 4501, however lively', async () => {
+    const token = cluster.forge({ sub: 'frank', exp: now() + 3 });
+    const longer = cluster.forge({ sub: 'frank', exp: now() + 60 });
+    const peers = [
+        await Peer.open(cluster.ws(), { query: { token, device: 'q' } }),
+        await Peer.join(cluster, 'frank', { token, device: 'f' }),
+    ];
+    const lasting = await Peer.join(cluster, 'frank', { token: longer, device: 'l' });
+    const begun = Date.now();
+    const lively = setInterval(() => peers.forEach((peer) => peer.send({ type: 'ping' })), 200);
+    for (const peer of peers) assert.equal((await peer.closed).code, 4501);
+    clearInterval(lively);
+    assert.ok(Date.now() - begun < LEEWAY_MS + 5000);
+    lasting.send({ type: 'ping', id: 'still' });
+    assert.equal((await lasting.next('pong')).id, 'still');
+    await lasting.close();
 });
 
 test('a request before connect is refused and changes nothing', async () => {

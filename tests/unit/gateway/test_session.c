@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/session.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
@@ -232,17 +233,61 @@ static void connects_with_a_token_in_the_first_frame(void **state)
     world_free(&world);
 }
 
-static void send_connect(struct world *world, struct world_link *link, const char *fields)
+static void send_connect_for(struct world *world, struct world_link *link, uint64_t lifetime_s,
+                             const char *fields)
 {
     char frame[1024];
     struct buf *token = buf_new(256);
     assert_int_equal(auth_sign(&world->auth, slice_string("alice"), slice_string("phone"),
-                               env_wall_ms(&world->env) / 1000, 3600, token),
+                               env_wall_ms(&world->env) / 1000, lifetime_s, token),
                      RC_OK);
     snprintf(frame, sizeof(frame), "{\"type\":\"connect\",\"id\":9,\"token\":\"%.*s\"%s}",
              SLICE_ARGS(buf_slice(token)), fields);
     world_send(link, frame);
     buf_unref(&token);
+}
+
+static void send_connect(struct world *world, struct world_link *link, const char *fields)
+{
+    send_connect_for(world, link, 3600, fields);
+}
+
+/* A connection is good for as long as its token, however lively it is, however far away that is. */
+static void closes_4501_when_the_token_expires(void **state)
+{
+    (void)state;
+    static const uint64_t lifetimes_s[] = {5, 100};
+    for (size_t i = 0; i < 2; i++) {
+        struct world *world = started();
+        struct world_link *link = world_connect(world, NULL, NULL, false);
+        send_connect_for(world, link, lifetimes_s[i], "");
+        for (uint64_t s = 1; s < lifetimes_s[i]; s++) { /* A token's times are whole seconds. */
+            assert_int_equal(link->code, 0);
+            world_run(world, 990);
+            world_send(link, "{\"type\":\"ping\"}");
+        }
+        world_run(world, 2000 + lifetimes_s[i] * 10);
+        assert_int_equal(link->code, 4501);
+        world_close(&link);
+        world_free(&world);
+    }
+}
+
+/* What `connect` brings counts instead of the request's. */
+static void takes_a_token_that_lasts_longer(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_link *link = world_connect(world, "alice", "phone", false);
+    session_set_expiry(link->session, env_wall_ms(&world->env) / 1000 + 2);
+    world_run(world, 10);
+    send_connect_for(world, link, 10, "");
+    world_run(world, 8900);
+    assert_int_equal(link->code, 0);
+    world_run(world, 2200);
+    assert_int_equal(link->code, 4501);
+    world_close(&link);
+    world_free(&world);
 }
 
 /* A token that is bound to another device is refused with the request's id, then 4501. */
@@ -656,6 +701,8 @@ int main(void)
         cmocka_unit_test(connects_with_a_token_in_the_first_frame),
         cmocka_unit_test(refuses_a_connect_for_another_device),
         cmocka_unit_test(closes_4501_without_a_good_token),
+        cmocka_unit_test(closes_4501_when_the_token_expires),
+        cmocka_unit_test(takes_a_token_that_lasts_longer),
         cmocka_unit_test(replaces_the_older_connection_of_a_device),
         cmocka_unit_test(takes_the_device_from_connect),
         cmocka_unit_test(replaces_none_before_connect_names_devices),
