@@ -1,11 +1,13 @@
 /* A user is forgotten: logged out, taken out of every conversation that he is or was in, with what
  * he said; then when he was last seen goes, too.
  *
- *   KICK -> PAGE -> ERASE .. ERASE -> PAGE -> .. -> SEEN -> ok
+ *   KICK -> UNTOLD -> ERASE .. ERASE -> PAGE -> ERASE .. ERASE -> PAGE -> .. -> SEEN -> ok
  *
- * Several conversations of a page at a time, each in steps that are idempotent: it may be asked for
- * again, after a failure and also when all is done. It says so where it does not finish within
- * API_STEPS_US. */
+ * His list hears of a conversation a little later, and where a router died seconds later. So first
+ * all shards are asked which conversations his list has yet to be told of: what is told meanwhile
+ * is on the list when that is read. Several conversations of a page at a time, each in steps that
+ * are idempotent: it may be asked for again, after a failure and also when all is done. It says so
+ * where it does not finish within API_STEPS_US. */
 #include "gateway/api_private.h"
 
 #include "mesh/base/mem.h"
@@ -13,8 +15,10 @@
 #define LANES 16u
 
 struct erase {
-    struct buf *convs; /* Of the page. */
+    struct buf *convs; /* Of all shards, then of the page. */
     struct record_reader rest;
+    uint32_t shards_left;         /* To be heard of what is untold. */
+    bool is_listed;               /* They are of a page. */
     struct api_name last;         /* Of the page, as far as it was read. */
     bool has_more;                /* Pages. */
     struct api_name lanes[LANES]; /* The conversation under way; absent: none. */
@@ -86,7 +90,8 @@ static bool next_conv(struct api_call *call, struct api_name *lane)
         return false;
     lane->size = conv.size;
     memcpy(lane->bytes, conv.base, conv.size);
-    erase->last = *lane;
+    if (erase->is_listed)
+        erase->last = *lane;
     erase_from(call, lane, 0);
     return true;
 }
@@ -122,6 +127,7 @@ static void on_page(struct api_call *call, struct api_request *request, enum rc 
     buf_clear(erase->convs);
     buf_append_slice(erase->convs, page->convs);
     erase->rest = record_reader_of(buf_slice(erase->convs));
+    erase->is_listed = true;
     erase->has_more = page->more != 0 && page->convs.size > 0;
     go_on(call);
 }
@@ -142,11 +148,43 @@ static void next_page(struct api_call *call)
     api_request_send(request, &msg_user_open_desc, &message);
 }
 
+static void on_untold(struct api_call *call, struct api_request *request, enum rc rc,
+                      const void *answer)
+{
+    struct erase *erase = call->work;
+    const struct msg_untold_convs *untold = answer;
+    if (rc != RC_OK) {
+        api_fail_request(call, request, rc, answer);
+        return;
+    }
+    buf_append_slice(erase->convs, untold->convs);
+    if (--erase->shards_left > 0)
+        return;
+    erase->rest = record_reader_of(buf_slice(erase->convs));
+    erase->has_more = true; /* The list is still to be read. */
+    go_on(call);
+}
+
+static void ask_untold(struct api_call *call)
+{
+    struct erase *erase = call->work;
+    uint32_t shards = call->gateway->routers.shard_count;
+    erase->shards_left = shards;
+    for (uint32_t shard = 0; shard < shards && !call->is_answered; shard++) {
+        struct api_request *request =
+            api_request_new(call, MSG_UNTOLD_CONVS, REPEAT_FREELY, on_untold);
+        request->request.shard = shard;
+        struct msg_untold message = {
+            .req = request->request.id, .shard = shard, .user = api_name(&call->user)};
+        api_request_send(request, &msg_untold_desc, &message);
+    }
+}
+
 static void on_kicked(struct api_call *call, struct api_request *request, enum rc rc,
                       const void *answer)
 {
     if (rc == RC_OK)
-        next_page(call);
+        ask_untold(call);
     else
         api_fail_request(call, request, rc, answer);
 }

@@ -117,6 +117,7 @@ union answer {
     struct msg_looked looked;
     struct msg_readers_page readers_page;
     struct msg_presences presences;
+    struct msg_untold_convs untold_convs;
     struct {
         uint64_t req;
         uint64_t rc;

@@ -199,6 +199,8 @@ static const struct record_desc *answer_desc(uint32_t number)
         return &msg_readers_page_desc;
     case MSG_PRESENCES:
         return &msg_presences_desc;
+    case MSG_UNTOLD_CONVS:
+        return &msg_untold_convs_desc;
     default:
         return NULL;
     }

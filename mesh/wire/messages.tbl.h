@@ -116,6 +116,13 @@
     F(T, str, user, "who asks: a member; absent: the operator")                                    \
     F(T, u64, seq, "of the entry")
 
+/* Of which conversations of this shard has the list of `user` yet to be told? Answered by
+ * untold_convs. */
+#define FIELDS_untold(F, T)                                                                        \
+    F(T, u64, req, "correlation id")                                                               \
+    F(T, u64, shard, "any")                                                                        \
+    F(T, str, user, "whose list")
+
 /* Who is online? Answered by presences. */
 #define FIELDS_presence_query(F, T)                                                                \
     F(T, u64, req, "correlation id")                                                               \
@@ -246,6 +253,11 @@
     F(T, bin, read, "seq of reader records: likewise, read")                                       \
     F(T, u64, total, "members it was for: there at seq and now, without its sender")               \
     F(T, u64, more, "1: the group is large, and not all members were looked at")
+
+#define FIELDS_untold_convs(F, T)                                                                  \
+    F(T, u64, req, "of untold")                                                                    \
+    F(T, u64, rc, "OK, NOT_LEADER, UNAVAILABLE: there is too much to look at")                     \
+    F(T, bin, convs, "seq of slices: conversations, perhaps twice")
 
 #define FIELDS_presences(F, T)                                                                     \
     F(T, u64, req, "of presence_query")                                                            \
@@ -650,6 +662,7 @@
     M(presence_watch, PRESENCE_WATCH, 16)                                                          \
     M(user_status, USER_STATUS, 17)                                                                \
     M(user_kick, USER_KICK, 18)                                                                    \
+    M(untold, UNTOLD, 19)                                                                          \
     M(event_typing, EVENT_TYPING, 48)                                                              \
     M(event_tally, EVENT_TALLY, 49)                                                                \
     M(event_presence, EVENT_PRESENCE, 52)                                                          \
@@ -665,4 +678,5 @@
     M(presences, PRESENCES, 83)                                                                    \
     M(presence_item, PRESENCE_ITEM, 84)                                                            \
     M(marks, MARKS, 85)                                                                            \
-    M(reaction_count, REACTION_COUNT, 86)
+    M(reaction_count, REACTION_COUNT, 86)                                                          \
+    M(untold_convs, UNTOLD_CONVS, 87)

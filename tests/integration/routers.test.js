@@ -45,6 +45,21 @@ function untilHeld(cluster, held) {
     );
 }
 
+/** What the operator asks over HTTP, again for as long as that is unavailable. */
+async function ask(cluster, method, path, body) {
+    const key = readFileSync(join(cluster.data, 'api.key'), 'utf8').trim();
+    for (;;) {
+        const response = await fetch(cluster.http() + path, {
+            method,
+            headers: { Authorization: `Bearer ${key}` },
+            body: body && JSON.stringify(body),
+        });
+        const answer = await response.json();
+        if (response.ok) return answer;
+        assert.equal(response.status, 503, JSON.stringify(answer));
+    }
+}
+
 const ALL = { r1: GROUPS, r2: GROUPS, r3: GROUPS };
 
 test('three routers come together, hold three replicas of everything, and share the lead', () =>
@@ -97,6 +112,27 @@ test('what was acknowledged survives the death of any one router', () =>
         }
         const messages = (await alice.log(conv)).filter(({ type }) => type === 'message');
         assert.deepEqual(messages.map(({ body }) => body), bodies);
+    }));
+
+test('an erased user is out of what he came into just before, though a router had died', () =>
+    withCluster({ args: [...args, '--respawn'] }, async (cluster) => {
+        await untilHeld(cluster, ALL);
+        for (const router of ['r1', 'r2', 'r3']) {
+            const victim = `victim-${router}`;
+            await cluster.kill(router);
+            const groups = [];
+            for (let k = 0; k < SHARDS; k++) {
+                const group = { from: 'owner', members: [victim], cid: `${victim}-${k}` };
+                groups.push((await ask(cluster, 'POST', '/v1/conversations', group)).conv);
+            }
+            await ask(cluster, 'DELETE', `/v1/users/${victim}`);
+            for (const conv of groups) {
+                const { members } = await ask(cluster, 'GET', `/v1/conversations/${conv}/members`);
+                assert.deepEqual(members.map(({ user }) => user), ['owner'], conv);
+            }
+            await until(`${router} is back`, () => cluster.pid(router) !== null);
+            await untilHeld(cluster, ALL);
+        }
     }));
 
 test('SIGTERM hands over what a router leads, and clients hardly notice', () =>

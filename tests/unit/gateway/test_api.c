@@ -48,7 +48,7 @@ static bool is_question(uint32_t number)
 {
     return number == MSG_SUBMIT || number == MSG_FETCH || number == MSG_MEMBERS ||
            number == MSG_SUMMARY || number == MSG_USER_OPEN || number == MSG_USER_KICK ||
-           number == MSG_PRESENCE_QUERY || number == MSG_STATUS_REQUEST;
+           number == MSG_PRESENCE_QUERY || number == MSG_STATUS_REQUEST || number == MSG_UNTOLD;
 }
 
 static enum rc on_sent(struct bus *bus, struct slice node, struct buf *bytes)
@@ -844,6 +844,25 @@ static void answer_convs(const char *const *convs, uint64_t more)
     buf_unref(&names);
 }
 
+/* All shards are asked of what his list has yet to be told; the first one owes it `conv`. */
+static void answer_untold(const char *conv)
+{
+    uint32_t asked = rig.asked_count;
+    for (uint32_t i = 0; i < WORLD_SHARDS; i++) {
+        struct msg_untold request;
+        struct buf *names = buf_new(64);
+        uint32_t at = asked - WORLD_SHARDS + i;
+        assert_int_equal(rig.asked_count, asked); /* Nothing goes on before all have said. */
+        read_asked(at, &msg_untold_desc, &request);
+        assert_true(slice_equals(request.user, "bob"));
+        if (request.shard == 0 && conv != NULL)
+            record_put_slice(names, slice_string(conv));
+        struct msg_untold_convs untold = {.req = request.req, .convs = buf_slice(names)};
+        answer_from(rig.asked[at].router, &msg_untold_convs_desc, &untold);
+        buf_unref(&names);
+    }
+}
+
 /* The last question of this conversation is answered. */
 static void answer_erase(const char *conv, uint64_t after, enum rc rc, uint64_t seq)
 {
@@ -861,8 +880,9 @@ static void answer_erase(const char *conv, uint64_t after, enum rc rc, uint64_t 
     answer_from(rig.asked[at].router, &msg_result_desc, &result);
 }
 
-/* He is logged out, then page by page forgotten in all conversations of it at once, in each as
- * often as it takes; at last it is forgotten when he was seen. */
+/* He is logged out, then forgotten where his list does not know yet, then page by page forgotten in
+ * all conversations of it at once, in each as often as it takes; at last it is forgotten when he
+ * was seen. */
 static void a_user_is_erased_step_by_step(void **state)
 {
     (void)state;
@@ -872,6 +892,11 @@ static void a_user_is_erased_step_by_step(void **state)
     ask(&reply, "DELETE", "/v1/users/bob", "");
     assert_int_equal(rig.asked[0].number, MSG_USER_KICK);
     answer_result(RC_OK, 0);
+    answer_untold("c0");
+    answer_erase("c0", 0, RC_OK, 256);
+    answer_erase("c0", 256, RC_OK, 0);
+    read_asked(rig.asked_count - 1, &msg_user_open_desc, &open);
+    assert_true(open.after.size == 0); /* Now the list, from its beginning. */
     answer_convs((const char *const[]){"c1", "c2", NULL}, 1);
     answer_erase("c1", 0, RC_OK, 256);
     answer_erase("c2", 0, RC_NOT_FOUND, 0); /* It is gone meanwhile. */
@@ -900,14 +925,15 @@ static void conversations_are_erased_some_at_a_time(void **state)
     }
     ask(&reply, "DELETE", "/v1/users/bob", "");
     answer_result(RC_OK, 0);
+    answer_untold(NULL);
     answer_convs(convs, 0);
-    assert_int_equal(rig.asked_count, 2 + 16);
+    assert_int_equal(rig.asked_count, 2 + WORLD_SHARDS + 16);
     for (uint32_t i = 0; i < 4; i++)
         answer_erase(convs[i], 0, RC_OK, 0);
-    assert_int_equal(rig.asked_count, 2 + 20);
+    assert_int_equal(rig.asked_count, 2 + WORLD_SHARDS + 20);
     for (uint32_t i = 4; i < 20; i++)
         answer_erase(convs[i], 0, RC_OK, 0);
-    assert_int_equal(rig.asked_count, 2 + 20 + 1);
+    assert_int_equal(rig.asked_count, 2 + WORLD_SHARDS + 20 + 1);
     answer_result(RC_OK, 0);
     expect(&reply, 200, "{\"type\":\"ok\"}");
 }
@@ -919,11 +945,13 @@ static void an_erasure_that_fails_may_be_repeated(void **state)
     struct reply reply;
     ask(&reply, "DELETE", "/v1/users/bob", "");
     answer_result(RC_OK, 0);
+    answer_untold(NULL);
     answer_convs((const char *const[]){"c1", NULL}, 0);
     answer_result(RC_INTERNAL, 0);
     expect(&reply, 500, "\"internal\"");
     ask(&reply, "DELETE", "/v1/users/bob", "");
     answer_result(RC_OK, 0);
+    answer_untold(NULL);
     answer_convs((const char *const[]){NULL}, 0);
     answer_result(RC_OK, 0);
     expect(&reply, 200, "{\"type\":\"ok\"}");
@@ -937,6 +965,7 @@ static void a_long_erasure_is_told_to_come_again(void **state)
     uint64_t seq = 0;
     ask(&reply, "DELETE", "/v1/users/bob", "");
     answer_result(RC_OK, 0);
+    answer_untold(NULL);
     answer_convs((const char *const[]){"c1", NULL}, 0);
     while (reply.status == 0 && seq < 50) {
         world_run(rig.world, SECOND);
