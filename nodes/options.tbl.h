@@ -79,7 +79,7 @@ OPTION(bytes_per_second, number, G | D, "limits/bytes_per_second", "bytes-per-se
        NUMBER(LIMIT_BYTES_PER_SECOND), 0, 4294967295, "of one session; 0: no limit")
 OPTION(accepts_per_second, number, G | D, "limits/accepts_per_second", "accepts-per-second", "N",
        NUMBER(LIMIT_ACCEPTS_PER_SECOND), 0, 10000000,
-       "a crowd is let in at this pace, the kernel's backlog holds the others; 0: as they come")
+       "WebSockets of a crowd are let in at this pace, the others wait; 0: as they come")
 OPTION(connections, number, G | D, "limits/connections", "connections", "N",
        NUMBER(LIMIT_CONNECTIONS), 1, 10000000, "of one gateway; more are closed with 4029")
 OPTION(frame_bytes, number, G | D, "limits/frame_bytes", "frame-bytes", "BYTES",

@@ -6,6 +6,7 @@
 #include "mesh/base/log.h"
 #include "nodes/folder.h"
 #include "nodes/loop.h"
+#include "nodes/namesake.h"
 #include "nodes/node_start.h"
 #include "nodes/notify.h"
 #include "nodes/router_data.h"
@@ -392,6 +393,8 @@ static int start(struct router_node *node)
     int code = router_data_open(&node->data, c, loop_wake, node->loop);
     if (code == EXIT_FINE && node->data.is_new && c->join.count == 0)
         code = begin_cluster(node);
+    else if (code == EXIT_FINE && node->data.is_new)
+        code = namesake_check(c);
     if (code == EXIT_FINE)
         code = open_bus(node);
     node->started_us = now_us(node);

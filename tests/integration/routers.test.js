@@ -1,11 +1,13 @@
 // routers.test - several routers: how they come into a cluster, how one goes, and what an operator
 // sees and says meanwhile.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { Cluster, freePorts, run, temporaryFolder, until } from './cluster.js';
+import { BINARY, Cluster, freePorts, run, temporaryFolder, until } from './cluster.js';
 import { Peer } from './peer.js';
 
 const SHARDS = 16; // Few, so that moving them all takes seconds on any machine.
@@ -221,6 +223,34 @@ test('a router is drained, removed, and its name does not come back', () =>
         rmSync(data, { recursive: true, force: true });
         assert.equal(back.code, 2, back.stderr);
         assert.match(back.stderr, /^chatmesh: r2 was removed from this cluster; join under a new --id$/m);
+    }));
+
+test('a router with an empty disk does not take the id of one that runs, but of one that died', () =>
+    withCluster({}, async (cluster) => {
+        const since = ({ nodes }) => nodes.find(({ id }) => id === 'r2').up_since;
+        const before = since(await untilHeld(cluster, ALL));
+        const data = temporaryFolder();
+        const port = await freePorts(3);
+        const { join: joins } = JSON.parse(readFileSync(join(cluster.data, 'dev.json'), 'utf8'));
+        const command = [
+            'router',
+            ...['--id', 'r2', '--data', data, '--listen', `tcp://127.0.0.1:${port}`],
+            ...['--key', join(cluster.data, 'cluster.key')],
+            ...joins.flatMap((seed) => ['--join', seed]),
+        ];
+        const refused = await run(command);
+        assert.equal(refused.code, 2, refused.stderr);
+        assert.match(refused.stderr, /^chatmesh: a router r2 runs already, at tcp:.*--id/m);
+        assert.equal(since(await status(cluster)), before);
+        await cluster.kill('r2');
+        const instead = spawn(BINARY, command, { stdio: 'ignore' });
+        try {
+            await untilHeld(cluster, ALL);
+        } finally {
+            instead.kill('SIGKILL');
+            await once(instead, 'exit');
+            rmSync(data, { recursive: true, force: true });
+        }
     }));
 
 test('the same folder continues the same cluster, whichever router was its first', async () => {
