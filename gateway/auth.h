@@ -40,14 +40,14 @@ struct auth {
     uint32_t key_count;
     char issuer[129];   /* Empty: any. */
     char audience[129]; /* Empty: any. */
-    uint32_t leeway_s;  /* Clock skew allowed on exp and nbf. */
+    uint32_t leeway_s;  /* Clock skew allowed on nbf; exp is exact. */
     struct api_keys api_keys;
 };
 
 struct auth_identity {
     char user[LIMIT_USER_SIZE_MAX + 1];     /* NUL-terminated UTF-8. */
     char device[LIMIT_DEVICE_SIZE_MAX + 1]; /* The `device` claim; empty where there is none. */
-    uint64_t expires_s;                     /* exp and the leeway: from then on it is refused. */
+    uint64_t expires_s;                     /* exp. */
 };
 
 /* RC_CONFIG: a key id, size or algorithm that is not allowed, or a second key of that id. */

@@ -68,7 +68,7 @@ static enum client_request_type type_of(struct slice name)
 static bool may_be_null(enum client_field field)
 {
     return client_rules[field].kind == RULE_RAW || client_rules[field].kind == RULE_AMOUNT ||
-           field == FIELD_id || field == FIELD_type;
+           field == FIELD_title || field == FIELD_id || field == FIELD_type;
 }
 
 /* Find the members we know. A key that comes twice is refused: of two readers of such an object one
@@ -124,6 +124,10 @@ static enum rc read_type(struct reading *x)
 static enum rc read_text(struct reading *x, struct json_value value, const struct client_rule *rule,
                          struct slice *ret_text)
 {
+    if (value.type == JSON_NULL) { /* A title: none, which is an empty one. */
+        *ret_text = slice_string("");
+        return RC_OK;
+    }
     if (value.type != JSON_STRING)
         return refuse(x, rule->broken);
     struct slice text = text_of(x->decoder, value.raw);

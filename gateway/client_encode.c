@@ -75,8 +75,7 @@ void client_put_conversation(struct buf *out, struct slice id, struct slice conv
     put_id(out, id);
     PUT_TEXT(out, "conv", conv);
     PUT_TEXT(out, "kind", kind_name(kind));
-    if (title.base != NULL)
-        PUT_TEXT(out, "title", title);
+    put_title(out, title);
     PUT_NUMBER(out, "head", head);
     if (dup)
         PUT(out, ",\"dup\":true");
@@ -106,11 +105,7 @@ void client_put_conversations_item(struct buf *out, const struct msg_summary_ite
     PUT(out, "{\"conv\":");
     json_append_string(out, item->conv);
     PUT_TEXT(out, "kind", kind_name(item->kind));
-    PUT(out, ",\"title\":");
-    if (item->title.base != NULL)
-        json_append_string(out, item->title);
-    else
-        PUT(out, "null");
+    put_title(out, item->title);
     PUT_NUMBER(out, "head", item->head);
     PUT_NUMBER(out, "read", item->read);
     PUT_NUMBER(out, "unread", item->unread);

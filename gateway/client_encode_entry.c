@@ -111,7 +111,7 @@ static void put_member(struct buf *out, const struct msg_entry *entry)
 static void put_info(struct buf *out, const struct msg_entry *entry)
 {
     if (entry->title.base != NULL)
-        PUT_TEXT(out, "title", entry->title);
+        put_title(out, entry->title);
     if (entry->meta.size != 0) {
         PUT(out, ",\"meta\":");
         buf_append_slice(out, entry->meta);

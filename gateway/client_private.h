@@ -43,4 +43,14 @@ static inline void put_id(struct buf *out, struct slice id)
     buf_append_slice(out, id);
 }
 
+/* An empty one is none. */
+static inline void put_title(struct buf *out, struct slice title)
+{
+    PUT(out, ",\"title\":");
+    if (title.size > 0)
+        json_append_string(out, title);
+    else
+        PUT(out, "null");
+}
+
 #endif

@@ -241,10 +241,8 @@ static enum http_next check_body(const struct http_site *site, const struct http
                       &size)) {
     case RC_OK:
         return HTTP_BODY;
-    case RC_NOT_FOUND:
-        if (request->method != HTTP_POST || is_api(site, request))
-            return HTTP_BODY;
-        return http_put_error(out, 411, "bad_request", "send Content-Length", "", is_head);
+    case RC_NOT_FOUND: /* There is none (RFC 9112, section 6.3). */
+        return HTTP_BODY;
     case RC_TOO_LARGE:
         return answer_too_large(out);
     default:

@@ -62,7 +62,7 @@ OPTION(issuer, text, G | D | T, "auth/issuer", "issuer", "NAME", TEXT(NULL), 0, 
 OPTION(audience, text, G | D | T, "auth/audience", "audience", "NAME", TEXT(NULL), 0, 0,
        "what a token's aud must be; any if not set")
 OPTION(leeway_s, number, G | D, "auth/leeway_s", "leeway-s", "S", NUMBER(5), 0, 300,
-       "clock difference allowed on a token's times")
+       "a token is taken so long before its nbf, since clocks differ; exp is exact")
 OPTION(api_key, list, G | D, "auth/api_key", "api-key", "NAME:SHA256", TEXT(NULL), 0, 0,
        "a key of the HTTP API, as chatmesh apikey prints it; may be given several times")
 

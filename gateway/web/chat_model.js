@@ -311,7 +311,7 @@ export class ChatModel {
         } else if (CHANGES.has(entry.type)) {
             this.#change(conversation, entry);
         } else if (entry.type === 'info' && entry.title !== undefined && isNew) {
-            conversation.title = entry.title;
+            conversation.title = entry.title ?? '';
         } else if (entry.type === 'member' && entry.change !== 'role' && isNew) {
             conversation.members = Math.max(
                 1,

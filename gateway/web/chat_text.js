@@ -89,6 +89,7 @@ export function addedRun(entries, at) {
  * @param {Entry} entry @param {string[]} [added] All whom he added. */
 export function eventText(entry, added = [entry.user ?? '']) {
     const { from, user = '' } = entry;
+    if (entry.type === 'info' && entry.title === null) return `${from} took the group’s name away`;
     if (entry.type === 'info')
         return entry.title !== undefined ? `${from} named the group “${entry.title}”` : null;
     if (entry.type !== 'member') return null;

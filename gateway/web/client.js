@@ -303,7 +303,7 @@ export class ChatmeshClient {
     /**
      * All of it or none; `dup`: it was there already.
      * @param {NewConversation} what
-     * @returns {Promise<{conv: string, kind?: string, title?: string, head?: number,
+     * @returns {Promise<{conv: string, kind?: string, title?: string | null, head?: number,
      *   dup?: boolean}>}
      */
     async create(what) {

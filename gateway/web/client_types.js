@@ -32,7 +32,7 @@
  * @property {string} [change] Of `member`: joined, left (removed, where `from` is another), role.
  * @property {string} [user] Of `member`: whom it is about.
  * @property {string} [role]
- * @property {string} [title]
+ * @property {string | null} [title] Of `info`; null: it was taken away.
  * @property {Json} [meta]
  */
 /**
@@ -151,7 +151,7 @@
 /**
  * What is absent stays as it is; null in `retain_…`: nothing is removed any more.
  * @typedef {object} ConversationChange
- * @property {string} [title]
+ * @property {string | null} [title] Null: none.
  * @property {Json} [meta]
  * @property {'all'|'joined'} [history]
  * @property {number | null} [retain_ms]

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { Cluster, freePorts, run, temporaryFolder } from './cluster.js';
+import { Cluster, freePorts, run, temporaryFolder, until } from './cluster.js';
 
 const folder = temporaryFolder();
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -280,6 +280,32 @@ test('a router with the data of another cluster does not run beside the one it i
     assert.equal(code, 0, stderr);
     assert.match(stderr, / foreign_cluster self=r1 node=r2/);
     assert.match(stderr, / handed_over self=r1 complete=0 alone=65$/m); // There is nobody else.
+});
+
+test('router and gateway run without a key or a config; then no token can be good', async () => {
+    const port = await freePorts(4);
+    const listen = `tcp://127.0.0.1:${port}`;
+    const data = join(folder, 'plain');
+    const router = run(['router', '--id', 'r1', '--listen', listen, '--data', data], {
+        timeout: 5000,
+    });
+    const args = ['gateway', '--id', 'g1', '--port', `${port + 3}`, '--join', listen];
+    const gateway = run(args, { timeout: 4000 });
+    const http = `http://127.0.0.1:${port + 3}`;
+    await until('the gateway is up', async () =>
+        fetch(`${http}/health`).then(
+            ({ ok }) => ok,
+            () => false,
+        ),
+    );
+    const answer = await fetch(`${http}/v1/users/a/conversations`, {
+        headers: { Authorization: 'Bearer x.y.z' },
+    });
+    assert.equal(answer.status, 401);
+    const { code, stderr } = await gateway;
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, / no_auth_key /);
+    assert.equal((await router).code, 0);
 });
 
 test('drain, undrain and remove say what is wrong in one sentence', async () => {

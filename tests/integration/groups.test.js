@@ -280,6 +280,10 @@ test('info changes title and meta, and all are told', async () => {
     );
     assert.deepEqual(info.meta, { colour: 'blue' });
     assert.equal((await listed(carol, conv)).title, 'Voyage');
+    await alice.must('info', { conv, title: null });
+    await bob.next((frame) => isAbout('info', conv)(frame) && frame.title === null);
+    const { title, meta } = await listed(carol, conv);
+    assert.deepEqual([title, meta], [null, { colour: 'blue' }]);
     await closeAll(alice, bob, carol);
 });
 

@@ -644,7 +644,7 @@ static void a_conversation_gets_its_id(void **state)
         assert_true(record_reader_at_end(&members));
         struct msg_result again = {.req = last_req(), .rc = RC_OK, .seq = 2, .dup = 1};
         answer(&msg_result_desc, &again);
-        expect(&reply, 200, "\"kind\":\"direct\",\"head\":2,\"dup\":true}");
+        expect(&reply, 200, "\"kind\":\"direct\",\"title\":null,\"head\":2,\"dup\":true}");
     }
     static const char *const bad[] = {
         "{\"kind\":\"direct\",\"members\":[]}",

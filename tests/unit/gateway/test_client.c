@@ -644,7 +644,7 @@ static void connecting_has_its_frames(void **state)
     client_put_conversation(f->out, slice_string("1"), slice_string("c"), CONV_DIRECT,
                             (struct slice){0}, 4, true);
     expect_out(f, "{\"type\":\"conversation\",\"id\":1,\"conv\":\"c\",\"kind\":\"direct\","
-                  "\"head\":4,\"dup\":true}");
+                  "\"title\":null,\"head\":4,\"dup\":true}");
 }
 
 static const struct msg_entry message = {

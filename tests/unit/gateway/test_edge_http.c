@@ -115,7 +115,7 @@ static void unclear_bodies_are_refused(void **state)
 {
     (void)state;
 #define POST "POST /v1/dev/token HTTP/1.1\r\nHost: x\r\n"
-    expect_answer(POST "\r\n", 411, true);
+    expect_answer(POST "\r\n", 400, true); /* There is none: no JSON. */
     expect_answer(POST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 411, true);
     expect_answer(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 411, true);
     expect_answer(POST "Content-Length: 4097\r\n\r\n", 413, true);
