@@ -2,8 +2,7 @@
  * descriptors run out, and cannot count connections by address.
  *
  * A rest is the answer to "full": nothing is accepted, the kernel's backlog holds whoever comes,
- * and the first connection that closes or upgrades ends it. Whole crowds come when another gateway
- * dies: they are let in at a pace, so that those who are here already hardly notice. */
+ * and the first connection that closes or upgrades ends it. */
 #include "gateway/edge_private.h"
 
 #include <arpa/inet.h>
@@ -21,7 +20,6 @@
 #define ACCEPT_BACKLOG    4096
 #define ACCEPT_DEFER_S    10    /* The kernel keeps silent connections to itself this long. */
 #define ACCEPT_RETRY_MS   500   /* Out of file descriptors: look again. */
-#define ACCEPT_SLICE_MS   10    /* The pace is kept within each of these. */
 #define ACCEPT_SNDBUF     65536 /* Inherited: a stalled client holds 0.3 MB in the kernel, not 4. */
 #define ACCEPT_KEEPIDLE_S 120   /* Sessions ping more often; this is for what never upgraded. */
 #define ACCEPT_UNACKED_MS 30000 /* A peer that acknowledges nothing is gone. */
@@ -106,12 +104,16 @@ static void rest(struct edge *edge)
     edge->is_resting = true;
 }
 
+static bool is_full(const struct edge *edge)
+{
+    return edge->waiting >= edge->options.waiting_max || edge_crowd_is_full(edge);
+}
+
 static void on_acceptable(uv_poll_t *poll, int status, int events);
 
 void edge_accept_again(struct edge *edge)
 {
-    if (!edge->is_resting || edge->is_pacing || edge->listener < 0 ||
-        edge->waiting >= edge->options.waiting_max)
+    if (!edge->is_resting || edge->listener < 0 || is_full(edge))
         return;
     edge->is_resting = false;
     uv_timer_stop(&edge->retry);
@@ -120,26 +122,7 @@ void edge_accept_again(struct edge *edge)
 
 static void on_retry(uv_timer_t *timer)
 {
-    struct edge *edge = timer->data;
-    edge->is_pacing = false;
-    edge_accept_again(edge);
-}
-
-/* One more in this slice of time; false where it has had its share: then it goes on in the next. */
-static bool keep_pace(struct edge *edge)
-{
-    uint64_t now_ms = env_now_us(edge->env) / 1000;
-    if (now_ms >= edge->slice_ms + ACCEPT_SLICE_MS) {
-        edge->slice_ms = now_ms;
-        edge->slice_count = 0;
-    }
-    uint64_t most = (uint64_t)edge->options.accepts_per_second_max * ACCEPT_SLICE_MS / 1000;
-    if (edge->options.accepts_per_second_max == 0 || edge->slice_count++ <= most)
-        return true;
-    rest(edge);
-    edge->is_pacing = true;
-    uv_timer_start(&edge->retry, on_retry, edge->slice_ms + ACCEPT_SLICE_MS - now_ms, 0);
-    return false;
+    edge_accept_again(timer->data);
 }
 
 /* False: nothing more to accept in this iteration. */
@@ -165,7 +148,7 @@ static bool accept_one(struct edge *edge)
         refuse(fd);
         return true;
     }
-    edge_visitor_new(edge, fd, peer);
+    edge_crowd_add(edge, fd, peer);
     return true;
 }
 
@@ -176,11 +159,11 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     if (status < 0)
         return;
     for (int i = 0; i < ACCEPT_COUNT_MAX; i++) {
-        if (edge->waiting >= edge->options.waiting_max) {
+        if (is_full(edge)) {
             rest(edge);
             return;
         }
-        if (!keep_pace(edge) || !accept_one(edge))
+        if (!accept_one(edge))
             return;
     }
 }
@@ -271,7 +254,8 @@ enum rc edge_listen(struct edge *edge, char ret_reason[EDGE_REASON_SIZE])
     CHECK(uv_poll_init(edge->loop, &edge->poll, edge->listener) == 0);
     CHECK(uv_timer_init(edge->loop, &edge->retry) == 0);
     CHECK(uv_idle_init(edge->loop, &edge->closing) == 0);
-    edge->handles = 3;
+    edge_crowd_init(edge);
+    edge->handles = 4;
     edge->is_resting = true;
     edge_accept_again(edge);
     return RC_OK;
@@ -286,4 +270,5 @@ void edge_stop_accepting(struct edge *edge)
     uv_close((uv_handle_t *)&edge->retry, edge_on_handle_closed);
     close(edge->listener);
     edge->listener = -1;
+    edge_crowd_leave(edge);
 }

@@ -1,5 +1,5 @@
-/* edge_private - what edge.c (WebSocket, life cycle), edge_accept.c (the listener) and edge_http.c
- * (requests) share. Nobody else includes this. */
+/* edge_private - what edge.c (WebSocket, life cycle), edge_accept.c (the listener), edge_crowd.c
+ * (the pace) and edge_http.c (requests) share. Nobody else includes this. */
 #ifndef GATEWAY_EDGE_PRIVATE_H
 #define GATEWAY_EDGE_PRIVATE_H
 
@@ -40,6 +40,14 @@ struct edge_conn {
     bool is_broken;      /* A write failed: the socket is dead, its end is under way. */
 };
 
+/* Who waits to be let in. */
+struct edge_crowd {
+    struct list arrivals; /* Who came first is first. */
+    uint32_t count;
+    uint64_t next_us; /* When the next one's turn is. */
+    uv_timer_t tick;  /* Runs while anybody waits. */
+};
+
 struct edge {
     struct edge_options options;
     uv_loop_t *loop;
@@ -55,11 +63,9 @@ struct edge {
     int listener; /* -1 once closed. */
     uint16_t port;
     uv_poll_t poll;
-    uv_timer_t retry;  /* Out of file descriptors, and none of ours may ever be closed; the pace. */
-    bool is_pacing;    /* Resting until the slice of time is over. */
-    uint64_t slice_ms; /* When it began. */
-    uint32_t slice_count;
-    bool is_resting; /* The poll is stopped until there is room. */
+    uv_timer_t retry; /* Out of file descriptors, and none of ours may ever be closed. */
+    bool is_resting;  /* The poll is stopped until there is room. */
+    struct edge_crowd crowd;
     struct map peers;
     uint32_t connections;
     uint32_t waiting;
@@ -79,6 +85,12 @@ MUST_CHECK enum rc edge_listen(struct edge *edge, char ret_reason[EDGE_REASON_SI
 void edge_on_handle_closed(uv_handle_t *handle);
 void edge_accept_again(struct edge *edge);                      /* There is room: end a rest. */
 void edge_peer_left(struct edge *edge, struct edge_peer *peer); /* One fewer of it; NULL is fine. */
+
+/* The pace. edge_crowd_add() takes fd, and has it served, at once or in its turn. */
+void edge_crowd_init(struct edge *edge);
+void edge_crowd_add(struct edge *edge, int fd, struct edge_peer *peer);
+bool edge_crowd_is_full(const struct edge *edge);
+void edge_crowd_leave(struct edge *edge); /* All of it; its handle is closed. */
 
 /* Requests. Takes fd, and hands it to edge_conn_new() where a WebSocket is asked for. */
 void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer);

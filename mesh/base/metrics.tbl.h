@@ -3,6 +3,7 @@
  * prefix chatmesh_ is added by the printer. Sorted by part. */
 METRIC(connections_active, gauge, "WebSocket connections open now")
 METRIC(connections_accepted_total, counter, "TCP connections accepted")
+METRIC(connections_crowded, gauge, "Connections that wait to be let in at the pace")
 METRIC(connections_refused_total, counter, "Connections refused before the upgrade")
 METRIC(sessions_open, gauge, "Sessions that have been welcomed and are live")
 METRIC(sessions_closed_total, counter, "Sessions closed, for any reason")

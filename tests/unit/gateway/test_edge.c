@@ -380,8 +380,37 @@ static void a_crowd_is_let_in_at_a_pace(void **state)
     }
     uint64_t begun_ns = uv_hrtime();
     WORLD_UNTIL(world.session_count == 30);
-    assert_true(uv_hrtime() - begun_ns >= 100000000u); /* 30 at 2 a slice of 10 ms. */
+    assert_true(uv_hrtime() - begun_ns >= 200000000u); /* One in 10 ms. */
     for (int i = 0; i < 30; i++)
+        client_end(&crowd[i]);
+}
+
+/* Who asks for anything else does not wait behind it; who has gone takes nobody's turn; at the end
+ * of the listener those who still wait are sent away, others' connections stay. */
+static void a_crowd_holds_up_nobody_else(void **state)
+{
+    (void)state;
+    struct client crowd[60], other;
+    for (int i = 0; i < 60; i++) {
+        client_connect(&crowd[i]);
+        client_send_text(&crowd[i], "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    }
+    WORLD_UNTIL(metric_get(connections_crowded) > 50);
+    for (int i = 10; i < 50; i++)
+        client_end(&crowd[i]);
+    client_connect(&other);
+    client_send_text(&other, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_text(&other, "HTTP/1.1"));
+    assert_true(metric_get(connections_crowded) > 40);
+    WORLD_UNTIL(client_has_text(&crowd[50], "101 Switching"));
+    assert_true(world.session_count <= 12);
+    assert_true(metric_get(connections_crowded) > 0);
+    edge_stop_accepting(world.edge);
+    assert_int_equal(metric_get(connections_crowded), 0);
+    WORLD_UNTIL(client_has_ended(&crowd[59]));
+    assert_false(client_has_ended(&crowd[0]));
+    client_end(&other);
+    for (int i = 0; i < 60; i = i == 9 ? 50 : i + 1)
         client_end(&crowd[i]);
 }
 
@@ -500,6 +529,8 @@ int main(void)
                                         setup_three_per_address, world_teardown),
         cmocka_unit_test_setup_teardown(connections_that_never_upgrade_are_limited,
                                         setup_four_waiting, world_teardown),
+        cmocka_unit_test_setup_teardown(a_crowd_holds_up_nobody_else, setup_a_hundred_a_second,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(a_crowd_is_let_in_at_a_pace, setup_a_hundred_a_second,
                                         world_teardown),
         TEST(without_file_descriptors_clients_wait),
