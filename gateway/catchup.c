@@ -58,7 +58,7 @@ static void settle_all(struct list *taking)
 static void on_refused(struct pair *pair, enum rc rc)
 {
     if (rc == RC_FORBIDDEN || rc == RC_NOT_FOUND) {
-        pair_drop(pair);
+        pair_lose(pair, rc == RC_NOT_FOUND);
         return;
     }
     if (rc != RC_NOT_LEADER) /* Then the next one is asked as soon as it is known. */

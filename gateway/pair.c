@@ -167,6 +167,21 @@ void pair_leave(struct pair *pair, uint64_t seq)
     }
 }
 
+void pair_lose(struct pair *pair, bool is_ended)
+{
+    struct session *session = pair->session;
+    struct slice conv = watch_conv(pair->watch);
+    bool has_some = pair->is_past || (pair->is_cursor_known && pair->cursor > 0);
+    bool is_news = is_ended && has_some && !pair->is_reopened && !pair->is_told_gone;
+    if (pair->is_cursor_known && !pair->is_reopened)
+        left_put(session, conv, pair->cursor); /* It may begin again. */
+    pair_drop(pair);
+    if (is_news) {
+        session_on_list_change(session, conv, UINT64_MAX, true);
+        left_note_told(session, conv, UINT64_MAX);
+    }
+}
+
 /* ---- Entries ---- */
 
 bool pair_is_removal(const struct msg_entry *entry)

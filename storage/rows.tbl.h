@@ -22,7 +22,8 @@
     F(T, u64, retain_ms, "entries older than this are removed; 0: never")                          \
     F(T, u64, retain_count, "only so many of the newest entries are kept; 0: all")                 \
     F(T, u64, dropped, "1: the operator ends it: it is there no longer; 2: its members are gone")  \
-    F(T, str, dropped_to, "while dropped is 1: members up to this name are removed")
+    F(T, str, dropped_to, "while dropped is 1: members up to this name are removed")               \
+    F(T, u64, begun, "direct, and begun again after its end: seq of its first entry since; else 0")
 
 /* What changes with every entry of a conversation; written once a turn. */
 #define ROW_FIELDS_head(F, T)                                                                      \

@@ -29,6 +29,7 @@ enum rc machine_create_direct(struct machine *m, struct slice id, struct slice u
         .creator = user,
         .created = conv != NULL ? conv->info.created : m->applied.clock, /* Cids stay used. */
         .peer = peer,
+        .begun = conv != NULL ? conv->head.seq + 1 : 0,
     };
     if (conv == NULL) {
         conv = machine_cache_create(m, id, &info);
@@ -123,6 +124,11 @@ static enum rc open_direct(struct machine *m, struct machine_conv *conv,
                            const struct msg_cmd_create *c, struct machine_result *result)
 {
     bool is_new = machine_may_begin(conv, true);
+    if (is_new && conv != NULL && c->body.base != NULL) {
+        enum rc rc = machine_send_again(m, conv, c->user, c->cid, result);
+        if (rc != RC_NOT_FOUND)
+            return rc;
+    }
     if (is_new) {
         struct record_reader names = record_reader_of(c->members);
         struct slice peer;

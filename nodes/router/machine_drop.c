@@ -4,7 +4,8 @@
  * command, in byte order, by entries, for their lists have to be told; then all its rows go, but
  * for the entries that are still owed, which go when they were told, and two rows that keep its id
  * from being used again: seqs of another history would deceive who still has it. A direct one may
- * begin again, after its last seq. */
+ * begin again, after its last seq; what it still owes then goes in the same way (row_conv.begun).
+ */
 #include <stdlib.h>
 
 #include "mesh/base/check.h"
@@ -120,10 +121,11 @@ static enum rc remove_members(struct machine *m, struct machine_conv *conv)
     return rc;
 }
 
-static enum rc remove_entries(struct machine *m, struct machine_conv *conv)
+/* Up to `last`, but for what is owed. */
+static enum rc remove_entries(struct machine *m, struct machine_conv *conv, uint64_t last)
 {
     uint64_t owed = machine_outbox_first(m, conv->id);
-    uint64_t upto = conv->head.seq < owed ? conv->head.seq : owed - 1;
+    uint64_t upto = last < owed ? last : owed - 1;
     return upto > conv->head.trimmed ? machine_trim_to(m, conv, upto) : RC_OK;
 }
 
@@ -135,7 +137,7 @@ static enum rc finish(struct machine *m, struct machine_conv *conv)
     machine_cache_set_info(m, conv, &info);
     machine_cache_forget_members(m, conv);
     machine_digest_numbers(m, &info.dropped, 1);
-    return remove_entries(m, conv);
+    return remove_entries(m, conv, conv->head.seq);
 }
 
 enum rc machine_drop(struct machine *m, const struct msg_cmd_drop *c, struct machine_result *result)
@@ -169,7 +171,9 @@ enum rc machine_drop_rest(struct machine *m, struct slice id)
 {
     struct machine_conv *conv;
     enum rc rc = machine_cache_any_conv(m, id, &conv);
-    if (rc != RC_OK || conv == NULL || conv->info.dropped != DROPPED_EMPTY)
+    if (rc != RC_OK || conv == NULL)
         return rc;
-    return remove_entries(m, conv);
+    if (conv->info.dropped == DROPPED_EMPTY)
+        return remove_entries(m, conv, conv->head.seq);
+    return conv->info.begun != 0 ? remove_entries(m, conv, conv->info.begun - 1) : RC_OK;
 }

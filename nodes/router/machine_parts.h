@@ -385,6 +385,11 @@ static inline bool machine_may_return(const struct machine_conv *conv, struct sl
 MUST_CHECK enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
                                         struct machine_member *sender, struct msg_entry *message,
                                         struct machine_result *result);
+/* The first answer to a message of this cid, dup, also of a conversation that was ended since.
+ * RC_NOT_FOUND: there was none. */
+MUST_CHECK enum rc machine_send_again(struct machine *m, const struct machine_conv *conv,
+                                      struct slice from, struct slice cid,
+                                      struct machine_result *result);
 MUST_CHECK enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
                                   struct machine_result *result);
 /* Nothing has this id; or what had it was direct and was ended, and a direct one may follow. */
@@ -443,7 +448,8 @@ MUST_CHECK enum rc machine_erase(struct machine *m, const struct msg_cmd_erase *
 MUST_CHECK enum rc machine_drop(struct machine *m, const struct msg_cmd_drop *c,
                                 struct machine_result *result);
 bool machine_drop_is_over(const struct machine_conv *conv); /* Nobody is in it any more. */
-/* All that a conversation owed was told: where it was dropped, the last of it goes. */
+/* All that a conversation owed was told: where it was dropped, or was and began again, the last of
+ * what was before goes. */
 MUST_CHECK enum rc machine_drop_rest(struct machine *m, struct slice id);
 MUST_CHECK enum rc machine_move_cursor(struct machine *m, const struct msg_cmd_cursor *c,
                                        struct machine_result *result);

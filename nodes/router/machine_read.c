@@ -46,6 +46,8 @@ static enum rc look(struct machine *m, struct slice conv_id, struct slice user, 
     *ret_answer = view->conv == NULL ? RC_NOT_FOUND : RC_OK;
     if (view->conv == NULL)
         return RC_OK;
+    if (view->first < view->conv->info.begun) /* What was before its end nobody sees. */
+        view->first = view->conv->info.begun;
     view->last = view->conv->head.seq;
     return is_operator ? RC_OK : look_as_member(m, user, view, ret_answer);
 }
@@ -156,7 +158,9 @@ static enum rc fill_watched(struct machine *m, const struct msg_watch *request,
         answer->rc = RC_FORBIDDEN;
         return RC_OK;
     }
-    if (from == 0) /* Who has nothing misses nothing of what he may not see. */
+    /* Who has nothing misses nothing of what he may not see. But of what began again after its end
+     * devices may have some, of which nothing is known here any more. */
+    if (from == 0 && view->first > view->conv->info.begun)
         from = view->first - 1;
     answer->head = view->last;
     answer->until = view->until;

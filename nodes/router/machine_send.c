@@ -1,20 +1,38 @@
 #include "nodes/router/machine_parts.h"
 
+/* The first answer to this digest. RC_NOT_FOUND: there was none. */
+static enum rc answer_again(struct machine *m, const struct machine_conv *conv,
+                            const uint8_t digest[KEYSPACE_DIGEST_SIZE],
+                            struct machine_result *result)
+{
+    struct row_dedup row;
+    enum rc rc = machine_dedup_find(m, conv, digest, &row);
+    if (rc != RC_OK)
+        return rc;
+    result->seq = row.seq;
+    result->ts = row.ts;
+    result->dup = true;
+    return RC_OK;
+}
+
+enum rc machine_send_again(struct machine *m, const struct machine_conv *conv, struct slice from,
+                           struct slice cid, struct machine_result *result)
+{
+    uint8_t digest[KEYSPACE_DIGEST_SIZE];
+    if (cid.base == NULL)
+        return RC_NOT_FOUND;
+    machine_dedup_digest(m, conv->id, from, cid, digest);
+    return answer_again(m, conv, digest, result);
+}
+
 enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
                              struct machine_member *sender, struct msg_entry *message,
                              struct machine_result *result)
 {
     uint8_t digest[KEYSPACE_DIGEST_SIZE];
     if (message->cid.base != NULL) {
-        struct row_dedup row;
         machine_dedup_digest(m, conv->id, message->from, message->cid, digest);
-        enum rc rc = machine_dedup_find(m, conv, digest, &row);
-        if (rc == RC_OK) {
-            result->seq = row.seq;
-            result->ts = row.ts;
-            result->dup = true;
-            return RC_OK;
-        }
+        enum rc rc = answer_again(m, conv, digest, result);
         if (rc != RC_NOT_FOUND)
             return rc;
     }
@@ -43,6 +61,11 @@ enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct mac
     bool is_new = machine_may_begin(conv, c->peer.base != NULL);
     if (!is_new && conv->info.dropped != 0)
         return machine_refuse(result, RC_NOT_FOUND, "the conversation was ended");
+    if (is_new && conv != NULL) { /* What was said before its end does not begin it again. */
+        rc = machine_send_again(m, conv, c->user, c->cid, result);
+        if (rc != RC_NOT_FOUND)
+            return rc;
+    }
     if (is_new) {
         if (c->peer.base == NULL)
             return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");

@@ -768,6 +768,41 @@ test('DELETE /v1/conversations/{conv} ends it for everybody, and its id is not u
     await peer.close();
 });
 
+test('who was away while a direct conversation ended is told, and of a gap once it begins again', async () => {
+    const bob = await Peer.join(cluster, unique('bob'));
+    for (const hasMap of [true, false]) {
+        const alice = unique('alice');
+        const device = { device: 'd' };
+        const { conv } = await bob.must('send', { to: alice, cid: 'a', body: 'before' });
+        let peer = await Peer.join(cluster, alice, device);
+        await peer.must('ack', { conv, seq: 3 });
+        await peer.close();
+        await bob.must('send', { conv, cid: 'b', body: 'missed' });
+        await done('DELETE', `/v1/conversations/${conv}`);
+        const resume = hasMap ? { [conv]: 3 } : undefined;
+        const gone = (frame) => frame.conv === conv && frame.gone;
+        await until('his list knows', async () => {
+            peer = await Peer.join(cluster, alice, { ...device, resume });
+            await sleep(100);
+            if (peer.frames.some(gone)) return true;
+            await peer.close();
+            return false;
+        });
+        const again = await bob.must('send', { to: alice, cid: 'a', body: 'said before its end' });
+        assert.deepEqual([again.dup, again.seq], [true, 3]);
+        await bob.must('send', { to: alice, cid: 'c', body: 'after' });
+        const gap = await peer.next('gap');
+        assert.deepEqual([gap.conv, gap.from, gap.to, gap.trimmed], [conv, hasMap ? 4 : 1, 6, true]);
+        const seqs = peer.frames.filter((frame) => frame.conv === conv && frame.seq > 4);
+        await peer.next((frame) => frame.conv === conv && frame.body === 'after');
+        assert.ok(seqs.every(({ seq }) => seq >= 7), JSON.stringify(seqs));
+        const { entries } = await expect(200, 'GET', `/v1/conversations/${conv}/messages`);
+        assert.deepEqual(entries.map(({ seq }) => seq), [7, 8, 9]);
+        await peer.close();
+    }
+    await bob.close();
+});
+
 // ---- Messages ----
 
 test('POST …/messages sends as a member, who hears of it like everybody', async () => {

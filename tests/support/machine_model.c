@@ -121,6 +121,7 @@ static struct rig_result model_message(struct model *model, int c, int user, int
 static void model_direct(struct model_conv *conv, int user, int peer)
 {
     uint64_t first = conv->head + 1; /* Beyond 1 where it was ended before. */
+    conv->begun = conv->exists ? first : 0;
     conv->exists = true;
     conv->is_dropped = false;
     conv->creator = user;
@@ -153,6 +154,9 @@ static struct rig_result do_send(struct model *model, struct rig *rig)
     rig_add(rig, &msg_cmd_send_desc, &command);
     if (!model_is_there(conv) && peer < 0)
         return model_refused(RC_NOT_FOUND);
+    const struct model_dedup *dedup = &model->dedup[c][user][cid];
+    if (!model_is_there(conv) && dedup->seq != 0 && model->clock - dedup->ts < LIMIT_DEDUP_MS)
+        return (struct rig_result){.seq = dedup->seq, .ts = dedup->ts, .dup = true};
     if (!model_is_there(conv))
         model_direct(conv, user, peer);
     if (!conv->members[user].current && peer < 0)

@@ -35,6 +35,7 @@ struct model_entry {
 
 struct model_conv {
     bool exists, is_dropped, is_direct;
+    uint64_t begun;        /* Again, after it was ended; else 0. */
     bool is_for_newcomers; /* They see what follows their coming, and not all. */
     int creator;
     const uint64_t *clock;

@@ -256,5 +256,7 @@ struct rig_result model_do_told(struct model *model, struct rig *rig)
     conv->owed_first = is_settled ? 0 : command.seq + 1;
     if (is_settled && conv->is_dropped)
         trim_to(conv, conv->head);
+    else if (is_settled && conv->begun != 0)
+        trim_to(conv, conv->begun - 1);
     return model_refused(RC_OK);
 }

@@ -309,6 +309,17 @@ static void a_dropped_direct_conversation_begins_again(void **state)
         rig_reopen(rig);
         assert_true(rig_entry(rig, id, "alice", seq, &entry, &marks));
     }
+    /* A cid from before its end is answered as it was, and begins nothing. */
+    drop(rig, id);
+    struct rig_result again = rig_do(rig, &msg_cmd_send_desc, &send);
+    assert_true(again.rc == RC_OK && again.dup && again.seq == 13);
+    assert_int_equal(fetch_as(rig, id, "alice"), RC_NOT_FOUND);
+    send.reply_to = 1000; /* So asks a gateway that does not know what became of it. */
+    assert_true(rig_do(rig, &msg_cmd_send_desc, &send).dup);
+    send.reply_to = 0;
+    send.cid = slice_string("3b");
+    assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 18);
+    rig_told(rig, id);
     /* Dropped and begun again in one turn, too. */
     struct msg_cmd_drop c = {.conv = slice_string(id)};
     send.cid = slice_string("4");
@@ -316,10 +327,57 @@ static void a_dropped_direct_conversation_begins_again(void **state)
     rig_add(rig, &msg_cmd_send_desc, &send);
     rig_apply(rig);
     rig_write(rig);
-    assert_int_equal(rig->results[1].seq, 18);
+    assert_int_equal(rig->results[1].seq, 23);
     rig_reopen(rig);
-    assert_true(rig_entry(rig, id, "bob", 18, &entry, &marks));
+    assert_true(rig_entry(rig, id, "bob", 23, &entry, &marks));
     assert_int_equal(rig_rows(rig, KEYSPACE_MEMBER), 2);
+}
+
+/* What it owed when it ended is told after it began again, then goes as well; nobody sees it
+ * meanwhile. Who has some of what was, or may have, is told of a gap. */
+static void nothing_is_left_of_what_was_before_its_end(void **state)
+{
+    struct rig *rig = *state;
+    char id[KEY_DIRECT_SIZE + 1] = {0};
+    struct msg_entry entry;
+    struct msg_marks marks;
+    struct slice direct = rig_direct("alice", "bob");
+    memcpy(id, direct.base, direct.size);
+    struct msg_cmd_send send = {.conv = slice_string(id),
+                                .user = slice_string("alice"),
+                                .peer = slice_string("bob"),
+                                .cid = slice_string("1"),
+                                .body = slice_string("1")};
+    assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 3);
+    drop(rig, id); /* Owed: 1 and 2, 4 and 5. */
+    send.cid = slice_string("2");
+    assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 8);
+    assert_int_equal(rig_rows(rig, KEYSPACE_ENTRY), 8);
+    for (int told = 0; told < 2; told++) {
+        for (uint64_t seq = 1; seq <= 5; seq++) {
+            assert_false(rig_entry(rig, id, "bob", seq, &entry, &marks));
+            assert_false(rig_entry(rig, id, NULL, seq, &entry, &marks));
+        }
+        assert_true(rig_entry(rig, id, NULL, 6, &entry, &marks));
+        for (uint64_t from = 0; from <= 6; from += 2) {
+            struct msg_watch watch = {.conv = slice_string(id),
+                                      .user = slice_string("bob"),
+                                      .device = slice_string("d"),
+                                      .from_known = from > 0,
+                                      .from = from};
+            struct msg_watched watched;
+            buf_clear(rig->into);
+            assert_int_equal(machine_watch(rig->machine, &watch, 1000, &watched, rig->into), RC_OK);
+            assert_int_equal(watched.rc, RC_OK);
+            assert_int_equal(watched.gap_from, from < 5 ? from + 1 : 0);
+            assert_int_equal(watched.gap_to, from < 5 ? 5 : 0);
+            assert_int_equal(watched.trimmed, from < 5);
+            assert_int_equal(watched.missed, from < 5 ? 3 : 2);
+        }
+        rig_told(rig, id);
+        assert_int_equal(rig_rows(rig, KEYSPACE_ENTRY), 3);
+        rig_reopen(rig);
+    }
 }
 
 static void count_owed(void *context, const struct machine_owed *owed)
@@ -409,6 +467,7 @@ int main(void)
         TEST(a_direct_conversation_goes_on_without_him),
         TEST(a_dropped_conversation_is_not_there),
         TEST(a_dropped_direct_conversation_begins_again),
+        TEST(nothing_is_left_of_what_was_before_its_end),
         TEST(what_a_dropped_conversation_owes_is_kept),
         TEST(a_large_conversation_is_dropped_in_parts),
         TEST(a_dropped_conversation_has_no_retention),

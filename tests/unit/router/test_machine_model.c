@@ -147,7 +147,8 @@ static void check_log(struct rig *rig, const struct model_conv *conv, int c, int
     if (answer.rc != RC_OK)
         return;
     struct record_reader r = record_reader_of(answer.entries);
-    uint64_t seq = conv->trimmed >= member->visible ? conv->trimmed : member->visible - 1;
+    uint64_t first = member->visible > conv->begun ? member->visible : conv->begun;
+    uint64_t seq = conv->trimmed >= first ? conv->trimmed : first - 1;
     uint64_t last = member->current ? conv->head : member->left;
     uint64_t ts = 0;
     while (!record_reader_at_end(&r)) {
@@ -180,10 +181,10 @@ static void check_devices(struct rig *rig, const struct model_conv *conv, int c,
         uint64_t from = member->delivered[device];
         uint64_t hidden = member->visible - 1; /* A gap for who has something before it. */
         uint64_t seen = from > hidden ? from : hidden;
-        uint64_t trimmed = conv->trimmed > hidden || from == 0 ? conv->trimmed : hidden;
+        uint64_t trimmed = conv->trimmed > hidden ? conv->trimmed : hidden;
         if (trimmed > answer.head)
             trimmed = answer.head;
-        if (from == 0)
+        if (from == 0 && member->visible > conv->begun)
             from = hidden;
         assert_int_equal(answer.missed, answer.head - seen);
         assert_int_equal(answer.until, member->current ? 0 : member->left);
