@@ -268,7 +268,7 @@ static int on_event(struct edge_conn *conn, enum lws_callback_reasons event, voi
         return on_message_piece(conn, in, size);
     case LWS_CALLBACK_RECEIVE_PONG:
         if (conn->session != NULL && conn->close_code == 0)
-            session_on_pong(conn->session);
+            session_on_pong(conn->session, slice_of(in, size));
         return 0;
     case LWS_CALLBACK_SERVER_WRITEABLE:
         return on_writable(conn);

@@ -63,7 +63,7 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
                                const struct auth_identity *identity, struct slice device,
                                bool batch);
 void session_on_frame(struct session *session, struct slice text); /* One whole text message. */
-void session_on_pong(struct session *session);     /* A pong, or any other sign of life. */
+void session_on_pong(struct session *session, struct slice payload);
 void session_on_writable(struct session *session); /* The link has room again. */
 void session_on_bad(struct session *session);      /* A binary frame: counts as malformed. */
 void session_on_closed(struct session **session);  /* The link is gone. Takes and nulls. */

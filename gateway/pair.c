@@ -2,6 +2,7 @@
 
 #include "gateway/large.h"
 #include "gateway/left.h"
+#include "gateway/proof.h"
 #include "gateway/redelivery.h"
 #include "gateway/session.h"
 #include "mesh/base/check.h"
@@ -132,6 +133,7 @@ void pair_drop(struct pair *pair)
     struct watch *watch = pair->watch;
     pair_cancel_call(pair);
     redelivery_forget(pair);
+    proof_forget(pair);
     large_forget(pair);
     session->calls -= pair_is_in_flight(pair);
     outbox_disown(&session->outbox, pair);
@@ -202,6 +204,7 @@ bool pair_give(struct pair *pair, uint64_t seq, struct buf *frame)
         return false;
     pair->cursor = seq;
     redelivery_on_given(pair);
+    proof_on_given(pair);
     return true;
 }
 

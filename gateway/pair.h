@@ -35,6 +35,7 @@ enum pair_state {
     PAIR_LIVE,
 };
 
+struct proof;
 struct rest;
 struct unacked;
 
@@ -46,6 +47,7 @@ struct pair {
     struct request *call;    /* PAIR_WATCHING: a struct pair_call. */
     struct rest *rest;       /* Of large.c; NULL where there is nothing to know. */
     struct unacked *unacked; /* Of redelivery.c; NULL where nothing is awaited. */
+    struct proof *proof;     /* Of proof.c, likewise. */
     uint64_t cursor;         /* Last seq given to the session. */
     uint64_t acked;          /* Up to here the client has it, as far as it said. */
     uint64_t gap_to;         /* The last gap it was given ends here; 0: none. */

@@ -153,6 +153,7 @@ static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg
         }
         users_on_shards(gateway);
     }
+    routers->has_webhook |= beat->webhook != 0;
     struct record_reader r = record_reader_of(beat->terms);
     for (uint32_t i = 0; i < routers->shard_count; i++) {
         uint64_t term;

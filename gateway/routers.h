@@ -57,6 +57,7 @@ struct routers {
     uint64_t hello_due_us;
     uint8_t cluster[16];
     bool has_cluster; /* Learned from discovery or from the first router heard. */
+    bool has_webhook; /* Some router said so: proof.h has work. */
 };
 
 void routers_init(struct gateway *gateway);

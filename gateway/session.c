@@ -3,6 +3,7 @@
 #include "gateway/fence.h"
 #include "gateway/left.h"
 #include "gateway/pair.h"
+#include "gateway/proof.h"
 #include "gateway/redelivery.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
@@ -64,6 +65,7 @@ static uint64_t due_us_of(const struct session *session)
         ms_after(alive_us, options->ping_ms),
         receipts_due_us(session),
         redelivery_due_us(session),
+        proof_due_us(session),
         session->state == SESSION_NEW ? ms_after(session->accepted_us, options->connect_ms)
                                       : ENV_NEVER,
         session->state == SESSION_GREETED ? ms_after(session->accepted_us, SESSION_CONNECT_WAIT_MS)
@@ -113,6 +115,7 @@ void session_on_timer(struct session *session)
     redelivery_flush(session, now_us);
     if (session->state == SESSION_CLOSED)
         return;
+    proof_flush(session, now_us);
     if (now_us >= ms_after(session->heard_us, options->ping_ms) &&
         now_us >= ms_after(session->pinged_us, options->ping_ms)) {
         session->pinged_us = now_us;
@@ -153,11 +156,11 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     session->batch = batch;
     session->id = env_random(gateway->env);
     session->accepted_us = session->heard_us = session->pinged_us = session->second_us = now_us;
-    struct list *lists[] = {&session->in_user,   &session->in_dirty, &session->in_ready,
-                            &session->in_fenced, &session->pairs,    &session->waiting,
-                            &session->requests,  &session->receipts, &session->left,
-                            &session->unacked,   &session->fences,   &session->typing,
-                            &session->interests, &session->queries,  &session->listings};
+    struct list *lists[] = {
+        &session->in_user, &session->in_dirty,  &session->in_ready, &session->in_fenced,
+        &session->pairs,   &session->waiting,   &session->requests, &session->receipts,
+        &session->left,    &session->unacked,   &session->proofs,   &session->fences,
+        &session->typing,  &session->interests, &session->queries,  &session->listings};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);
@@ -250,9 +253,11 @@ void session_on_bad(struct session *session)
     on_malformed(session, (struct slice){0}, "frames must be text");
 }
 
-void session_on_pong(struct session *session)
+void session_on_pong(struct session *session, struct slice payload)
 {
     session->heard_us = gateway_now_us(session->gateway);
+    if (session->state != SESSION_CLOSED)
+        proof_on_pong(session, payload);
 }
 
 /* ---- The end ---- */

@@ -73,6 +73,7 @@ struct session {
     struct list queries;   /* `presence` requests whose answers are awaited. */
     struct list left;      /* Conversations that it left, oldest first (left.h). */
     struct list unacked;   /* Pairs of which an acknowledgement is awaited (redelivery.h). */
+    struct list proofs;    /* Pairs of which a pong is to tell (proof.h). */
     struct list receipts;  /* Cursors sent within the last second, oldest first. */
     struct wheel_timer timer;
     struct outbox outbox;
@@ -89,6 +90,7 @@ struct session {
     uint64_t expires_s;    /* When its token does (struct auth_identity). */
     uint64_t second_us;    /* When the current second of the frame rate began. */
     uint64_t missed;       /* For `resumed`. */
+    uint64_t proof_us;     /* When the next ping for proofs is due, unless one is out. */
     uint32_t resuming;     /* Conversations not caught up yet. */
     uint32_t pair_count;
     uint32_t frames;         /* In the current second. */
@@ -113,6 +115,7 @@ struct session {
                         */
     bool is_choked;    /* Pairs wait until the outbox has room. */
     bool misses_presence; /* Of somebody it watches, for want of room. */
+    bool is_proving;      /* A ping for proofs is out. */
 };
 
 static inline struct slice session_user(const struct session *session)

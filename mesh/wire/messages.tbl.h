@@ -123,6 +123,13 @@
     F(T, u64, shard, "any")                                                                        \
     F(T, str, user, "whose list")
 
+/* A session of `user` that acknowledges nothing has read everything up to seq. No answer. */
+#define FIELDS_given(F, T)                                                                         \
+    F(T, u64, shard, "of the conversation")                                                        \
+    F(T, str, conv, "the conversation")                                                            \
+    F(T, str, user, "a member")                                                                    \
+    F(T, u64, seq, "of the last entry that he has read")
+
 /* Who is online? Answered by presences. */
 #define FIELDS_presence_query(F, T)                                                                \
     F(T, u64, req, "correlation id")                                                               \
@@ -371,7 +378,9 @@
 /* Every 250 ms, and at once when leadership changes. */
 #define FIELDS_beat(F, T)                                                                          \
     F(T, u64, shards, "S, the cluster's shard count")                                              \
-    F(T, bin, terms, "seq of u64: for each shard the term in which it is led and served here, or 0")
+    F(T, bin, terms,                                                                               \
+      "seq of u64: for each shard the term in which it is led and served here, or 0")              \
+    F(T, u64, webhook, "1: it has one, and wants to hear `given`")
 
 /* A new entry of a watched conversation. */
 #define FIELDS_event_entry(F, T)                                                                   \
@@ -666,6 +675,7 @@
     M(event_typing, EVENT_TYPING, 48)                                                              \
     M(event_tally, EVENT_TALLY, 49)                                                                \
     M(event_presence, EVENT_PRESENCE, 52)                                                          \
+    M(given, GIVEN, 53)                                                                            \
     M(cmd_change, CMD_CHANGE, 71)                                                                  \
     M(cmd_trim, CMD_TRIM, 72)                                                                      \
     M(cmd_erase, CMD_ERASE, 73)                                                                    \

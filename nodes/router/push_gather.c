@@ -134,6 +134,11 @@ static enum rc begin(struct push *p, struct machine *m)
     return RC_OK;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static bool is_after(struct slice a, struct slice b)
 {
     int order = memcmp(a.base, b.base, a.size < b.size ? a.size : b.size);
@@ -149,17 +154,18 @@ static bool on_behind(void *context, const struct machine_behind *behind)
         return false;
     }
     CHECK(work->count < LIMIT_PUSH_USERS_MAX);
+    uint64_t given = push_given(work->conv, behind->user);
+    if (given >= work->conv->upto) {
+        work->any_behind = true; /* By his cursor: the conversation's is to move, so that no later
+                                    leader looks at it again. */
+        return true;
+    }
     struct push_member *member = &work->members[work->count++];
     member->joined = behind->joined;
-    member->has = behind->has;
+    member->has = larger(behind->has, given);
     member->size = behind->user.size;
     memcpy(member->name, behind->user.base, behind->user.size);
     return work->count < LIMIT_PUSH_USERS_MAX;
-}
-
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
 }
 
 /* The page is read: which message is its first? */

@@ -13,6 +13,7 @@
 #define PUSH_WHEEL_SLOTS 128u
 #define PUSH_REASON_SIZE 160u
 #define PUSH_OLD_MS      86400000u /* Found by a walk, older than a day: no news any more. */
+#define PUSH_GIVEN_MAX   262144u   /* Users that are remembered, of all conversations. */
 
 /* Where a conversation goes on that was cut because the post was full. */
 struct push_place {
@@ -20,6 +21,13 @@ struct push_place {
     uint32_t last_size;        /* and ends with this one; 0: where it is full. */
     char last[LIMIT_USER_SIZE_MAX];
     uint64_t seq; /* The page was told of everything up to here. */
+};
+
+/* Up to where somebody has read who never acknowledges. */
+struct push_given {
+    uint64_t seq;
+    uint32_t size;
+    char name[];
 };
 
 /* A conversation with messages beyond `pushed`. Its state is the list it is on. */
@@ -34,6 +42,7 @@ struct push_conv {
     uint64_t newest_us;       /* and when it came. */
     uint64_t told;            /* Confirmed up to here; 0: nothing yet. */
     struct push_place *place; /* NULL: from the beginning. */
+    struct map *given;        /* struct push_given by name; NULL: none. */
     struct slice id;          /* Within this allocation. */
 };
 
@@ -78,6 +87,7 @@ struct push {
     struct push_shard *shards;
     uint32_t shard_count;
     struct map convs;
+    uint32_t given_count;                /* Of all of them. */
     struct list wheel[PUSH_WHEEL_SLOTS]; /* Those that wait, by when they are due. */
     uint32_t on_wheel;
     uint64_t tick;   /* The wheel has turned up to this one. */
@@ -105,6 +115,9 @@ struct push {
     uint64_t not_before_us; /* The next post. */
     uint64_t log_not_before_us;
 };
+
+/* 0: nothing is known of him. */
+uint64_t push_given(const struct push_conv *conv, struct slice user);
 
 /* ---- push_gather.c ---- */
 

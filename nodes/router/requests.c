@@ -63,6 +63,7 @@ void requests_beat(struct router *router, struct watcher *watcher)
     struct msg_beat beat = {
         .shards = router->options.shards,
         .terms = buf_slice(router->answer),
+        .webhook = router->push != NULL,
     };
     watchers_tell(&router->watchers, watcher, &msg_beat_desc, &beat);
 }
@@ -403,6 +404,7 @@ static enum rc on_message(struct asking *a, struct record_reader *r)
         CASE(summary, SUMMARY)
         SOFT_CASE(typing, TYPING)
         SOFT_CASE(look, LOOK)
+        SOFT_CASE(given, GIVEN)
         CASE(readers, READERS)
         CASE(untold, UNTOLD)
         SOFT_CASE(presence_query, PRESENCE_QUERY)

@@ -199,6 +199,7 @@ void soft_on_rewatch(struct router *router, struct watcher *watcher, uint32_t sh
 void soft_on_typing(struct router *router, struct watcher *watcher,
                     const struct msg_typing *message);
 void soft_on_look(struct router *router, struct watcher *watcher, const struct msg_look *request);
+void soft_on_given(struct router *router, struct watcher *watcher, const struct msg_given *message);
 void soft_on_presence_query(struct router *router, struct watcher *watcher,
                             const struct msg_presence_query *request);
 void soft_on_presence_watch(struct router *router, struct watcher *watcher,

@@ -195,6 +195,16 @@ void soft_on_look(struct router *router, struct watcher *watcher, const struct m
     watchers_answer(&router->watchers, watcher, &msg_looked_desc, &answer);
 }
 
+void soft_on_given(struct router *router, struct watcher *watcher, const struct msg_given *message)
+{
+    (void)watcher;
+    enum rc rc;
+    if (router->push == NULL || !key_user_is_valid(message->user) ||
+        requests_serving_conv(router, message->shard, message->conv, &rc) == NULL)
+        return;
+    push_on_given(router->push, message->conv, message->user, message->seq);
+}
+
 /* The next name of a sequence, where it is a user of this shard. RC_BAD_REQUEST. */
 static enum rc next_user(const struct router *router, const struct shard *shard,
                          struct record_reader *names, struct slice *ret_name)

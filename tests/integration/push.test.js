@@ -154,6 +154,24 @@ test('in a group those who are online, or come within 2 s, are left out', async 
     for (const peer of [alice, carol, dave]) await peer.close();
 });
 
+test('who never acknowledges is left out where he reads, and told of where he does not', async () => {
+    const alice = await attentive('alice');
+    const reader = await Peer.join(cluster, 'reader');
+    const frozen = await Peer.join(cluster, 'frozen');
+    frozen.socket.pause();
+    const { conv } = await alice.must('create', { members: ['reader', 'frozen', 'late'] });
+    const first = await alice.say({ conv }, 1);
+    await sleep(1500);
+    const late = await Peer.join(cluster, 'late');
+    const second = await alice.say({ conv }, 2);
+    for (const message of [first, second]) await receiver.tells(message);
+    await sleep(QUIET_MS);
+    const users = receiver.of(conv).map((event) => event.users);
+    assert.deepEqual(users, [['frozen'], ['frozen']]);
+    frozen.socket.resume();
+    for (const peer of [alice, reader, frozen, late]) await peer.close();
+});
+
 test('a message to people who are all online is told to nobody', async () => {
     const alice = await attentive('alice');
     const erin = await attentive('erin');

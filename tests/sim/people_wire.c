@@ -85,7 +85,7 @@ static void bytes_arrive(void *context, uint64_t argument)
             world_mix(wire->person->people->world, map_hash(text));
             hear_text(wire->person, text);
         } else if (!wire->is_closed) {
-            session_on_pong(wire->session);
+            session_on_pong(wire->session, slice_of(at + header, size));
         }
         at += header + size;
     }

@@ -78,6 +78,9 @@ struct world {
     uint32_t drop_percent; /* Of published packets. */
     uint32_t page;         /* Entries in one answer at most. */
     bool is_mute;          /* Routers answer nothing. */
+    bool has_webhook;      /* So their beats say. */
+    uint32_t givens;       /* How often they were told `given`, */
+    uint64_t last_given;   /* and its seq. */
     enum rc refusal;       /* Routers answer submits with this; RC_OK: do them. */
     uint32_t fetches, watches, rewatches, submits, cursors, looks;
     bool is_old; /* Routers do not know what is asked for with `fanout`. */

@@ -62,7 +62,8 @@ void world_beat(struct world *world, uint32_t router)
     struct buf *terms = buf_new(64);
     for (uint32_t i = 0; i < WORLD_SHARDS; i++)
         record_put_u64(terms, world->leaders[i] == router ? world->terms[i] : 0);
-    struct msg_beat message = {.shards = WORLD_SHARDS, .terms = buf_slice(terms)};
+    struct msg_beat message = {
+        .shards = WORLD_SHARDS, .terms = buf_slice(terms), .webhook = world->has_webhook};
     world_publish(world, router, &msg_beat_desc, &message);
     buf_unref(&terms);
     world->routers[router].beat_us = world->now_us + LIMIT_BEAT_MS * 1000;
@@ -320,6 +321,7 @@ static void on_message(struct world *world, uint32_t router, struct record_reade
         struct msg_summary summary;
         struct msg_look look;
         struct msg_unwatch unwatch;
+        struct msg_given given;
     } m;
     CHECK(record_peek(r, &number) == RC_OK);
 #define CASE(NAME, name)                                                                           \
@@ -343,6 +345,11 @@ static void on_message(struct world *world, uint32_t router, struct record_reade
             conv->is_watched[router] = false;
         return;
     }
+    case MSG_GIVEN:
+        CHECK(record_decode(r, &msg_given_desc, &m.given) == RC_OK);
+        world->givens++;
+        world->last_given = m.given.seq;
+        return;
     default:
         CHECK(record_skip(r) == RC_OK);
     }

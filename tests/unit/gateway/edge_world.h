@@ -115,8 +115,9 @@ void session_on_frame(struct session *session, struct slice text)
         session->link->ops->close(session->link, session->close_on_frame, "enough");
 }
 
-void session_on_pong(struct session *session)
+void session_on_pong(struct session *session, struct slice payload)
 {
+    (void)payload;
     session->pongs++;
 }
 

@@ -581,12 +581,62 @@ static void pings_and_then_closes_the_silent(void **state)
     struct world_link *alive = world_connect(world, "bob", NULL, false);
     world_run(world, 26000);
     assert_int_equal(mute->pings, 1);
-    session_on_pong(alive->session);
+    session_on_pong(alive->session, slice_string("p"));
     world_run(world, 35000);
     assert_int_equal(mute->code, 4008);
     assert_int_equal(alive->code, 0);
     world_close(&mute);
     world_close(&alive);
+    world_free(&world);
+}
+
+/* For the webhook: the pong of one who never acknowledges tells that he has read what he was given
+ * before the ping. One who acknowledges is asked for nothing, nor is anybody where nobody wants to
+ * know. */
+static void a_pong_proves_what_was_read(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_conv *conv = world_conv(world, "c1", "alice bob carol");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    struct world_link *bob = world_connect(world, "bob", NULL, false);
+    world_run(world, 200);
+    world_send(bob, "{\"type\":\"ack\",\"conv\":\"c1\",\"seq\":1}");
+    world_say(world, conv, "carol");
+    world_run(world, 5000);
+    assert_int_equal(alice->pings, 0);
+    world->has_webhook = true;
+    world_run(world, 2000);
+    world_say(world, conv, "carol");
+    world_run(world, 200);
+    world_say(world, conv, "carol");
+    world_run(world, 500);
+    assert_int_equal(alice->pings, 1); /* For both. */
+    assert_int_equal(world->givens, 0);
+    world_say(world, conv, "carol"); /* Behind the ping. */
+    world_run(world, 10000);
+    session_on_pong(alice->session, slice_string("p")); /* To another one. */
+    world_run(world, 100);
+    assert_int_equal(world->givens, 0);
+    session_on_pong(alice->session, slice_string("g"));
+    session_on_pong(alice->session, slice_string("g")); /* Once is enough. */
+    world_run(world, 100);
+    assert_int_equal(world->givens, 1);
+    assert_int_equal(world->last_given, 3);
+    world_run(world, 500);
+    assert_int_equal(alice->pings, 2);
+    session_on_pong(alice->session, slice_string("g"));
+    world_run(world, 1000);
+    assert_int_equal(world->givens, 2);
+    assert_int_equal(world->last_given, 4);
+    assert_int_equal(alice->pings, 2);
+    assert_int_equal(bob->pings, 0);
+    alice->is_blocked = true; /* It has not even got it. */
+    world_say(world, conv, "carol");
+    world_run(world, 3000);
+    assert_int_equal(alice->pings, 2);
+    world_close(&alice);
+    world_close(&bob);
     world_free(&world);
 }
 
@@ -714,6 +764,7 @@ int main(void)
         cmocka_unit_test(answers_unavailable_where_no_router_does),
         cmocka_unit_test(coalesces_receipts),
         cmocka_unit_test(pings_and_then_closes_the_silent),
+        cmocka_unit_test(a_pong_proves_what_was_read),
         cmocka_unit_test(drains_with_1012),
         cmocka_unit_test(answers_each_kind_of_request),
         cmocka_unit_test(limits_the_frame_rate),

@@ -284,6 +284,44 @@ static void who_got_it_in_time_is_left_out(void **state)
     assert_int_equal(pushed(w, "c"), seq); /* It moved with the last one's cursor. */
 }
 
+static void given(struct world *w, const char *conv, const char *user, uint64_t seq)
+{
+    push_on_given(w->push, slice_string(conv), slice_string(user), seq);
+}
+
+/* Who never acknowledges but has read it is left out, of what he has read; the cursor moves on, so
+ * that nobody looks at it again. It is forgotten with the conversation. */
+static void who_has_read_without_a_word_is_left_out(void **state)
+{
+    struct world *w = *state;
+    rig_create(w->rig, "c", "alice", "bob carol");
+    rig_create(w->rig, "d", "alice", "bob");
+    pass(w, GRACE_MS);
+    given(w, "c", "bob", 100); /* Nothing waits there. */
+    uint64_t seq = say(w, "c", "alice", "1");
+    say(w, "c", "alice", "2");
+    uint64_t only = say(w, "d", "alice", "3");
+    pass(w, 1000);
+    given(w, "c", "bob", seq + 1);
+    given(w, "c", "carol", seq);
+    given(w, "c", "carol", seq - 1); /* Late. */
+    given(w, "c", "nobody", seq + 1);
+    given(w, "d", "bob", only);
+    pass(w, SETTLE_MS);
+    assert_true(is_told(w, "\"body\":2,\"users\":[\"carol\"]"));
+    assert_false(is_told(w, "bob"));
+    assert_false(is_told(w, "\"body\":1"));
+    assert_int_equal(pushed(w, "d"), only);
+    answer(w, 200);
+    pass(w, 10000);
+    assert_int_equal(w->posts, 1);
+    assert_int_equal(pushed(w, "c"), seq + 1);
+    assert_int_equal(push_waiting(w->push), 0);
+    say(w, "d", "alice", "4");
+    pass(w, SETTLE_MS);
+    assert_true(is_told(w, "\"body\":4,\"users\":[\"bob\"]"));
+}
+
 /* Neither the sender, nor who joined later, nor who is gone by then. */
 static void only_members_at_the_message_are_told(void **state)
 {
@@ -850,6 +888,7 @@ int main(void)
         TEST(a_direct_conversation_is_told),
         TEST(names_are_escaped),
         TEST(who_got_it_in_time_is_left_out),
+        TEST(who_has_read_without_a_word_is_left_out),
         TEST(only_members_at_the_message_are_told),
         TEST(a_message_is_told_as_it_is_now),
         TEST(trimmed_messages_are_passed_over),
