@@ -1,6 +1,7 @@
 // checks - the history of a run against the log that the cluster has at its end.
 import { sleep } from '../integration/cluster.js';
 import { Peer } from '../integration/peer.js';
+import { checkMade } from './makers.js';
 import { replicas } from './placement.js';
 
 const REPEATS = 10; // Of each lane's first and last acknowledgements, asked again.
@@ -128,7 +129,7 @@ async function checkReplicas(book, cluster) {
 
 const distinct = (list, member) => new Set(list.map((each) => each[member])).size;
 
-export async function checkAll(book, cluster, people, convs) {
+export async function checkAll(book, cluster, { people, convs, makers }) {
     const acks = [...book.acked.values()];
     for (const { conv, members, guest } of convs) {
         const logs = [];
@@ -155,6 +156,11 @@ export async function checkAll(book, cluster, people, convs) {
         if (mine.length === 0) continue;
         const peer = await Peer.join(cluster, name, { gateway: cluster.gateways });
         await checkRepeats(book, peer, [...mine.slice(0, REPEATS), ...mine.slice(-REPEATS)]);
+        await peer.close();
+    }
+    for (const maker of makers) {
+        const peer = await Peer.join(cluster, maker.person.name, { gateway: cluster.gateways });
+        await checkMade(book, peer, maker);
         await peer.close();
     }
     await checkReplicas(book, cluster);

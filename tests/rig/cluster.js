@@ -269,9 +269,13 @@ export class Cluster {
         return this.gatewayNodes.length;
     }
 
-    ws(i) {
+    http(i) {
         const { address, port } = this.nodes.get(`g${i}`);
-        return `ws://${address}:${port}/ws`;
+        return `http://${address}:${port}`;
+    }
+
+    ws(i) {
+        return `${this.http(i).replace('http', 'ws')}/ws`;
     }
 
     async token(user) {
@@ -304,10 +308,10 @@ export class Cluster {
     }
 
     async isHealthy() {
-        const answers = this.gatewayNodes.map(async ({ address, port }) => {
+        const answers = this.gatewayNodes.map(async (_, i) => {
             try {
                 const signal = AbortSignal.timeout(1000);
-                return (await fetch(`http://${address}:${port}/health`, { signal })).ok;
+                return (await fetch(`${this.http(i + 1)}/health`, { signal })).ok;
             } catch {
                 return false;
             }

@@ -1,10 +1,12 @@
 // load - who talks to whom during a run, and how it is brought to an end.
 import { sleep, until } from '../integration/cluster.js';
 import { Peer, range } from '../integration/peer.js';
+import { Maker } from './makers.js';
 import { Guest, Host, Lane, Person } from './people.js';
 
 const GROUPS = 4;
 const GROUP_SIZE = 4;
+const MAKERS = 2;
 const HEAL_MS = 30000; // After the last fault everything is acknowledged and delivered within.
 
 export class Load {
@@ -21,6 +23,7 @@ export class Load {
         this.people = new Map();
         this.lanes = [];
         this.hosts = [];
+        this.makers = [];
         this.isOver = false;
     }
 
@@ -67,6 +70,11 @@ export class Load {
         for (const { conv, members, guest } of this.convs)
             book.members.set(conv, new Set(guest === undefined ? members : [...members, guest]));
         for (const name of [...names, ...listeners]) this.people.set(name, new Person(this, name));
+        for (const n of range(1, MAKERS)) {
+            const person = new Person(this, `maker${n}`);
+            this.people.set(person.name, person);
+            this.makers.push(new Maker(person));
+        }
         const speakers = this.convs.reduce((sum, each) => sum + each.speakers.length, 0);
         this.pauseMs = (speakers / this.rate) * 1000;
         for (const each of this.convs) this.#fill(each);
@@ -74,7 +82,7 @@ export class Load {
         await until('everybody is online', () => [...this.people.values()]
             .every((person) => person.isOnline), HEAL_MS);
         this.runs = this.lanes.map((lane) => lane.run());
-        this.visits = this.hosts.map((host) => host.run());
+        this.visits = [...this.hosts, ...this.makers].map((each) => each.run());
         this.readings = this.#read();
     }
 
@@ -115,15 +123,15 @@ export class Load {
 
     /** Nothing new is said; what was said must get through, to everybody (C11). */
     async settle() {
-        const { book, lanes, hosts, convs, people } = this;
+        const { book, lanes, hosts, makers, convs, people } = this;
         const calm = performance.now();
-        for (const each of [...lanes, ...hosts]) each.isClosed = true;
+        for (const each of [...lanes, ...hosts, ...makers]) each.isClosed = true;
         const patience = setTimeout(() => {
             const left = lanes.flatMap((lane) => lane.sends);
             const first = JSON.stringify(left[0]);
             book.fault('C11', `${left.length} sends do not get through: ${first}`);
             for (const lane of lanes) lane.sends = [];
-            for (const host of hosts) host.isGivenUp = true;
+            for (const each of [...hosts, ...makers]) each.isGivenUp = true;
         }, HEAL_MS);
         await Promise.all([...this.runs, ...this.visits]);
         clearTimeout(patience);

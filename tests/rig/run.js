@@ -100,7 +100,7 @@ export async function main(options) {
     await load.settle();
     book.count('elections', terms(await cluster.status()) - before);
     const onFailure = (error) => book.fault('C11', error.message); // Somebody was not answered.
-    await checkAll(book, cluster, load.people, load.convs).catch(onFailure);
+    await checkAll(book, cluster, load).catch(onFailure);
     checkRig(world);
     await load.stop();
     await cluster.stop();
