@@ -1,10 +1,9 @@
 /* Visitors: connections that speak HTTP, until they leave or become WebSockets.
  *
  * HTTP is read here and not by libwebsockets, which decodes an address and then tidies it, so that
- * a user named `../../x` would name another thing. It is given sockets with one request on them,
- * an upgrade that has been judged, and for that the request must still be there to be read. So a
- * head is looked at (MSG_PEEK) until it is whole, and taken only when it is a visitor's to stay.
- * What follows a request stays in the kernel until that is answered: nothing is kept between two.
+ * a user named `../../x` would name another thing. A head is looked at (MSG_PEEK) until it is
+ * whole, and then just that is taken. What follows a request stays in the kernel until that is
+ * answered, or for libwebsockets, which gets the socket: nothing is kept between two.
  *
  *   happy path     HEAD -> (BODY) -> (ANSWER) -> WRITE -> HEAD, or from HEAD to libwebsockets
  *   failure modes  a head that is none, a peer that is gone or too slow: leave(); an answer after
@@ -340,28 +339,37 @@ static void refuse_head(struct edge_visitor *visitor, const char *reason)
     respond(visitor, &response, true);
 }
 
-/* libwebsockets reads the request once more: it is still there. */
+/* False: the visitor has gone. The same bytes come to the same place. */
+static bool take_head(struct edge_visitor *visitor, size_t size)
+{
+    wake_at(visitor, 1);
+    if (recv(visitor->fd, visitor->edge->head, size, MSG_DONTWAIT) == (ssize_t)size)
+        return true;
+    leave(visitor);
+    return false;
+}
+
 static void hand_over(struct edge_visitor *visitor, struct http_upgrade *upgrade)
 {
     struct edge *edge = visitor->edge;
     struct edge_peer *peer = visitor->peer;
     int fd = visitor->fd;
-    wake_at(visitor, 1);
     visitor->fd = -1;
     visitor->peer = NULL;
-    edge->waiting++; /* The same one, so nobody takes its place in between. */
     leave(visitor);
-    edge->waiting--;
     edge_conn_new(edge, fd, peer, upgrade);
 }
 
-static void on_upgrade(struct edge_visitor *visitor, const struct http_request *http)
+static void on_upgrade(struct edge_visitor *visitor, const struct http_request *http, size_t size)
 {
     struct http_upgrade *upgrade = mem_new(struct http_upgrade);
     struct buf *response = buf_new(256);
     if (http_upgrade(&visitor->edge->site, http, upgrade, response)) {
         buf_unref(&response);
-        hand_over(visitor, upgrade);
+        if (take_head(visitor, size))
+            hand_over(visitor, upgrade);
+        else
+            mem_free(upgrade);
         return;
     }
     mem_free(upgrade);
@@ -377,12 +385,8 @@ static void on_upgrade(struct edge_visitor *visitor, const struct http_request *
 static void on_head(struct edge_visitor *visitor, const struct http_request *http, size_t size)
 {
     struct edge *edge = visitor->edge;
-    wake_at(visitor, 1);
-    /* The same bytes to the same place. */
-    if (recv(visitor->fd, edge->head, size, MSG_DONTWAIT) != (ssize_t)size) {
-        leave(visitor);
+    if (!take_head(visitor, size))
         return;
-    }
     struct buf *response = buf_new(512);
     enum http_next next = http_answer(&edge->site, http, response);
     if (next == HTTP_API) {
@@ -429,7 +433,7 @@ static void look(struct edge_visitor *visitor, bool has_ended)
     if (size > 0 || is_early)
         next = http_head_read(slice_of(edge->head, (size_t)size), &http, &head_size, &reason);
     if (next == HTTP_HEAD_WHOLE && http_is_upgrade(&http)) {
-        on_upgrade(visitor, &http);
+        on_upgrade(visitor, &http, head_size);
         return;
     }
     if (!has_handles(visitor))

@@ -1,5 +1,5 @@
-/* edge_private - what edge.c (WebSocket, life cycle), edge_accept.c (the listener), edge_crowd.c
- * (the pace) and edge_http.c (requests) share. Nobody else includes this. */
+/* edge_private - what edge.c (life cycle), edge_accept.c (the listener), edge_crowd.c (the pace),
+ * edge_http.c (requests) and edge_conn.c (WebSockets) share. Nobody else includes this. */
 #ifndef GATEWAY_EDGE_PRIVATE_H
 #define GATEWAY_EDGE_PRIVATE_H
 
@@ -14,8 +14,8 @@
 #include "mesh/base/list.h"
 #include "mesh/base/map.h"
 
-/* The head of one request; also what libwebsockets has room for. */
-#define EDGE_HEADERS_SIZE_MAX 8192u
+#define EDGE_HEADERS_SIZE_MAX  8192u /* The head of one request. */
+#define EDGE_OWN_HEAD_SIZE_MAX 512u  /* Of one that is made for libwebsockets. */
 
 /* An address with its connections, kept while there are any. */
 struct edge_peer {
@@ -23,7 +23,7 @@ struct edge_peer {
     uint32_t connections;
 };
 
-/* A WebSocket, from the request that asks for one to its close. Small: a gateway holds a hundred
+/* A WebSocket, from the adoption of its socket to its close. Small: a gateway holds a hundred
  * thousand idle ones. */
 struct edge_conn {
     struct link link; /* First: the session knows the connection by it. */
@@ -32,11 +32,10 @@ struct edge_conn {
     struct edge_peer *peer;  /* NULL where addresses are not counted. */
     struct session *session; /* NULL before the upgrade, and again once it was told of the end. */
     struct buf *input;       /* A message in pieces; NULL most of the time. */
-    struct http_upgrade *upgrade; /* Who it will be for; NULL once it is. */
+    struct http_upgrade *upgrade; /* Who it will be for; NULL once it is theirs. */
     char *close_reason;           /* Set with close_code. */
     uint16_t close_code; /* Not 0: the session closed its link; nothing goes in or out any more. */
     bool is_close_sent;  /* And its frame has gone out. */
-    bool is_waiting;     /* Not upgraded; counted in edge->waiting. */
     bool is_broken;      /* A write failed: the socket is dead, its end is under way. */
 };
 
@@ -59,6 +58,7 @@ struct edge {
     struct lws_vhost *vhost;
     struct lws_protocols protocols[2]; /* Ours, and the end of the list. */
     lws_retry_bo_t no_timers;
+    struct edge_conn *newcomer; /* Inside an adoption, until libwebsockets has named it. */
 
     int listener; /* -1 once closed. */
     uint16_t port;
@@ -96,7 +96,10 @@ void edge_crowd_leave(struct edge *edge); /* All of it; its handle is closed. */
 void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer);
 void edge_visitors_leave(struct edge *edge); /* All of them. */
 
-/* A WebSocket, whose request has been judged and is still to be read. Takes fd and `upgrade`. */
+/* A WebSocket, whose request has been judged and taken off the socket; what follows it is still
+ * there. Takes fd and `upgrade`. */
 void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, struct http_upgrade *upgrade);
+int edge_on_lws(struct lws *wsi, enum lws_callback_reasons event, void *user, void *in,
+                size_t size);
 
 #endif

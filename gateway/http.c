@@ -13,8 +13,6 @@
 #define API_PREFIX   "/v1/"
 #define OPENAPI_PATH "/v1/openapi.json"
 
-#define WEBSOCKET_KEY_SIZE 24u /* 16 bytes in base64 (RFC 6455, section 4.1). */
-
 /* ---- Writing a response ---- */
 
 static const char *status_text(unsigned status)
@@ -372,7 +370,7 @@ done:
     return next;
 }
 
-/* ---- The upgrade ---- */
+/* ---- Who may ask ---- */
 
 bool http_origin_is_allowed(const struct http_site *site, const struct http_request *request)
 {
@@ -390,104 +388,5 @@ bool http_origin_is_allowed(const struct http_site *site, const struct http_requ
             strncasecmp(origin.base + size, request->host.base, request->host.size) == 0)
             return true;
     }
-    return false;
-}
-
-/* The token of the request: RC_NOT_FOUND where it bears none. A header goes before the query,
- * because a query is what ends up in logs of proxies. */
-static enum rc find_token(const struct http_request *request, char *out, size_t size,
-                          struct slice *ret_token)
-{
-    static const char scheme[] = "Bearer ";
-    const size_t scheme_size = sizeof(scheme) - 1;
-    struct slice header = request->authorization;
-    if (header.base != NULL && header.size > scheme_size &&
-        strncasecmp(header.base, scheme, scheme_size) == 0) {
-        *ret_token = slice_of(header.base + scheme_size, header.size - scheme_size);
-        return RC_OK;
-    }
-    return query_get(request->query, "token", out, size, ret_token);
-}
-
-/* After read_options(): what device a token is bound to must be the one named. NULL, or why the
- * request is refused with 401. */
-static const char *identify(const struct http_site *site, const struct http_request *request,
-                            struct http_upgrade *upgrade)
-{
-    char memory[AUTH_TOKEN_SIZE_MAX];
-    struct slice token;
-    enum rc rc = find_token(request, memory, sizeof(memory), &token);
-    if (rc == RC_NOT_FOUND)
-        return NULL;
-    if (rc != RC_OK)
-        return "the token cannot be read";
-    const char *reason = rc_sentence(RC_UNAUTHORIZED);
-    uint64_t now_s = site->wall_ms(site->context) / 1000;
-    rc = auth_verify(site->auth, token, now_s, &upgrade->identity, &reason);
-    if (rc != RC_OK)
-        return reason;
-    struct slice bound = slice_string(upgrade->identity.device);
-    struct slice said = slice_of(upgrade->device, upgrade->device_size);
-    if (bound.size > 0 && said.size > 0 && !slice_equal(bound, said))
-        return "the token is for another device";
-    upgrade->has_identity = true;
-    return NULL;
-}
-
-static const char *read_options(const struct http_request *request, struct http_upgrade *upgrade)
-{
-    struct slice device;
-    enum rc rc =
-        query_get(request->query, "device", upgrade->device, sizeof(upgrade->device), &device);
-    if (rc == RC_OK && key_device_is_valid(device))
-        upgrade->device_size = device.size;
-    else if (rc != RC_NOT_FOUND)
-        return "device must be 1 to 64 bytes of UTF-8 without control characters";
-    char memory[4];
-    struct slice batch;
-    rc = query_get(request->query, "batch", memory, sizeof(memory), &batch);
-    if (rc != RC_OK && rc != RC_NOT_FOUND)
-        return "batch is 0 or 1";
-    upgrade->batch = rc == RC_OK && (slice_equals(batch, "1") || slice_equals(batch, "true"));
-    return NULL;
-}
-
-bool http_is_upgrade(const struct http_request *request)
-{
-    static const char name[] = "websocket";
-    return request->upgrade.size == sizeof(name) - 1 &&
-           strncasecmp(request->upgrade.base, name, sizeof(name) - 1) == 0;
-}
-
-bool http_upgrade(const struct http_site *site, const struct http_request *request,
-                  struct http_upgrade *ret_upgrade, struct buf *out)
-{
-    memset(ret_upgrade, 0, sizeof(*ret_upgrade));
-    enum http_next next;
-    const char *reason;
-    if (!slice_equals(request->path, "/ws"))
-        next = http_put_error(out, 404, "not_found", "WebSockets are at /ws", "", false);
-    else if (request->method != HTTP_GET)
-        next = http_put_error(out, 405, "bad_request", "the method is not allowed here",
-                              "Allow: GET, HEAD\r\n", false);
-    else if (request->content_length.base != NULL || request->transfer_encoding.base != NULL)
-        next = http_put_error(out, 400, "bad_request", "an upgrade has no body", "", false);
-    else if (!request->has_connection_upgrade || request->is_last)
-        next = http_put_error(out, 400, "bad_request", "send Connection: Upgrade", "", false);
-    else if (request->websocket_key.size != WEBSOCKET_KEY_SIZE)
-        next = http_put_error(out, 400, "bad_request", "send Sec-WebSocket-Key", "", false);
-    else if (!slice_equals(request->websocket_version, "13"))
-        next = http_put_error(out, 426, "unsupported", "WebSocket version 13 is spoken here",
-                              "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", false);
-    else if (!http_origin_is_allowed(site, request))
-        next = http_put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
-    else if ((reason = read_options(request, ret_upgrade)) != NULL)
-        next = http_put_error(out, 400, "bad_request", reason, "", false);
-    else if ((reason = identify(site, request, ret_upgrade)) != NULL)
-        next =
-            http_put_error(out, 401, "unauthorized", reason, "WWW-Authenticate: Bearer\r\n", false);
-    else
-        return true;
-    CHECK(next == HTTP_CLOSE);
     return false;
 }

@@ -21,6 +21,9 @@
 #define HTTP_BODY_SIZE_MAX    4096u
 #define HTTP_DEV_TOKEN_LIFE_S 86400u
 
+#define HTTP_WEBSOCKET_KEY_SIZE 24u
+#define HTTP_WEBSOCKET_PROTOCOL "chatmesh" /* The subprotocol; clients need not offer it. */
+
 enum http_method {
     HTTP_OTHER, /* Any method that nothing here takes. */
     HTTP_GET,
@@ -60,6 +63,7 @@ struct http_request {
     struct slice upgrade;
     struct slice websocket_version;
     struct slice websocket_key;
+    bool offers_protocol;        /* HTTP_WEBSOCKET_PROTOCOL is in Sec-WebSocket-Protocol. */
     bool has_connection_upgrade; /* The Connection header says upgrade. */
     bool is_last;                /* Or it says close, or this is HTTP/1.0. */
 };
@@ -106,6 +110,8 @@ struct http_upgrade {
     char device[LIMIT_DEVICE_SIZE_MAX];
     uint32_t device_size; /* 0: the request named none. */
     bool batch;
+    bool offers_protocol;
+    char key[HTTP_WEBSOCKET_KEY_SIZE]; /* As it was sent: base64 of 16 bytes, no string. */
 };
 
 /* Does it ask for a WebSocket? A wish for any other protocol is no wish (RFC 9110, section 7.8). */

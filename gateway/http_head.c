@@ -98,19 +98,36 @@ static struct slice trim(struct slice text)
     return text;
 }
 
-/* A list, and the only header of ours that may come in several lines. */
-static void read_connection(struct slice value, struct http_request *request)
+/* The next word of a list; false where none is left. */
+static bool next_word(struct slice *rest, struct slice *ret_word)
+{
+    if (rest->base == NULL)
+        return false;
+    if (!cut(*rest, ',', ret_word, rest)) {
+        *ret_word = *rest;
+        *rest = (struct slice){0};
+    }
+    *ret_word = trim(*ret_word);
+    return true;
+}
+
+/* The two lists of ours, which may come in several lines. False: it is another header. */
+static bool read_list(struct slice name, struct slice value, struct http_request *request)
 {
     struct slice word, rest = value;
-    bool has_more;
-    do {
-        has_more = cut(rest, ',', &word, &rest);
-        if (!has_more)
-            word = rest;
-        word = trim(word);
-        request->is_last |= equals_nocase(word, "close");
-        request->has_connection_upgrade |= equals_nocase(word, "upgrade");
-    } while (has_more);
+    if (equals_nocase(name, "connection")) {
+        while (next_word(&rest, &word)) {
+            request->is_last |= equals_nocase(word, "close");
+            request->has_connection_upgrade |= equals_nocase(word, "upgrade");
+        }
+        return true;
+    }
+    if (equals_nocase(name, "sec-websocket-protocol")) {
+        while (next_word(&rest, &word))
+            request->offers_protocol |= slice_equals(word, HTTP_WEBSOCKET_PROTOCOL);
+        return true;
+    }
+    return false;
 }
 
 static struct slice *field_of(struct slice name, struct http_request *request)
@@ -148,10 +165,8 @@ static const char *read_line(struct slice line, struct http_request *request)
     for (uint32_t i = 0; i < value.size; i++)
         if (value.base[i] != '\t' && is_control((unsigned char)value.base[i]))
             return "a header has a control character";
-    if (equals_nocase(name, "connection")) {
-        read_connection(value, request);
+    if (read_list(name, value, request))
         return NULL;
-    }
     struct slice *field = field_of(name, request);
     if (field == NULL)
         return NULL;
