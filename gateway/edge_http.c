@@ -1,233 +1,18 @@
-/* Visitors: connections that speak HTTP, until they leave or become WebSockets.
+/* What visitors ask.
  *
  * HTTP is read here and not by libwebsockets, which decodes an address and then tidies it, so that
  * a user named `../../x` would name another thing. A head is looked at (MSG_PEEK) until it is
- * whole, and then just that is taken. What follows a request stays in the kernel until that is
- * answered, or for libwebsockets, which gets the socket: nothing is kept between two.
- *
- *   happy path     HEAD -> (BODY) -> (ANSWER) -> WRITE -> HEAD, or from HEAD to libwebsockets
- *   failure modes  a head that is none, a peer that is gone or too slow: leave(); an answer after
- *                  which the connection cannot go on: LINGER, because closing over unread bytes is
- *                  a reset, which may overtake the answer
- *   on stop        edge_close() sends every visitor away; the API forgets their calls */
-#include "gateway/edge_private.h"
+ * whole, and then just that is taken; likewise of a body in chunks what belongs to it. What follows
+ * a request stays in the kernel until that is answered, or for libwebsockets, which gets the
+ * socket: nothing is kept between two. */
+#include "gateway/edge_visitor.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "gateway/http_head.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
-
-#define VISITOR_REQUEST_S   10 /* A head, and again a body, must be there within this. */
-#define VISITOR_KEEPALIVE_S 15 /* Between two requests. */
-#define VISITOR_ANSWER_S    20 /* For a client to take more of an answer. */
-#define VISITOR_LINGER_S    2
-#define VISITOR_LINGER_SIZE 1048576u /* Discarded of what follows a refusal. */
-#define VISITOR_READ_SIZE   16384u
-/* In every state: a change costs epoll_ctl. */
-#define VISITOR_EVENTS (UV_READABLE | UV_DISCONNECT)
-
-enum visitor_state {
-    VISITOR_HEAD,
-    VISITOR_BODY,
-    VISITOR_ANSWER, /* The API's is awaited. */
-    VISITOR_WRITE,
-    VISITOR_LINGER,
-};
-
-struct edge_visitor {
-    struct list node; /* On edge->visitors. */
-    struct edge *edge;
-    struct edge_peer *peer; /* NULL where addresses are not counted. */
-    int fd;                 /* -1: libwebsockets has it. */
-    enum visitor_state state;
-    uv_poll_t poll; /* Both are in the loop where handles > 0. */
-    uv_timer_t timer;
-    unsigned handles;
-    int events;       /* What poll looks for. */
-    size_t head_size; /* Of a head that is not whole: this much is there. */
-    size_t size_left; /* Of the body, or to be discarded at the end. */
-    struct buf *body;
-    struct buf *response;
-    size_t sent;
-    bool will_close;       /* After the response. */
-    struct api_call *call; /* NULL once it is answered. */
-    struct http_api how;
-};
-
-/* ---- Life ---- */
-
-static void visitor_free(struct edge_visitor *visitor)
-{
-    struct edge *edge = visitor->edge;
-    mem_free(visitor);
-    CHECK(edge->connections > 0);
-    edge->connections--;
-    edge_accept_again(edge); /* A file descriptor may be free. */
-}
-
-static void on_handle_closed(uv_handle_t *handle)
-{
-    struct edge_visitor *visitor = handle->data;
-    if (--visitor->handles == 0)
-        visitor_free(visitor);
-}
-
-/* The end of it, whatever state it is in; the socket goes where it is still ours. */
-static void leave(struct edge_visitor *visitor)
-{
-    struct edge *edge = visitor->edge;
-    list_remove(&visitor->node);
-    api_abandon(&visitor->call);
-    http_api_fini(&visitor->how);
-    buf_unref(&visitor->body);
-    buf_unref(&visitor->response);
-    edge_peer_left(edge, visitor->peer);
-    CHECK(edge->waiting > 0);
-    edge->waiting--;
-    bool closes_handles = visitor->handles > 0;
-    if (closes_handles) {
-        /* Closing it takes its descriptor out of epoll, whatever that is by then: so before it. */
-        uv_close((uv_handle_t *)&visitor->poll, on_handle_closed);
-        uv_close((uv_handle_t *)&visitor->timer, on_handle_closed);
-    }
-    if (visitor->fd >= 0)
-        close(visitor->fd);
-    if (!closes_handles)
-        visitor_free(visitor);
-    else
-        edge_accept_again(edge);
-}
-
-void edge_visitors_leave(struct edge *edge)
-{
-    struct edge_visitor *visitor;
-    while ((visitor = LIST_FIRST(&edge->visitors, struct edge_visitor, node)) != NULL)
-        leave(visitor);
-}
-
-/* ---- The loop ---- */
-
-static void on_ready(uv_poll_t *poll, int status, int events);
-
-/* Most WebSockets never need handles here: their request is there when they are accepted. False:
- * the kernel has no room for one more. */
-static bool has_handles(struct edge_visitor *visitor)
-{
-    if (visitor->handles > 0)
-        return true;
-    uv_loop_t *loop = visitor->edge->loop;
-    visitor->poll.data = visitor;
-    visitor->timer.data = visitor;
-    if (uv_poll_init(loop, &visitor->poll, visitor->fd) != 0)
-        return false;
-    CHECK(uv_timer_init(loop, &visitor->timer) == 0);
-    visitor->handles = 2;
-    return true;
-}
-
-static void watch(struct edge_visitor *visitor, int events)
-{
-    if (visitor->events == events)
-        return;
-    visitor->events = events;
-    if (events == 0)
-        uv_poll_stop(&visitor->poll);
-    else
-        CHECK(uv_poll_start(&visitor->poll, events, on_ready) == 0);
-}
-
-static void on_late(uv_timer_t *timer)
-{
-    leave(timer->data);
-}
-
-static void within(struct edge_visitor *visitor, unsigned seconds)
-{
-    uv_timer_start(&visitor->timer, on_late, (uint64_t)seconds * 1000, 0);
-}
-
-/* How many bytes wake us. With a part of a head in the kernel the loop would never rest. */
-static void wake_at(struct edge_visitor *visitor, size_t size)
-{
-    int bytes = (int)size;
-    if (visitor->head_size + 1 == size)
-        return;
-    visitor->head_size = size - 1;
-    (void)!setsockopt(visitor->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
-}
-
-/* ---- Answering ---- */
-
-static void read_next(struct edge_visitor *visitor)
-{
-    visitor->state = VISITOR_HEAD;
-    within(visitor, VISITOR_KEEPALIVE_S);
-    watch(visitor, VISITOR_EVENTS);
-}
-
-static void linger(struct edge_visitor *visitor)
-{
-    wake_at(visitor, 1);
-    shutdown(visitor->fd, SHUT_WR);
-    visitor->state = VISITOR_LINGER;
-    visitor->size_left = VISITOR_LINGER_SIZE;
-    within(visitor, VISITOR_LINGER_S);
-    watch(visitor, VISITOR_EVENTS);
-}
-
-static void on_discard(struct edge_visitor *visitor)
-{
-    char discarded[VISITOR_READ_SIZE];
-    ssize_t size = recv(visitor->fd, discarded, sizeof(discarded), MSG_DONTWAIT);
-    if (size < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (size <= 0 || (size_t)size >= visitor->size_left) {
-        leave(visitor);
-        return;
-    }
-    visitor->size_left -= (size_t)size;
-}
-
-static void write_more(struct edge_visitor *visitor)
-{
-    struct buf *response = visitor->response;
-    while (visitor->sent < response->size) {
-        ssize_t size = send(visitor->fd, response->bytes + visitor->sent,
-                            response->size - visitor->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (size < 0 && errno == EINTR)
-            continue;
-        if (size < 0 && errno == EAGAIN) {
-            within(visitor, VISITOR_ANSWER_S);
-            watch(visitor, UV_WRITABLE);
-            return;
-        }
-        if (size < 0) {
-            leave(visitor);
-            return;
-        }
-        visitor->sent += (size_t)size;
-    }
-    buf_unref(&visitor->response);
-    if (visitor->will_close)
-        linger(visitor);
-    else
-        read_next(visitor);
-}
-
-/* Takes the response. The visitor may be gone then. */
-static void respond(struct edge_visitor *visitor, struct buf **response, bool will_close)
-{
-    CHECK(visitor->response == NULL);
-    visitor->state = VISITOR_WRITE;
-    visitor->response = *response;
-    *response = NULL;
-    visitor->sent = 0;
-    visitor->will_close = will_close;
-    write_more(visitor);
-}
 
 /* ---- The API: the answer comes later ---- */
 
@@ -237,7 +22,7 @@ static void respond_api(struct edge_visitor *visitor, const struct api_answer *a
     http_put_api(&visitor->how, answer, response);
     bool will_close = visitor->how.will_close;
     http_api_fini(&visitor->how);
-    respond(visitor, &response, will_close);
+    edge_visitor_respond(visitor, &response, will_close);
 }
 
 static void on_api_answer(void *context, const struct api_answer *answer)
@@ -269,12 +54,13 @@ static void on_body_end(struct edge_visitor *visitor)
     } else {
         struct buf *response = buf_new(512);
         enum http_next next = http_answer_body(&edge->site, bytes, response);
-        respond(visitor, &response, next == HTTP_CLOSE || visitor->will_close);
+        edge_visitor_respond(visitor, &response, next == HTTP_CLOSE || visitor->will_close);
     }
     buf_unref(&body);
 }
 
-static void on_body(struct edge_visitor *visitor)
+/* Of a size that was told: right to where it belongs. */
+static void on_plain(struct edge_visitor *visitor)
 {
     while (visitor->size_left > 0) {
         size_t most =
@@ -285,7 +71,7 @@ static void on_body(struct edge_visitor *visitor)
         if (size < 0 && errno == EINTR)
             continue;
         if (size <= 0) {
-            leave(visitor);
+            edge_visitor_leave(visitor);
             return;
         }
         visitor->body->size += (size_t)size;
@@ -294,17 +80,64 @@ static void on_body(struct edge_visitor *visitor)
     on_body_end(visitor);
 }
 
-/* Of `size` bytes, which have been judged; perhaps none. */
-static void begin_body(struct edge_visitor *visitor, uint64_t size)
+static void refuse_body(struct edge_visitor *visitor, bool is_too_large)
+{
+    struct buf *response = buf_new(256);
+    api_abandon(&visitor->call);
+    http_api_fini(&visitor->how);
+    buf_unref(&visitor->body);
+    CHECK(http_answer_bad_body(is_too_large, response) == HTTP_CLOSE);
+    edge_visitor_respond(visitor, &response, true);
+}
+
+/* Where it ends is known when it is decoded, so that comes first and then what was used is taken:
+ * the same bytes are read twice, and nothing of the next request once. */
+static void on_chunks(struct edge_visitor *visitor)
+{
+    char bytes[VISITOR_READ_SIZE];
+    enum http_chunks next = HTTP_CHUNKS_PART;
+    while (next == HTTP_CHUNKS_PART) {
+        ssize_t size = recv(visitor->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+        if (size < 0 && errno == EAGAIN)
+            return;
+        if (size < 0 && errno == EINTR)
+            continue;
+        size_t used;
+        if (size > 0)
+            next = http_chunked_read(&visitor->chunked, slice_of(bytes, (size_t)size),
+                                     visitor->body, &used);
+        if (size <= 0 || recv(visitor->fd, bytes, used, MSG_DONTWAIT) != (ssize_t)used) {
+            edge_visitor_leave(visitor);
+            return;
+        }
+    }
+    if (next == HTTP_CHUNKS_END)
+        on_body_end(visitor);
+    else
+        refuse_body(visitor, next == HTTP_CHUNKS_TOO_LARGE);
+}
+
+void edge_http_on_body(struct edge_visitor *visitor)
+{
+    if (visitor->is_chunked)
+        on_chunks(visitor);
+    else
+        on_plain(visitor);
+}
+
+/* It has been judged by its head, and there may be none. */
+static void begin_body(struct edge_visitor *visitor, const struct http_request *http)
 {
     visitor->state = VISITOR_BODY;
     visitor->body = buf_new(256);
-    visitor->size_left = (size_t)size;
-    if (size > 0) {
-        within(visitor, VISITOR_REQUEST_S);
-        watch(visitor, VISITOR_EVENTS);
+    visitor->is_chunked = http_is_chunked(http);
+    visitor->size_left = (size_t)http_body_size(http);
+    http_chunked_init(&visitor->chunked, http_body_size_max(&visitor->edge->site, http));
+    if (http_has_body(http)) {
+        edge_visitor_within(visitor, VISITOR_REQUEST_S);
+        edge_visitor_watch(visitor, VISITOR_EVENTS);
     }
-    on_body(visitor);
+    edge_http_on_body(visitor);
 }
 
 /* ---- Heads ---- */
@@ -315,19 +148,18 @@ static void begin_api(struct edge_visitor *visitor, const struct http_request *h
     struct api_head head = http_api_head(&edge->site, http);
     struct api_answer answer;
     bool may_have_body = http->method == HTTP_POST || http->method == HTTP_PATCH;
-    uint64_t size = http_body_size(http);
+    bool has_size = http->content_length.base != NULL || http_is_chunked(http);
     struct buf *text = buf_new(256);
     http_api_init(&visitor->how, http);
     /* Those that wait to be upgraded have their share of the waiting, however many ask for more. */
     bool is_full = edge->waiting > edge->options.waiting_max / 2;
-    visitor->how.will_close =
-        is_full || http->is_last || (may_have_body && http->content_length.base == NULL);
+    visitor->how.will_close = is_full || http->is_last || (may_have_body && !has_size);
     visitor->call = api_open(edge->gateway, &head, text, &answer);
     if (visitor->call == NULL) {
-        visitor->how.will_close |= size > 0; /* It is not read. */
+        visitor->how.will_close |= http_has_body(http); /* It is not read. */
         respond_api(visitor, &answer);
     } else {
-        begin_body(visitor, size);
+        begin_body(visitor, http);
     }
     buf_unref(&text);
 }
@@ -336,16 +168,16 @@ static void refuse_head(struct edge_visitor *visitor, const char *reason)
 {
     struct buf *response = buf_new(256);
     CHECK(http_answer_bad_head(reason, response) == HTTP_CLOSE);
-    respond(visitor, &response, true);
+    edge_visitor_respond(visitor, &response, true);
 }
 
 /* False: the visitor has gone. The same bytes come to the same place. */
 static bool take_head(struct edge_visitor *visitor, size_t size)
 {
-    wake_at(visitor, 1);
+    edge_visitor_wake_at(visitor, 1);
     if (recv(visitor->fd, visitor->edge->head, size, MSG_DONTWAIT) == (ssize_t)size)
         return true;
-    leave(visitor);
+    edge_visitor_leave(visitor);
     return false;
 }
 
@@ -356,7 +188,7 @@ static void hand_over(struct edge_visitor *visitor, struct http_upgrade *upgrade
     int fd = visitor->fd;
     visitor->fd = -1;
     visitor->peer = NULL;
-    leave(visitor);
+    edge_visitor_leave(visitor);
     edge_conn_new(edge, fd, peer, upgrade);
 }
 
@@ -374,10 +206,10 @@ static void on_upgrade(struct edge_visitor *visitor, const struct http_request *
     }
     mem_free(upgrade);
     metric_add(connections_refused_total, 1);
-    if (has_handles(visitor))
-        respond(visitor, &response, true);
+    if (edge_visitor_has_handles(visitor))
+        edge_visitor_respond(visitor, &response, true);
     else
-        leave(visitor);
+        edge_visitor_leave(visitor);
     buf_unref(&response);
 }
 
@@ -393,11 +225,11 @@ static void on_head(struct edge_visitor *visitor, const struct http_request *htt
         begin_api(visitor, http);
     } else if (next == HTTP_BODY) {
         visitor->will_close = http->is_last;
-        begin_body(visitor, http_body_size(http));
+        begin_body(visitor, http);
     } else {
         /* A body that nobody asked for is not read, and would be taken for the next request. */
-        bool will_close = next == HTTP_CLOSE || http->is_last || http_body_size(http) > 0;
-        respond(visitor, &response, will_close);
+        bool will_close = next == HTTP_CLOSE || http->is_last || http_has_body(http);
+        edge_visitor_respond(visitor, &response, will_close);
     }
     buf_unref(&response);
 }
@@ -406,7 +238,7 @@ static void on_head(struct edge_visitor *visitor, const struct http_request *htt
 static void on_part(struct edge_visitor *visitor, size_t size, bool has_ended)
 {
     if (has_ended) {
-        leave(visitor);
+        edge_visitor_leave(visitor);
         return;
     }
     if (size == EDGE_HEADERS_SIZE_MAX) {
@@ -414,12 +246,12 @@ static void on_part(struct edge_visitor *visitor, size_t size, bool has_ended)
         return;
     }
     if (visitor->head_size == 0)
-        within(visitor, VISITOR_REQUEST_S);
-    wake_at(visitor, size + 1);
-    watch(visitor, VISITOR_EVENTS);
+        edge_visitor_within(visitor, VISITOR_REQUEST_S);
+    edge_visitor_wake_at(visitor, size + 1);
+    edge_visitor_watch(visitor, VISITOR_EVENTS);
 }
 
-static void look(struct edge_visitor *visitor, bool has_ended)
+void edge_http_look(struct edge_visitor *visitor, bool has_ended)
 {
     struct edge *edge = visitor->edge;
     ssize_t size = recv(visitor->fd, edge->head, EDGE_HEADERS_SIZE_MAX, MSG_PEEK | MSG_DONTWAIT);
@@ -436,7 +268,7 @@ static void look(struct edge_visitor *visitor, bool has_ended)
         on_upgrade(visitor, &http, head_size);
         return;
     }
-    if (!has_handles(visitor))
+    if (!edge_visitor_has_handles(visitor))
         next = HTTP_HEAD_FOREIGN;
     switch (next) {
     case HTTP_HEAD_PART:
@@ -449,46 +281,7 @@ static void look(struct edge_visitor *visitor, bool has_ended)
         refuse_head(visitor, reason);
         break;
     case HTTP_HEAD_FOREIGN:
-        leave(visitor);
+        edge_visitor_leave(visitor);
         break;
     }
-}
-
-static void on_ready(uv_poll_t *poll, int status, int events)
-{
-    struct edge_visitor *visitor = poll->data;
-    if (status < 0) {
-        leave(visitor);
-        return;
-    }
-    switch (visitor->state) {
-    case VISITOR_HEAD:
-        look(visitor, (events & UV_DISCONNECT) != 0);
-        break;
-    case VISITOR_BODY:
-        on_body(visitor);
-        break;
-    case VISITOR_ANSWER: /* Pipelined, or gone: both can wait, and the loop is to rest. */
-        watch(visitor, 0);
-        break;
-    case VISITOR_WRITE:
-        write_more(visitor);
-        break;
-    case VISITOR_LINGER:
-        on_discard(visitor);
-        break;
-    }
-}
-
-void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer)
-{
-    struct edge_visitor *visitor = mem_new(struct edge_visitor);
-    visitor->edge = edge;
-    visitor->peer = peer;
-    visitor->fd = fd;
-    visitor->state = VISITOR_HEAD;
-    list_append(&edge->visitors, &visitor->node);
-    edge->waiting++;
-    edge->connections++;
-    look(visitor, false);
 }

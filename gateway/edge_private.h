@@ -1,5 +1,6 @@
 /* edge_private - what edge.c (life cycle), edge_accept.c (the listener), edge_crowd.c (the pace),
- * edge_http.c (requests) and edge_conn.c (WebSockets) share. Nobody else includes this. */
+ * edge_visitor.c and edge_http.c (requests) and edge_conn.c (WebSockets) share. Nobody else
+ * includes this. */
 #ifndef GATEWAY_EDGE_PRIVATE_H
 #define GATEWAY_EDGE_PRIVATE_H
 

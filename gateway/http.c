@@ -38,8 +38,6 @@ static const char *status_text(unsigned status)
         return "Method Not Allowed";
     case 409:
         return "Conflict";
-    case 411:
-        return "Length Required";
     case 413:
         return "Content Too Large";
     case 426:
@@ -202,6 +200,14 @@ static enum http_next answer_too_large(struct buf *out)
     return http_put_error(out, 413, "too_large", "the body is too large", "", false);
 }
 
+enum http_next http_answer_bad_body(bool is_too_large, struct buf *out)
+{
+    if (is_too_large)
+        return answer_too_large(out);
+    return http_put_error(out, 400, "bad_request", "the chunks of the body cannot be read", "",
+                          false);
+}
+
 enum http_next http_answer_bad_head(const char *reason, struct buf *out)
 {
     if (reason == NULL)
@@ -226,20 +232,50 @@ static bool is_api(const struct http_site *site, const struct http_request *requ
            !slice_equals(request->path, OPENAPI_PATH);
 }
 
+uint64_t http_body_size_max(const struct http_site *site, const struct http_request *request)
+{
+    return is_api(site, request) ? site->body_size_max : HTTP_BODY_SIZE_MAX;
+}
+
+bool http_is_chunked(const struct http_request *request)
+{
+    return request->transfer_encoding.base != NULL;
+}
+
+bool http_has_body(const struct http_request *request)
+{
+    return http_is_chunked(request) || http_body_size(request) > 0;
+}
+
+/* NULL, or why one of those who read the request may find another end (RFC 9112, sections 6.1 and
+ * 6.3). */
+static const char *check_encoding(const struct http_request *request)
+{
+    static const char chunked[] = "chunked";
+    struct slice encoding = request->transfer_encoding;
+    if (request->is_old)
+        return "HTTP/1.0 has no Transfer-Encoding";
+    if (request->content_length.base != NULL)
+        return "send Content-Length or Transfer-Encoding, not both";
+    if (encoding.size != sizeof(chunked) - 1 ||
+        strncasecmp(encoding.base, chunked, sizeof(chunked) - 1) != 0)
+        return "the only Transfer-Encoding here is chunked";
+    return NULL;
+}
+
 /* HTTP_BODY: the body is fine as far as its head tells; anything else is the refusal. */
 static enum http_next check_body(const struct http_site *site, const struct http_request *request,
                                  struct buf *out)
 {
     bool is_head = request->method == HTTP_HEAD;
-    if (request->transfer_encoding.base != NULL)
-        return http_put_error(out, 411, "bad_request", "send Content-Length, not a chunked body",
-                              "", is_head);
+    const char *reason = http_is_chunked(request) ? check_encoding(request) : NULL;
+    if (reason != NULL)
+        return http_put_error(out, 400, "bad_request", reason, "", is_head);
     uint64_t size;
-    switch (body_size(request, is_api(site, request) ? site->body_size_max : HTTP_BODY_SIZE_MAX,
-                      &size)) {
+    switch (body_size(request, http_body_size_max(site, request), &size)) {
     case RC_OK:
         return HTTP_BODY;
-    case RC_NOT_FOUND: /* There is none (RFC 9112, section 6.3). */
+    case RC_NOT_FOUND: /* There is none (RFC 9112, section 6.3), or it is in chunks. */
         return HTTP_BODY;
     case RC_TOO_LARGE:
         return answer_too_large(out);

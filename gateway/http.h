@@ -65,7 +65,8 @@ struct http_request {
     struct slice websocket_key;
     bool offers_protocol;        /* HTTP_WEBSOCKET_PROTOCOL is in Sec-WebSocket-Protocol. */
     bool has_connection_upgrade; /* The Connection header says upgrade. */
-    bool is_last;                /* Or it says close, or this is HTTP/1.0. */
+    bool is_old;                 /* HTTP/1.0. */
+    bool is_last;                /* Or it says close. */
 };
 
 enum http_next {
@@ -83,14 +84,22 @@ MUST_CHECK enum http_next http_answer(const struct http_site *site,
 MUST_CHECK enum http_next http_answer_body(const struct http_site *site, struct slice body,
                                            struct buf *out);
 
+/* What a body is, of a request that HTTP_BODY or HTTP_API was said to. In chunks it has no size
+ * before it is over, see http_chunked.h; else size 0 means that there is none. */
+bool http_has_body(const struct http_request *request);
+bool http_is_chunked(const struct http_request *request);
+uint64_t http_body_size(const struct http_request *request);
+uint64_t http_body_size_max(const struct http_site *site, const struct http_request *request);
+
+/* Append the answer to a body that cannot be read, or is longer than it may be. */
+MUST_CHECK enum http_next http_answer_bad_body(bool is_too_large, struct buf *out);
+
 /* Append the answer to a head that cannot be read, or is longer than it may be (`reason` NULL). */
 MUST_CHECK enum http_next http_answer_bad_head(const char *reason, struct buf *out);
 
 /* ---- The API ---- */
 
 struct api_head http_api_head(const struct http_site *site, const struct http_request *request);
-/* How long the body is, of a request that was said HTTP_API to; 0: there is none. */
-uint64_t http_body_size(const struct http_request *request);
 
 /* How its answer is to be written. Outlives the request. */
 struct http_api {

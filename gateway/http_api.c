@@ -42,7 +42,7 @@ enum http_next http_answer_api(const struct http_site *site, const struct http_r
     bool is_head = request->method == HTTP_HEAD;
     if (!http_origin_is_allowed(site, request))
         return http_put_error(out, 403, "forbidden", "this Origin is not allowed", "", is_head);
-    if (request->method == HTTP_OPTIONS && http_body_size(request) > 0)
+    if (request->method == HTTP_OPTIONS && http_has_body(request))
         return http_put_error(out, 400, "bad_request", "this method has no body here", "", is_head);
     if (request->method == HTTP_OPTIONS)
         return answer_preflight(request, out);
@@ -63,7 +63,7 @@ struct api_head http_api_head(const struct http_site *site, const struct http_re
         .path = request->path,
         .query = request->query,
         .authorization = request->authorization,
-        .has_body = http_body_size(request) > 0,
+        .has_body = http_has_body(request),
         .is_dev = site->is_dev,
     };
 }

@@ -76,7 +76,8 @@ static enum http_head read_first_line(struct slice line, struct http_request *re
     if (*ret_reason != NULL)
         return HTTP_HEAD_BAD;
     request->method = method_of(method);
-    request->is_last = slice_equals(version, "HTTP/1.0");
+    request->is_old = slice_equals(version, "HTTP/1.0");
+    request->is_last = request->is_old;
     if (!cut(target, '?', &request->path, &request->query))
         request->path = target;
     return HTTP_HEAD_WHOLE;
@@ -228,13 +229,12 @@ enum http_head http_head_read(struct slice bytes, struct http_request *ret_reque
     if (!next_line(&rest, &line))
         return HTTP_HEAD_FOREIGN;
     enum http_head next = read_first_line(line, ret_request, ret_reason);
-    bool needs_host = !ret_request->is_last; /* So far that says HTTP/1.0. */
     while (next == HTTP_HEAD_WHOLE && next_line(&rest, &line)) {
         *ret_reason = read_line(line, ret_request);
         if (*ret_reason != NULL)
             next = HTTP_HEAD_BAD;
     }
-    if (next == HTTP_HEAD_WHOLE && needs_host && ret_request->host.base == NULL) {
+    if (next == HTTP_HEAD_WHOLE && !ret_request->is_old && ret_request->host.base == NULL) {
         *ret_reason = "send Host";
         next = HTTP_HEAD_BAD;
     }

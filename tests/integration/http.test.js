@@ -92,6 +92,17 @@ test('POST /v1/dev/token gives a token that connects', async () => {
     await peer.close();
 });
 
+test('a body may come in chunks', async () => {
+    const chunks = ['{"user":', '"zo', 'ë"}'].map((text) => new TextEncoder().encode(text));
+    const response = await fetch(`${cluster.http()}/v1/dev/token`, {
+        method: 'POST',
+        body: ReadableStream.from(chunks),
+        duplex: 'half',
+    });
+    assert.equal(response.status, 200);
+    assert.equal(typeof (await response.json()).token, 'string');
+});
+
 test('POST /v1/dev/token refuses what names no user', async () => {
     for (const body of [
         '',

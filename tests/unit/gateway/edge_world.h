@@ -414,7 +414,7 @@ static inline struct session *client_upgrade(struct client *client, const char *
 }
 
 /* A client's frame: masked, with any first byte. */
-static void put_frame(struct buf *out, uint8_t first, const void *payload, size_t size)
+static inline void put_frame(struct buf *out, uint8_t first, const void *payload, size_t size)
 {
     static const uint8_t mask[4] = {0x12, 0x34, 0x56, 0x78};
     buf_append_byte(out, first);
@@ -432,8 +432,8 @@ static void put_frame(struct buf *out, uint8_t first, const void *payload, size_
         buf_append_byte(out, ((const uint8_t *)payload)[i] ^ mask[i & 3]);
 }
 
-static void client_send_frame(struct client *client, uint8_t first, const void *payload,
-                              size_t size)
+static inline void client_send_frame(struct client *client, uint8_t first, const void *payload,
+                                     size_t size)
 {
     struct buf *frame = buf_new(size + 16);
     put_frame(frame, first, payload, size);

@@ -116,8 +116,10 @@ static void unclear_bodies_are_refused(void **state)
     (void)state;
 #define POST "POST /v1/dev/token HTTP/1.1\r\nHost: x\r\n"
     expect_answer(POST "\r\n", 400, true); /* There is none: no JSON. */
-    expect_answer(POST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 411, true);
-    expect_answer(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 411, true);
+    expect_answer(POST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 400, true);
+    expect_answer(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400, true);
+    expect_answer(POST "Transfer-Encoding: gzip, chunked\r\n\r\n", 400, true);
+    expect_answer("POST /v1/dev/token HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, true);
     expect_answer(POST "Content-Length: 4097\r\n\r\n", 413, true);
     expect_answer(POST "Content-Length: -1\r\n\r\n", 400, true);
     expect_answer(POST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, true);
@@ -525,11 +527,13 @@ static void a_refusal_ends_the_connection_where_a_body_follows(void **state)
     assert_int_equal(world.call_count, 0);
 }
 
-/* Chunked bodies, bodies where none belong and too large ones never reach the API. */
+/* Broken bodies, bodies where none belong and too large ones never reach the API. */
 static void bad_bodies_do_not_reach_the_api(void **state)
 {
     (void)state;
-    expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Transfer-Encoding: chunked\r\n\r\n", 411, true);
+    expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Transfer-Encoding: gzip\r\n\r\n", 400, true);
+    expect_answer("OPTIONS /v1/x HTTP/1.1\r\n" BEARER "Transfer-Encoding: chunked\r\n\r\n", 400,
+                  true);
     expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Content-Length: 131073\r\n\r\n", 413, true);
     expect_answer("POST /v1/x HTTP/1.1\r\n" BEARER "Content-Length: -1\r\n\r\n", 400, true);
     expect_answer("OPTIONS /v1/x HTTP/1.1\r\n" BEARER "Content-Length: 1\r\n\r\n", 400, true);

@@ -249,8 +249,12 @@ static void the_length_of_a_body_is_judged_first(void **state)
         unsigned status;
         const char *code;
     } cases[] = {
-        {NULL, "chunked", 411, "bad_request"},
-        {"5", "chunked", 411, "bad_request"},
+        {"5", "chunked", 400, "bad_request"},
+        {NULL, "", 400, "bad_request"},
+        {NULL, "identity", 400, "bad_request"},
+        {NULL, "gzip, chunked", 400, "bad_request"},
+        {NULL, "chunked, chunked", 400, "bad_request"},
+        {NULL, "xchunked", 400, "bad_request"},
         {"4097", NULL, 413, "too_large"},
         {"99999999999999999999999999", NULL, 413, "too_large"},
         {"-1", NULL, 400, "bad_request"},
@@ -273,6 +277,14 @@ static void the_length_of_a_body_is_judged_first(void **state)
     request.content_length = slice_string("4096");
     assert_int_equal(answer(&request), HTTP_BODY);
     assert_int_equal(out->size, 0);
+    assert_int_equal(http_body_size_max(&site, &request), HTTP_BODY_SIZE_MAX);
+    request = request_of(HTTP_POST, "/v1/dev/token");
+    request.transfer_encoding = slice_string("Chunked");
+    assert_int_equal(answer(&request), HTTP_BODY);
+    assert_true(http_is_chunked(&request) && http_has_body(&request));
+    request.is_old = true;
+    assert_int_equal(answer(&request), HTTP_CLOSE);
+    expect_error(400, "bad_request");
 }
 
 static enum http_next answer_body(const char *body)
