@@ -125,6 +125,19 @@ void edge_http_on_body(struct edge_visitor *visitor)
         on_plain(visitor);
 }
 
+/* False: the visitor has gone. Where a client that does not read has left no room, it is told
+ * nothing and waits as long as it likes. */
+static bool say_continue(struct edge_visitor *visitor)
+{
+    static const char text[] = HTTP_CONTINUE;
+    const ssize_t whole = sizeof(text) - 1;
+    ssize_t size = send(visitor->fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (size == whole || (size < 0 && (errno == EAGAIN || errno == EINTR)))
+        return true;
+    edge_visitor_leave(visitor); /* Half a line cannot be taken back. */
+    return false;
+}
+
 /* It has been judged by its head, and there may be none. */
 static void begin_body(struct edge_visitor *visitor, const struct http_request *http)
 {
@@ -137,6 +150,8 @@ static void begin_body(struct edge_visitor *visitor, const struct http_request *
         edge_visitor_within(visitor, VISITOR_REQUEST_S);
         edge_visitor_watch(visitor, VISITOR_EVENTS);
     }
+    if (http_expects_continue(http) && !say_continue(visitor))
+        return;
     edge_http_on_body(visitor);
 }
 

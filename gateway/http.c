@@ -40,6 +40,8 @@ static const char *status_text(unsigned status)
         return "Conflict";
     case 413:
         return "Content Too Large";
+    case 417:
+        return "Expectation Failed";
     case 426:
         return "Upgrade Required";
     case 429:
@@ -263,6 +265,26 @@ static const char *check_encoding(const struct http_request *request)
     return NULL;
 }
 
+static bool wants_continue(const struct http_request *request)
+{
+    static const char word[] = "100-continue";
+    return request->expect.size == sizeof(word) - 1 &&
+           strncasecmp(request->expect.base, word, sizeof(word) - 1) == 0;
+}
+
+bool http_expects_continue(const struct http_request *request)
+{
+    return wants_continue(request) && http_has_body(request) && !request->is_old;
+}
+
+bool http_refuses_expectation(const struct http_request *request, struct buf *out)
+{
+    if (request->expect.base == NULL || wants_continue(request))
+        return false;
+    return http_put_error(out, 417, "bad_request", "nothing but 100-continue can be expected", "",
+                          request->method == HTTP_HEAD) == HTTP_CLOSE;
+}
+
 /* HTTP_BODY: the body is fine as far as its head tells; anything else is the refusal. */
 static enum http_next check_body(const struct http_site *site, const struct http_request *request,
                                  struct buf *out)
@@ -303,6 +325,8 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
     enum http_next next = check_body(site, request, out);
     if (next != HTTP_BODY)
         return next;
+    if (http_refuses_expectation(request, out))
+        return HTTP_CLOSE;
     if (request->path.size == 0 || request->path.base[0] != '/')
         return http_put_error(out, 400, "bad_request", "the path must begin with a slash", "",
                               is_head);

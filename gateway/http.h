@@ -60,6 +60,7 @@ struct http_request {
     struct slice if_none_match;
     struct slice content_length;
     struct slice transfer_encoding;
+    struct slice expect;
     struct slice upgrade;
     struct slice websocket_version;
     struct slice websocket_key;
@@ -90,6 +91,10 @@ bool http_has_body(const struct http_request *request);
 bool http_is_chunked(const struct http_request *request);
 uint64_t http_body_size(const struct http_request *request);
 uint64_t http_body_size_max(const struct http_site *site, const struct http_request *request);
+
+/* Is HTTP_CONTINUE to be said before the body is read? The client may wait for it. */
+#define HTTP_CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
+bool http_expects_continue(const struct http_request *request);
 
 /* Append the answer to a body that cannot be read, or is longer than it may be. */
 MUST_CHECK enum http_next http_answer_bad_body(bool is_too_large, struct buf *out);

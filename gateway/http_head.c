@@ -143,6 +143,7 @@ static struct slice *field_of(struct slice name, struct http_request *request)
         {"if-none-match", &request->if_none_match},
         {"content-length", &request->content_length},
         {"transfer-encoding", &request->transfer_encoding},
+        {"expect", &request->expect},
         {"upgrade", &request->upgrade},
         {"sec-websocket-version", &request->websocket_version},
         {"sec-websocket-key", &request->websocket_key},

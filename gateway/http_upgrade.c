@@ -93,6 +93,8 @@ bool http_upgrade(const struct http_site *site, const struct http_request *reque
                   struct http_upgrade *ret_upgrade, struct buf *out)
 {
     memset(ret_upgrade, 0, sizeof(*ret_upgrade));
+    if (http_refuses_expectation(request, out))
+        return false;
     enum http_next next;
     const char *reason;
     if (!slice_equals(request->path, "/ws"))

@@ -146,6 +146,71 @@ static void a_development_token_may_be_asked_for_in_chunks(void **state)
     client_end(&client);
 }
 
+#define EXPECT "Expect: 100-continue\r\n"
+
+/* A client may wait for the word before it sends its body. */
+static void who_expects_100_is_told_to_go_on(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head, *body;
+    } cases[] = {
+        {POST EXPECT "Content-Length: 2\r\n\r\n", "{}"},
+        {POST EXPECT CHUNKED, "2\r\n{}\r\n0\r\n\r\n"},
+    };
+    for (unsigned i = 0; i < 2; i++) {
+        struct client client;
+        client_connect(&client);
+        client_send_text(&client, cases[i].head);
+        WORLD_UNTIL(client_has_text(&client, "HTTP/1.1 100 Continue\r\n\r\n"));
+        assert_int_equal(client.in->size, strlen("HTTP/1.1 100 Continue\r\n\r\n"));
+        buf_clear(client.in);
+        client_send_text(&client, cases[i].body);
+        WORLD_UNTIL(world.call_count == i + 1 && world.calls[i].body != NULL);
+        assert_true(slice_equals(buf_slice(world.calls[i].body), "{}"));
+        world_answer(&world.calls[i], 204, NULL);
+        expect_status(&client, "HTTP/1.1 204 ");
+        client_end(&client);
+    }
+    struct client client; /* So it is with a token. */
+    client_connect(&client);
+    client_send_text(&client, "POST /v1/dev/token HTTP/1.1\r\nHost: x\r\n" EXPECT
+                              "Content-Length: 16\r\n\r\n");
+    expect_status(&client, "HTTP/1.1 100 Continue\r\n\r\n");
+    client_send_text(&client, "{\"user\":\"alice\"}");
+    WORLD_UNTIL(client_has_text(&client, "{\"token\":\"ey"));
+    client_end(&client);
+}
+
+/* A body that will not be read is not asked for, nor one that is not there. */
+static void who_is_refused_is_not_told_to_go_on(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *request, *status;
+        unsigned api_refusal;
+    } cases[] = {
+        {POST EXPECT "Content-Length: 2\r\n\r\n", "HTTP/1.1 401 ", 401},
+        {POST EXPECT CHUNKED, "HTTP/1.1 401 ", 401},
+        {POST EXPECT "Content-Length: 131073\r\n\r\n", "HTTP/1.1 413 ", 0},
+        {POST "Expect: magic\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 417 ", 0},
+        {"GET /health HTTP/1.1\r\nHost: x\r\n" EXPECT "Content-Length: 2\r\n\r\n", "HTTP/1.1 200 ",
+         0},
+        {"GET /health HTTP/1.1\r\nHost: x\r\n" EXPECT "\r\n", "HTTP/1.1 200 ", 0},
+        {"GET /ws HTTP/1.1\r\n" WS_HEADERS "Expect: magic\r\n\r\n", "HTTP/1.1 417 ", 0},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct client client;
+        world.api_refusal = cases[i].api_refusal;
+        client_connect(&client);
+        client_send_text(&client, cases[i].request);
+        expect_status(&client, cases[i].status);
+        assert_false(client_has_text(&client, "100 Continue"));
+        client_end(&client);
+    }
+    assert_int_equal(world.call_count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -157,6 +222,8 @@ int main(void)
         TEST(a_body_in_chunks_is_judged_by_its_head),
         TEST(a_client_may_go_between_chunks),
         TEST(a_development_token_may_be_asked_for_in_chunks),
+        TEST(who_expects_100_is_told_to_go_on),
+        TEST(who_is_refused_is_not_told_to_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

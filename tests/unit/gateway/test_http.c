@@ -287,6 +287,29 @@ static void the_length_of_a_body_is_judged_first(void **state)
     expect_error(400, "bad_request");
 }
 
+/* Of a body that will be read, in HTTP/1.1; whatever else is expected is refused. */
+static void what_is_expected_is_100_continue_or_refused(void **state)
+{
+    (void)state;
+    struct http_request request = request_of(HTTP_POST, "/v1/x");
+    request.expect = slice_string("100-Continue");
+    assert_int_equal(answer(&request), HTTP_API);
+    assert_false(http_expects_continue(&request));
+    request.content_length = slice_string("5");
+    assert_int_equal(answer(&request), HTTP_API);
+    assert_true(http_expects_continue(&request));
+    request.is_old = true;
+    assert_int_equal(answer(&request), HTTP_API);
+    assert_false(http_expects_continue(&request));
+    static const char *const others[] = {"magic", "", "100-continue, 100-continue", "100"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        request = request_of(HTTP_GET, "/health");
+        request.expect = slice_string(others[i]);
+        assert_int_equal(answer(&request), HTTP_CLOSE);
+        expect_error(417, "bad_request");
+    }
+}
+
 static enum http_next answer_body(const char *body)
 {
     buf_clear(out);
@@ -798,6 +821,7 @@ int main(void)
         TEST(a_wrong_method_is_405),
         TEST(the_socket_path_asks_for_an_upgrade),
         TEST(the_length_of_a_body_is_judged_first),
+        TEST(what_is_expected_is_100_continue_or_refused),
         TEST(a_development_token_is_good),
         TEST(a_bad_token_request_is_400),
         TEST(a_long_body_is_413),

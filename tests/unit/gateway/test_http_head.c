@@ -31,6 +31,7 @@ static void a_head_is_read(void **state)
                                "If-None-Match: \"e1\"\r\n"
                                "Content-Length: 3\r\n"
                                "Transfer-Encoding: gzip\r\n"
+                               "Expect: 100-continue\r\n"
                                "Upgrade: h2c\r\n"
                                "Sec-WebSocket-Version: 13\r\n"
                                "Sec-WebSocket-Key: k\r\n"
@@ -46,6 +47,7 @@ static void a_head_is_read(void **state)
     assert_true(slice_equals(request.if_none_match, "\"e1\""));
     assert_true(slice_equals(request.content_length, "3"));
     assert_true(slice_equals(request.transfer_encoding, "gzip"));
+    assert_true(slice_equals(request.expect, "100-continue"));
     assert_true(slice_equals(request.upgrade, "h2c"));
     assert_true(slice_equals(request.websocket_version, "13"));
     assert_true(slice_equals(request.websocket_key, "k"));
