@@ -54,7 +54,8 @@ struct http_request {
     enum http_method method;
     struct slice path;  /* As it was sent, without the query: nothing in it is decoded or tidied. */
     struct slice query; /* Likewise; as query_get() reads it. */
-    struct slice host;
+    struct slice authority; /* Of an address in absolute form. */
+    struct slice host;      /* That, or the header. */
     struct slice origin;
     struct slice authorization;
     struct slice if_none_match;

@@ -40,6 +40,30 @@ static const char *check_target(struct slice target)
     return NULL;
 }
 
+/* Cut the scheme and the authority off a target in absolute form (RFC 9112, section 3.2.2); the
+ * latter is the host then. NULL, or what is wrong with it. */
+static const char *read_authority(struct slice *target, struct http_request *request)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t size = strlen(schemes[i]);
+        if (target->size < size || strncasecmp(target->base, schemes[i], size) != 0)
+            continue;
+        struct slice rest = slice_of(target->base + size, target->size - size);
+        uint32_t end = 0;
+        while (end < rest.size && rest.base[end] != '/' && rest.base[end] != '?')
+            end++;
+        request->authority = slice_of(rest.base, end);
+        *target = slice_of(rest.base + end, rest.size - end);
+        if (end == 0)
+            return "the address has no host";
+        if (memchr(rest.base, '@', end) != NULL)
+            return "the address has a user";
+        return NULL;
+    }
+    return NULL;
+}
+
 static enum http_method method_of(struct slice name)
 {
     static const char *const names[] = {
@@ -78,8 +102,13 @@ static enum http_head read_first_line(struct slice line, struct http_request *re
     request->method = method_of(method);
     request->is_old = slice_equals(version, "HTTP/1.0");
     request->is_last = request->is_old;
+    *ret_reason = read_authority(&target, request);
+    if (*ret_reason != NULL)
+        return HTTP_HEAD_BAD;
     if (!cut(target, '?', &request->path, &request->query))
         request->path = target;
+    if (request->path.size == 0 && request->authority.size > 0)
+        request->path = slice_string("/"); /* `http://host` asks for that. */
     return HTTP_HEAD_WHOLE;
 }
 
@@ -239,5 +268,7 @@ enum http_head http_head_read(struct slice bytes, struct http_request *ret_reque
         *ret_reason = "send Host";
         next = HTTP_HEAD_BAD;
     }
+    if (ret_request->authority.base != NULL)
+        ret_request->host = ret_request->authority; /* Whatever the header says. */
     return next;
 }

@@ -20,7 +20,8 @@ enum http_head {
 };
 
 /* `bytes` begin with the request; more of them may follow. WHOLE: *ret_request holds slices of
- * them, and the head is *ret_size bytes long. BAD: *ret_reason says why. */
+ * them, and the head is *ret_size bytes long; an address in absolute form is cut into its
+ * authority, which is the host, and the rest. BAD: *ret_reason says why. */
 enum http_head http_head_read(struct slice bytes, struct http_request *ret_request,
                               size_t *ret_size, const char **ret_reason);
 

@@ -180,6 +180,23 @@ static void the_sites_own_origin_is_upgraded(void **state)
     client_end(&client);
 }
 
+/* The host that is asked is the one in the address, for the Origin as well. */
+static void an_address_may_be_absolute(void **state)
+{
+    (void)state;
+    expect_answer("GET http://chat.example/health HTTP/1.1\r\nHost: x\r\n\r\n", 200, false);
+    expect_answer("GET http://evil.example/ws HTTP/1.1\r\n" WS_HEADERS
+                  "Origin: http://127.0.0.1\r\n\r\n",
+                  403, true);
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, "GET http://chat.example/ws?device=d HTTP/1.1\r\n" WS_HEADERS
+                              "Origin: http://chat.example\r\n\r\n");
+    WORLD_UNTIL(world.session_count == 1);
+    assert_string_equal(world.sessions[0]->device, "d");
+    client_end(&client);
+}
+
 /* Into HTTP/2 by either door: known holes lie behind it. */
 static void http2_is_refused(void **state)
 {
@@ -580,6 +597,7 @@ int main(void)
         TEST(a_bad_token_or_origin_is_not_upgraded),
         TEST(an_origin_smuggled_into_the_address_does_not_help),
         TEST(the_sites_own_origin_is_upgraded),
+        TEST(an_address_may_be_absolute),
         TEST(http2_is_refused),
         TEST(other_upgrades_are_refused),
         TEST(what_is_no_request_is_hung_up_on),

@@ -75,8 +75,8 @@ static void an_address_stays_as_it_was_sent(void **state)
 {
     (void)state;
     static const char *const paths[] = {
-        "/",           "//",         "/.",           "/..", "/a/../b",    "/a//b/",
-        "/%2e%2E/%2f", "/a+b;c=d&e", "/%41\xc3\xbc", "*",   "http://x/a", "/a\\b"};
+        "/",           "//",         "/.",           "/..", "/a/../b",   "/a//b/",
+        "/%2e%2E/%2f", "/a+b;c=d&e", "/%41\xc3\xbc", "*",   "ftp://x/a", "/a\\b"};
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         struct buf *text = buf_new(64);
         buf_append_format(text, "GET %s HTTP/1.1\r\n" HOST "\r\n", paths[i]);
@@ -89,6 +89,47 @@ static void an_address_stays_as_it_was_sent(void **state)
     assert_int_equal(read_head("GET /a??b?c HTTP/1.1\r\n" HOST "\r\n"), HTTP_HEAD_WHOLE);
     assert_true(slice_equals(request.path, "/a"));
     assert_true(slice_equals(request.query, "?b?c"));
+}
+
+/* As a proxy is asked (RFC 9112, section 3.2.2); its authority counts, not the Host header. */
+static void an_address_may_be_absolute(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *target, *host, *path, *query;
+    } cases[] = {
+        {"http://a.example/health", "a.example", "/health", NULL},
+        {"HTTPS://a.example:8080/v1/a%2Fb/..?x=/&y", "a.example:8080", "/v1/a%2Fb/..", "x=/&y"},
+        {"http://a.example", "a.example", "/", NULL},
+        {"http://[::1]:80?token=t", "[::1]:80", "/", "token=t"},
+        {"http://a//b", "a", "//b", NULL},
+        {"/http://a/b", "x", "/http://a/b", NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf *text = buf_new(64);
+        buf_append_format(text, "GET %s HTTP/1.1\r\n" HOST "\r\n", cases[i].target);
+        assert_int_equal(http_head_read(buf_slice(text), &request, &head_size, &reason),
+                         HTTP_HEAD_WHOLE);
+        assert_true(slice_equals(request.host, cases[i].host));
+        assert_true(slice_equals(request.path, cases[i].path));
+        if (cases[i].query != NULL)
+            assert_true(slice_equals(request.query, cases[i].query));
+        else
+            assert_null(request.query.base);
+        buf_unref(&text);
+    }
+    static const char *const bad[] = {"http://", "http:///a", "http://?a", "http://me@host/",
+                                      "http://me:secret@host/"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct buf *text = buf_new(64);
+        buf_append_format(text, "GET %s HTTP/1.1\r\n" HOST "\r\n", bad[i]);
+        if (http_head_read(buf_slice(text), &request, &head_size, &reason) != HTTP_HEAD_BAD)
+            fail_msg("%s passes", bad[i]);
+        buf_unref(&text);
+    }
+    assert_int_equal(read_head("GET http://a/b HTTP/1.1\r\n\r\n"), HTTP_HEAD_BAD); /* No Host. */
+    assert_int_equal(read_head("GET http://a/b HTTP/1.0\r\n\r\n"), HTTP_HEAD_WHOLE);
+    assert_true(slice_equals(request.host, "a"));
 }
 
 /* In the path and behind it: what is broken, what could be cut, and what no name holds. */
@@ -214,6 +255,7 @@ int main(void)
         cmocka_unit_test(a_head_is_read),
         cmocka_unit_test(a_part_is_not_taken_for_the_whole),
         cmocka_unit_test(an_address_stays_as_it_was_sent),
+        cmocka_unit_test(an_address_may_be_absolute),
         cmocka_unit_test(an_unclear_address_is_bad),
         cmocka_unit_test(unclear_headers_are_bad),
         cmocka_unit_test(what_is_no_http_is_foreign),
