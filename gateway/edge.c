@@ -135,6 +135,7 @@ enum rc edge_new(const struct edge_options *options, uv_loop_t *loop, struct gat
         .origin_count = options->origin_count,
         .files = web_files,
         .file_count = web_file_count,
+        .date = &edge->date,
         .health = site_health,
         .wall_ms = site_wall_ms,
         .context = edge,

@@ -78,22 +78,18 @@ void edge_peer_left(struct edge *edge, struct edge_peer *peer)
 
 /* ---- Accepting ---- */
 
-#define REFUSAL                                                                                    \
-    "{\"error\":{\"code\":\"rate_limited\",\"message\":\"too many connections of this address\"}}"
-_Static_assert(sizeof(REFUSAL) - 1 == 82, "Content-Length below");
-
 /* A refusal that a client can read. What it sent is read first: closing over unread bytes is a
  * reset, which may overtake the answer. */
-static void refuse(int fd)
+static void refuse(struct edge *edge, int fd)
 {
-    static const char answer[] = "HTTP/1.1 429 Too Many Requests\r\n"
-                                 "Content-Type: application/json\r\n"
-                                 "Content-Length: 82\r\n"
-                                 "Retry-After: 10\r\n"
-                                 "Connection: close\r\n\r\n" REFUSAL;
-    char discarded[4096];
-    (void)!recv(fd, discarded, sizeof(discarded), MSG_DONTWAIT);
-    (void)!send(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    static const char head[] = "HEAD ";
+    char request[4096];
+    ssize_t size = recv(fd, request, sizeof(request), MSG_DONTWAIT);
+    bool is_head = size > (ssize_t)sizeof(head) && memcmp(request, head, sizeof(head) - 1) == 0;
+    struct buf *answer = buf_new(512);
+    CHECK(http_answer_crowded(&edge->site, is_head, answer) == HTTP_CLOSE);
+    (void)!send(fd, answer->bytes, answer->size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    buf_unref(&answer);
     close(fd);
     metric_add(connections_refused_total, 1);
 }
@@ -145,7 +141,7 @@ static bool accept_one(struct edge *edge)
     metric_add(connections_accepted_total, 1);
     struct edge_peer *peer;
     if (!peer_enter(edge, &from, &peer)) {
-        refuse(fd);
+        refuse(edge, fd);
         return true;
     }
     edge_crowd_add(edge, fd, peer);

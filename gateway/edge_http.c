@@ -19,7 +19,7 @@
 static void respond_api(struct edge_visitor *visitor, const struct api_answer *answer)
 {
     struct buf *response = buf_new(answer->body.size + 512);
-    http_put_api(&visitor->how, answer, response);
+    http_put_api(&visitor->edge->site, &visitor->how, answer, response);
     bool will_close = visitor->how.will_close;
     http_api_fini(&visitor->how);
     edge_visitor_respond(visitor, &response, will_close);
@@ -86,7 +86,7 @@ static void refuse_body(struct edge_visitor *visitor, bool is_too_large)
     api_abandon(&visitor->call);
     http_api_fini(&visitor->how);
     buf_unref(&visitor->body);
-    CHECK(http_answer_bad_body(is_too_large, response) == HTTP_CLOSE);
+    CHECK(http_answer_bad_body(&visitor->edge->site, is_too_large, response) == HTTP_CLOSE);
     edge_visitor_respond(visitor, &response, true);
 }
 
@@ -179,10 +179,17 @@ static void begin_api(struct edge_visitor *visitor, const struct http_request *h
     buf_unref(&text);
 }
 
-static void refuse_head(struct edge_visitor *visitor, const char *reason)
+/* Bad, or for a part: too large. */
+static void refuse_head(struct edge_visitor *visitor, enum http_head head, const char *reason,
+                        bool is_head)
 {
-    struct buf *response = buf_new(256);
-    CHECK(http_answer_bad_head(reason, response) == HTTP_CLOSE);
+    const struct http_site *site = &visitor->edge->site;
+    struct buf *response = buf_new(512);
+    enum http_next next =
+        head == HTTP_HEAD_UNSUPPORTED
+            ? http_answer_bad_version(site, is_head, response)
+            : http_answer_bad_head(site, head == HTTP_HEAD_BAD ? reason : NULL, is_head, response);
+    CHECK(next == HTTP_CLOSE);
     edge_visitor_respond(visitor, &response, true);
 }
 
@@ -250,14 +257,14 @@ static void on_head(struct edge_visitor *visitor, const struct http_request *htt
 }
 
 /* More of it wakes us, and so does the end, after which there is no more. */
-static void on_part(struct edge_visitor *visitor, size_t size, bool has_ended)
+static void on_part(struct edge_visitor *visitor, size_t size, bool is_head, bool has_ended)
 {
     if (has_ended) {
         edge_visitor_leave(visitor);
         return;
     }
     if (size == EDGE_HEADERS_SIZE_MAX) {
-        refuse_head(visitor, NULL);
+        refuse_head(visitor, HTTP_HEAD_PART, NULL, is_head);
         return;
     }
     if (visitor->head_size == 0)
@@ -275,7 +282,7 @@ void edge_http_look(struct edge_visitor *visitor, bool has_ended)
         size = 0;
     struct http_request http;
     size_t head_size;
-    const char *reason;
+    const char *reason = NULL;
     enum http_head next = HTTP_HEAD_FOREIGN; /* It has gone. */
     if (size > 0 || is_early)
         next = http_head_read(slice_of(edge->head, (size_t)size), &http, &head_size, &reason);
@@ -287,13 +294,14 @@ void edge_http_look(struct edge_visitor *visitor, bool has_ended)
         next = HTTP_HEAD_FOREIGN;
     switch (next) {
     case HTTP_HEAD_PART:
-        on_part(visitor, (size_t)size, has_ended && !is_early);
+        on_part(visitor, (size_t)size, http.method == HTTP_HEAD, has_ended && !is_early);
         break;
     case HTTP_HEAD_WHOLE:
         on_head(visitor, &http, head_size);
         break;
     case HTTP_HEAD_BAD:
-        refuse_head(visitor, reason);
+    case HTTP_HEAD_UNSUPPORTED:
+        refuse_head(visitor, next, reason, http.method == HTTP_HEAD);
         break;
     case HTTP_HEAD_FOREIGN:
         edge_visitor_leave(visitor);

@@ -54,6 +54,7 @@ struct edge {
     struct gateway *gateway;
     struct env *env;
     struct http_site site;
+    struct http_date date;
 
     struct lws_context *context;
     struct lws_vhost *vhost;

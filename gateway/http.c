@@ -10,97 +10,7 @@
 #include "mesh/base/metrics.h"
 #include "mesh/wire/key.h"
 
-#define API_PREFIX   "/v1/"
-#define OPENAPI_PATH "/v1/openapi.json"
-
-/* ---- Writing a response ---- */
-
-static const char *status_text(unsigned status)
-{
-    switch (status) {
-    case 200:
-        return "OK";
-    case 201:
-        return "Created";
-    case 204:
-        return "No Content";
-    case 304:
-        return "Not Modified";
-    case 400:
-        return "Bad Request";
-    case 401:
-        return "Unauthorized";
-    case 403:
-        return "Forbidden";
-    case 404:
-        return "Not Found";
-    case 405:
-        return "Method Not Allowed";
-    case 409:
-        return "Conflict";
-    case 413:
-        return "Content Too Large";
-    case 417:
-        return "Expectation Failed";
-    case 426:
-        return "Upgrade Required";
-    case 429:
-        return "Too Many Requests";
-    case 431:
-        return "Request Header Fields Too Large";
-    case 500:
-        return "Internal Server Error";
-    case 501:
-        return "Not Implemented";
-    case 503:
-        return "Service Unavailable";
-    }
-    CHECK(false); /* A status of our own choosing that is not in this list. */
-}
-
-/* Every response bears these; 204 says by itself that it has no body (RFC 9110, section 8.6).
- * no-referrer: a token may stand in the page's own URL. */
-void http_put_head(struct buf *out, unsigned status, const char *content_type, size_t size,
-                   const char *more)
-{
-    buf_append_format(out, "HTTP/1.1 %u %s\r\n", status, status_text(status));
-    if (status != 204)
-        buf_append_format(out, "Content-Length: %zu\r\n", size);
-    buf_append_string(out, "X-Content-Type-Options: nosniff\r\n"
-                           "Referrer-Policy: no-referrer\r\n");
-    if (content_type != NULL)
-        buf_append_format(out, "Content-Type: %s\r\n", content_type);
-    buf_append_string(out, more);
-    buf_append_string(out, "\r\n");
-}
-
-static enum http_next put_response(struct buf *out, unsigned status, const char *content_type,
-                                   struct slice body, bool is_head)
-{
-    http_put_head(out, status, content_type, body.size, "Cache-Control: no-store\r\n");
-    if (!is_head)
-        buf_append_slice(out, body);
-    return HTTP_KEEP;
-}
-
-/* `more`: header lines, or "". */
-enum http_next http_put_error(struct buf *out, unsigned status, const char *code,
-                              const char *message, const char *more, bool is_head)
-{
-    struct buf *body = buf_new(256);
-    buf_append_format(body, "{\"error\":{\"code\":\"%s\",\"message\":", code);
-    json_append_string(body, slice_string(message));
-    buf_append_string(body, "}}");
-    char lines[128];
-    int size =
-        snprintf(lines, sizeof(lines), "Cache-Control: no-store\r\nConnection: close\r\n%s", more);
-    CHECK(size > 0 && (size_t)size < sizeof(lines));
-    http_put_head(out, status, HTTP_JSON_TYPE, body->size, lines);
-    if (!is_head)
-        buf_append_slice(out, buf_slice(body));
-    buf_unref(&body);
-    return HTTP_CLOSE;
-}
+#define API_PREFIX "/v1/"
 
 /* ---- What there is to get ---- */
 
@@ -116,62 +26,18 @@ static enum http_next answer_health(const struct http_site *site, bool is_head, 
                         health.up ? "UP" : "DOWN", site->node, health.connections, health.users,
                         health.shards_total, health.shards_led, site->wall_ms(site->context));
     CHECK(size > 0 && (size_t)size < sizeof(body)); /* A node id is at most 15 bytes. */
-    return put_response(out, health.up ? 200 : 503, HTTP_JSON_TYPE, slice_of(body, (size_t)size),
-                        is_head);
+    return http_put_response(site, out, health.up ? 200 : 503, HTTP_JSON_TYPE,
+                             slice_of(body, (size_t)size), is_head);
 }
 
 static enum http_next answer_metrics(const struct http_site *site, bool is_head, struct buf *out)
 {
     struct buf *text = buf_new(16384);
     metrics_print(text, site->node, "gateway");
-    enum http_next next = put_response(out, 200, "text/plain; version=0.0.4; charset=utf-8",
-                                       buf_slice(text), is_head);
+    enum http_next next = http_put_response(
+        site, out, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(text), is_head);
     buf_unref(&text);
     return next;
-}
-
-/* `/` is index.html, `/admin` is admin.html, `/client.js` is itself. */
-static const struct web_file *find_file(const struct http_site *site, struct slice path)
-{
-    struct slice name = slice_of(path.base + 1, path.size - 1);
-    if (name.size == 0)
-        name = slice_string("index.html");
-    if (slice_equals(path, OPENAPI_PATH))
-        name = slice_string("openapi.json");
-    for (size_t i = 0; i < site->file_count; i++) {
-        const struct web_file *file = &site->files[i];
-        struct slice whole = slice_string(file->name);
-        if (slice_equal(name, whole))
-            return file;
-        const size_t suffix = sizeof(".html") - 1;
-        if (whole.size == name.size + suffix &&
-            strcmp(file->name + whole.size - suffix, ".html") == 0 &&
-            memcmp(whole.base, name.base, name.size) == 0)
-            return file;
-    }
-    return NULL;
-}
-
-/* The pages load nothing from elsewhere and talk to gateways only; nobody may frame them. */
-static enum http_next answer_file(const struct web_file *file, const struct http_request *request,
-                                  struct buf *out)
-{
-    char lines[384];
-    int size = snprintf(lines, sizeof(lines),
-                        "Cache-Control: no-cache\r\n"
-                        "ETag: %s\r\n"
-                        "Content-Security-Policy: default-src 'self'; connect-src 'self' ws: wss:; "
-                        "base-uri 'none'; frame-ancestors 'none'\r\n",
-                        file->etag);
-    CHECK(size > 0 && (size_t)size < sizeof(lines));
-    if (slice_equals(request->if_none_match, file->etag)) {
-        http_put_head(out, 304, NULL, 0, lines);
-        return HTTP_KEEP;
-    }
-    http_put_head(out, 200, file->content_type, file->size, lines);
-    if (request->method != HTTP_HEAD)
-        buf_append(out, file->bytes, file->size);
-    return HTTP_KEEP;
 }
 
 /* ---- Routing ---- */
@@ -197,24 +63,37 @@ static enum rc body_size(const struct http_request *request, uint64_t size_max, 
     return size > size_max ? RC_TOO_LARGE : RC_OK;
 }
 
-static enum http_next answer_too_large(struct buf *out)
+static enum http_next answer_too_large(const struct http_site *site, bool is_head, struct buf *out)
 {
-    return http_put_error(out, 413, "too_large", "the body is too large", "", false);
+    return http_put_error(site, out, 413, "too_large", "the body is too large", "", is_head);
 }
 
-enum http_next http_answer_bad_body(bool is_too_large, struct buf *out)
+enum http_next http_answer_bad_body(const struct http_site *site, bool is_too_large,
+                                    struct buf *out)
 {
     if (is_too_large)
-        return answer_too_large(out);
-    return http_put_error(out, 400, "bad_request", "the chunks of the body cannot be read", "",
-                          false);
+        return answer_too_large(site, false, out);
+    return http_put_error(site, out, 400, "bad_request", "the chunks of the body cannot be read",
+                          "", false);
 }
 
-enum http_next http_answer_bad_head(const char *reason, struct buf *out)
+enum http_next http_answer_bad_head(const struct http_site *site, const char *reason, bool is_head,
+                                    struct buf *out)
 {
     if (reason == NULL)
-        return http_put_error(out, 431, "too_large", "the head is too large", "", false);
-    return http_put_error(out, 400, "bad_request", reason, "", false);
+        return http_put_error(site, out, 431, "too_large", "the head is too large", "", is_head);
+    return http_put_error(site, out, 400, "bad_request", reason, "", is_head);
+}
+
+enum http_next http_answer_bad_version(const struct http_site *site, bool is_head, struct buf *out)
+{
+    return http_put_error(site, out, 505, "unsupported", "HTTP/1.1 is spoken here", "", is_head);
+}
+
+enum http_next http_answer_crowded(const struct http_site *site, bool is_head, struct buf *out)
+{
+    return http_put_error(site, out, 429, "rate_limited", "too many connections of this address",
+                          "Retry-After: 10\r\n", is_head);
 }
 
 static bool has_prefix(struct slice text, const char *prefix)
@@ -231,7 +110,7 @@ static bool is_dev_token(const struct http_site *site, const struct http_request
 static bool is_api(const struct http_site *site, const struct http_request *request)
 {
     return has_prefix(request->path, API_PREFIX) && !is_dev_token(site, request) &&
-           !slice_equals(request->path, OPENAPI_PATH);
+           !slice_equals(request->path, HTTP_OPENAPI_PATH);
 }
 
 uint64_t http_body_size_max(const struct http_site *site, const struct http_request *request)
@@ -277,12 +156,13 @@ bool http_expects_continue(const struct http_request *request)
     return wants_continue(request) && http_has_body(request) && !request->is_old;
 }
 
-bool http_refuses_expectation(const struct http_request *request, struct buf *out)
+bool http_refuses_expectation(const struct http_site *site, const struct http_request *request,
+                              struct buf *out)
 {
     if (request->expect.base == NULL || wants_continue(request))
         return false;
-    return http_put_error(out, 417, "bad_request", "nothing but 100-continue can be expected", "",
-                          request->method == HTTP_HEAD) == HTTP_CLOSE;
+    return http_put_error(site, out, 417, "bad_request", "nothing but 100-continue can be expected",
+                          "", request->method == HTTP_HEAD) == HTTP_CLOSE;
 }
 
 /* HTTP_BODY: the body is fine as far as its head tells; anything else is the refusal. */
@@ -292,7 +172,7 @@ static enum http_next check_body(const struct http_site *site, const struct http
     bool is_head = request->method == HTTP_HEAD;
     const char *reason = http_is_chunked(request) ? check_encoding(request) : NULL;
     if (reason != NULL)
-        return http_put_error(out, 400, "bad_request", reason, "", is_head);
+        return http_put_error(site, out, 400, "bad_request", reason, "", is_head);
     uint64_t size;
     switch (body_size(request, http_body_size_max(site, request), &size)) {
     case RC_OK:
@@ -300,9 +180,10 @@ static enum http_next check_body(const struct http_site *site, const struct http
     case RC_NOT_FOUND: /* There is none (RFC 9112, section 6.3), or it is in chunks. */
         return HTTP_BODY;
     case RC_TOO_LARGE:
-        return answer_too_large(out);
+        return answer_too_large(site, is_head, out);
     default:
-        return http_put_error(out, 400, "bad_request", "Content-Length is no number", "", is_head);
+        return http_put_error(site, out, 400, "bad_request", "Content-Length is no number", "",
+                              is_head);
     }
 }
 
@@ -310,11 +191,11 @@ static enum http_next answer_token(const struct http_site *site, const struct ht
                                    struct buf *out)
 {
     if (request->method != HTTP_POST)
-        return http_put_error(out, 405, "bad_request", "the method is not allowed here",
+        return http_put_error(site, out, 405, "bad_request", "the method is not allowed here",
                               "Allow: POST\r\n", request->method == HTTP_HEAD);
     /* Else any page that a developer visits could fetch itself a token of this machine. */
     if (!http_origin_is_allowed(site, request))
-        return http_put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
+        return http_put_error(site, out, 403, "forbidden", "this Origin is not allowed", "", false);
     return HTTP_BODY;
 }
 
@@ -325,10 +206,10 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
     enum http_next next = check_body(site, request, out);
     if (next != HTTP_BODY)
         return next;
-    if (http_refuses_expectation(request, out))
+    if (http_refuses_expectation(site, request, out))
         return HTTP_CLOSE;
     if (request->path.size == 0 || request->path.base[0] != '/')
-        return http_put_error(out, 400, "bad_request", "the path must begin with a slash", "",
+        return http_put_error(site, out, 400, "bad_request", "the path must begin with a slash", "",
                               is_head);
     if (is_dev_token(site, request))
         return answer_token(site, request, out);
@@ -338,20 +219,21 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
     bool is_health = slice_equals(request->path, "/health");
     bool is_metrics = slice_equals(request->path, "/metrics");
     bool is_socket = slice_equals(request->path, "/ws");
-    const struct web_file *file = find_file(site, request->path);
+    const struct web_file *file = http_find_file(site, request->path);
     if (!is_health && !is_metrics && !is_socket && file == NULL)
-        return http_put_error(out, 404, "not_found", "there is nothing at this path", "", is_head);
+        return http_put_error(site, out, 404, "not_found", "there is nothing at this path", "",
+                              is_head);
     if (request->method != HTTP_GET && request->method != HTTP_HEAD)
-        return http_put_error(out, 405, "bad_request", "the method is not allowed here",
+        return http_put_error(site, out, 405, "bad_request", "the method is not allowed here",
                               "Allow: GET, HEAD\r\n", false);
     if (is_socket)
-        return http_put_error(out, 426, "bad_request", "this path speaks WebSocket",
+        return http_put_error(site, out, 426, "bad_request", "this path speaks WebSocket",
                               "Upgrade: websocket\r\n", is_head);
     if (is_health)
         return answer_health(site, is_head, out);
     if (is_metrics)
         return answer_metrics(site, is_head, out);
-    return answer_file(file, request, out);
+    return http_answer_file(site, file, request, out);
 }
 
 uint64_t http_body_size(const struct http_request *request)
@@ -404,26 +286,26 @@ static const char *read_token_request(struct slice body, struct buf *scratch,
 enum http_next http_answer_body(const struct http_site *site, struct slice body, struct buf *out)
 {
     if (body.size > HTTP_BODY_SIZE_MAX)
-        return answer_too_large(out);
+        return answer_too_large(site, false, out);
     struct buf *scratch = buf_new(64);
     struct buf *json = buf_new(512);
     struct token_request request = {0};
     enum http_next next;
     const char *reason = read_token_request(body, scratch, &request);
     if (reason != NULL) {
-        next = http_put_error(out, 400, "bad_request", reason, "", false);
+        next = http_put_error(site, out, 400, "bad_request", reason, "", false);
         goto done;
     }
     buf_append_string(json, "{\"token\":\"");
     uint64_t now_s = site->wall_ms(site->context) / 1000;
     if (auth_sign(site->auth, request.user, request.device, now_s, HTTP_DEV_TOKEN_LIFE_S, json) !=
         RC_OK) {
-        next =
-            http_put_error(out, 503, "unavailable", "no key of this gateway can sign", "", false);
+        next = http_put_error(site, out, 503, "unavailable", "no key of this gateway can sign", "",
+                              false);
         goto done;
     }
     buf_append_string(json, "\"}");
-    next = put_response(out, 200, HTTP_JSON_TYPE, buf_slice(json), false);
+    next = http_put_response(site, out, 200, HTTP_JSON_TYPE, buf_slice(json), false);
 done:
     buf_unref(&json);
     buf_unref(&scratch);

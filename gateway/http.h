@@ -13,6 +13,7 @@
 #include "gateway/api.h"
 #include "gateway/auth.h"
 #include "gateway/gateway.h"
+#include "gateway/http_date.h"
 #include "gateway/web.h"
 #include "mesh/base/buf.h"
 #include "mesh/base/limits.h"
@@ -44,6 +45,7 @@ struct http_site {
     uint32_t origin_count;
     const struct web_file *files;
     size_t file_count;
+    struct http_date *date; /* What is written into responses, kept for a second. */
     struct gateway_health (*health)(void *context);
     uint64_t (*wall_ms)(void *context);
     void *context;
@@ -98,10 +100,19 @@ uint64_t http_body_size_max(const struct http_site *site, const struct http_requ
 bool http_expects_continue(const struct http_request *request);
 
 /* Append the answer to a body that cannot be read, or is longer than it may be. */
-MUST_CHECK enum http_next http_answer_bad_body(bool is_too_large, struct buf *out);
+MUST_CHECK enum http_next http_answer_bad_body(const struct http_site *site, bool is_too_large,
+                                               struct buf *out);
 
-/* Append the answer to a head that cannot be read, or is longer than it may be (`reason` NULL). */
-MUST_CHECK enum http_next http_answer_bad_head(const char *reason, struct buf *out);
+/* Append the answer to a head that cannot be read, or is longer than it may be (`reason` NULL), or
+ * is of another HTTP. */
+MUST_CHECK enum http_next http_answer_bad_head(const struct http_site *site, const char *reason,
+                                               bool is_head, struct buf *out);
+MUST_CHECK enum http_next http_answer_bad_version(const struct http_site *site, bool is_head,
+                                                  struct buf *out);
+
+/* Append the answer to whatever comes from an address that has too many connections. */
+MUST_CHECK enum http_next http_answer_crowded(const struct http_site *site, bool is_head,
+                                              struct buf *out);
 
 /* ---- The API ---- */
 
@@ -116,7 +127,8 @@ struct http_api {
 
 void http_api_init(struct http_api *api, const struct http_request *request);
 void http_api_fini(struct http_api *api);
-void http_put_api(const struct http_api *api, const struct api_answer *answer, struct buf *out);
+void http_put_api(const struct http_site *site, const struct http_api *api,
+                  const struct api_answer *answer, struct buf *out);
 
 /* Who is behind a WebSocket that may be. */
 struct http_upgrade {

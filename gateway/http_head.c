@@ -5,6 +5,8 @@
 #include "gateway/query.h"
 
 #define METHOD_SIZE_MAX 16
+#define VERSION_MAJOR   5 /* Where its digits are in HTTP/1.1. */
+#define VERSION_MINOR   7
 
 /* ---- Characters ---- */
 
@@ -12,6 +14,12 @@ static bool is_token_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static bool is_host_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("-._~%!$&'()*+,;=:[]", c) != NULL);
 }
 
 static bool is_control(unsigned value)
@@ -88,19 +96,34 @@ static bool cut(struct slice line, char c, struct slice *ret_before, struct slic
     return true;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_version(struct slice text)
+{
+    static const char form[] = "HTTP/1.1";
+    return text.size == sizeof(form) - 1 && memcmp(text.base, form, VERSION_MAJOR) == 0 &&
+           is_digit(text.base[VERSION_MAJOR]) && text.base[VERSION_MAJOR + 1] == '.' &&
+           is_digit(text.base[VERSION_MINOR]);
+}
+
 static enum http_head read_first_line(struct slice line, struct http_request *request,
                                       const char **ret_reason)
 {
     struct slice method, target, version;
     if (!cut(line, ' ', &method, &target) || !cut(target, ' ', &target, &version))
         return HTTP_HEAD_FOREIGN;
-    if (!slice_equals(version, "HTTP/1.1") && !slice_equals(version, "HTTP/1.0"))
+    if (!is_version(version))
         return HTTP_HEAD_FOREIGN;
+    request->method = method_of(method);
+    if (version.base[VERSION_MAJOR] != '1')
+        return HTTP_HEAD_UNSUPPORTED;
     *ret_reason = check_target(target);
     if (*ret_reason != NULL)
         return HTTP_HEAD_BAD;
-    request->method = method_of(method);
-    request->is_old = slice_equals(version, "HTTP/1.0");
+    request->is_old = version.base[VERSION_MINOR] == '0'; /* Any later is as 1.1. */
     request->is_last = request->is_old;
     *ret_reason = read_authority(&target, request);
     if (*ret_reason != NULL)
@@ -207,15 +230,40 @@ static const char *read_line(struct slice line, struct http_request *request)
     return NULL;
 }
 
+/* As RFC 3986, section 3.2.2 allows it, and a port; none at all is one, too. */
+static bool is_host(struct slice text)
+{
+    for (uint32_t i = 0; i < text.size; i++)
+        if (!is_host_char(text.base[i]))
+            return false;
+    return true;
+}
+
 /* ---- The whole ---- */
 
-/* Also of a part: who speaks TLS or HTTP/2 is not to be waited for. */
-static bool begins_with_method(struct slice bytes)
+/* Also of a part: who speaks TLS or HTTP/2 is not to be waited for, and to HEAD nothing is said in
+ * a body whatever comes. */
+static bool begins_with_method(struct slice bytes, struct http_request *request)
 {
     uint32_t i = 0;
     while (i < bytes.size && i < METHOD_SIZE_MAX && is_token_char(bytes.base[i]))
         i++;
-    return i == bytes.size || (i > 0 && bytes.base[i] == ' ');
+    if (i == bytes.size)
+        return true;
+    request->method = method_of(slice_of(bytes.base, i));
+    return i > 0 && bytes.base[i] == ' ';
+}
+
+/* One empty line, which some clients send after a body, is overlooked (RFC 9112, section 2.2). */
+static size_t skip_empty_line(struct slice *bytes)
+{
+    size_t size = 0;
+    while (size < 2 && size < bytes->size && bytes->base[size] == "\r\n"[size])
+        size++;
+    if (size == 1 && bytes->size > 1)
+        return 0; /* It is none. */
+    *bytes = slice_of(bytes->base + size, bytes->size - size);
+    return size;
 }
 
 static bool has_bare_line_feed(struct slice bytes)
@@ -244,7 +292,8 @@ enum http_head http_head_read(struct slice bytes, struct http_request *ret_reque
                               size_t *ret_size, const char **ret_reason)
 {
     memset(ret_request, 0, sizeof(*ret_request));
-    if (!begins_with_method(bytes))
+    size_t skipped = skip_empty_line(&bytes);
+    if (!begins_with_method(bytes, ret_request))
         return HTTP_HEAD_FOREIGN;
     const char *end = bytes.size > 0 ? memmem(bytes.base, bytes.size, "\r\n\r\n", 4) : NULL;
     struct slice rest = end != NULL ? slice_of(bytes.base, (size_t)(end - bytes.base) + 2) : bytes;
@@ -254,7 +303,7 @@ enum http_head http_head_read(struct slice bytes, struct http_request *ret_reque
     }
     if (end == NULL)
         return HTTP_HEAD_PART;
-    *ret_size = rest.size + 2;
+    *ret_size = skipped + rest.size + 2;
     struct slice line;
     if (!next_line(&rest, &line))
         return HTTP_HEAD_FOREIGN;
@@ -266,6 +315,11 @@ enum http_head http_head_read(struct slice bytes, struct http_request *ret_reque
     }
     if (next == HTTP_HEAD_WHOLE && !ret_request->is_old && ret_request->host.base == NULL) {
         *ret_reason = "send Host";
+        next = HTTP_HEAD_BAD;
+    }
+    if (next == HTTP_HEAD_WHOLE &&
+        !(is_host(ret_request->host) && is_host(ret_request->authority))) {
+        *ret_reason = "the host has a character that no host has";
         next = HTTP_HEAD_BAD;
     }
     if (ret_request->authority.base != NULL)

@@ -13,15 +13,17 @@
 #include "gateway/http.h"
 
 enum http_head {
-    HTTP_HEAD_PART,    /* It is not whole yet. */
-    HTTP_HEAD_WHOLE,   /* It is, and fine. */
-    HTTP_HEAD_BAD,     /* To be refused with 400. */
-    HTTP_HEAD_FOREIGN, /* No HTTP/1: an answer would not be understood. */
+    HTTP_HEAD_PART,        /* It is not whole yet. */
+    HTTP_HEAD_WHOLE,       /* It is, and fine. */
+    HTTP_HEAD_BAD,         /* To be refused with 400. */
+    HTTP_HEAD_UNSUPPORTED, /* Another major version: 505. */
+    HTTP_HEAD_FOREIGN,     /* No HTTP: an answer would not be understood. */
 };
 
 /* `bytes` begin with the request; more of them may follow. WHOLE: *ret_request holds slices of
  * them, and the head is *ret_size bytes long; an address in absolute form is cut into its
- * authority, which is the host, and the rest. BAD: *ret_reason says why. */
+ * authority, which is the host, and the rest. BAD: *ret_reason says why. The method
+ * is there as soon as it is known. */
 enum http_head http_head_read(struct slice bytes, struct http_request *ret_request,
                               size_t *ret_size, const char **ret_reason);
 

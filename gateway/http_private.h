@@ -1,21 +1,31 @@
-/* http_private - how responses are written: shared by http.c and http_api.c. Nobody else includes
- * this. */
+/* http_private - what http.c (routes), http_response.c, http_file.c, http_api.c and http_upgrade.c
+ * share. Nobody else includes this. */
 #ifndef GATEWAY_HTTP_PRIVATE_H
 #define GATEWAY_HTTP_PRIVATE_H
 
 #include "gateway/http.h"
 
-#define HTTP_JSON_TYPE "application/json"
+#define HTTP_JSON_TYPE    "application/json"
+#define HTTP_OPENAPI_PATH "/v1/openapi.json"
 
-/* `more`: header lines, or "". Every response bears a few more (http.c). */
-void http_put_head(struct buf *out, unsigned status, const char *content_type, size_t size,
-                   const char *more);
-enum http_next http_put_error(struct buf *out, unsigned status, const char *code,
-                              const char *message, const char *more, bool is_head);
+/* `more`: header lines, or "". Every response bears a few more. */
+void http_put_head(const struct http_site *site, struct buf *out, unsigned status,
+                   const char *content_type, size_t size, const char *more);
+enum http_next http_put_response(const struct http_site *site, struct buf *out, unsigned status,
+                                 const char *content_type, struct slice body, bool is_head);
+enum http_next http_put_error(const struct http_site *site, struct buf *out, unsigned status,
+                              const char *code, const char *message, const char *more,
+                              bool is_head);
 
 /* It expects something that is not done here (RFC 9110, section 10.1.1): `out` holds the refusal.
  */
-bool http_refuses_expectation(const struct http_request *request, struct buf *out);
+bool http_refuses_expectation(const struct http_site *site, const struct http_request *request,
+                              struct buf *out);
+
+/* NULL: there is none at this path. */
+const struct web_file *http_find_file(const struct http_site *site, struct slice path);
+enum http_next http_answer_file(const struct http_site *site, const struct web_file *file,
+                                const struct http_request *request, struct buf *out);
 
 /* A request under /v1/, whose length is fine: preflight, origin and type. */
 enum http_next http_answer_api(const struct http_site *site, const struct http_request *request,

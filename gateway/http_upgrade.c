@@ -93,31 +93,34 @@ bool http_upgrade(const struct http_site *site, const struct http_request *reque
                   struct http_upgrade *ret_upgrade, struct buf *out)
 {
     memset(ret_upgrade, 0, sizeof(*ret_upgrade));
-    if (http_refuses_expectation(request, out))
+    if (http_refuses_expectation(site, request, out))
         return false;
+    bool is_head = request->method == HTTP_HEAD;
     enum http_next next;
     const char *reason;
     if (!slice_equals(request->path, "/ws"))
-        next = http_put_error(out, 404, "not_found", "WebSockets are at /ws", "", false);
+        next = http_put_error(site, out, 404, "not_found", "WebSockets are at /ws", "", is_head);
     else if (request->method != HTTP_GET)
-        next = http_put_error(out, 405, "bad_request", "the method is not allowed here",
-                              "Allow: GET, HEAD\r\n", false);
+        next = http_put_error(site, out, 405, "bad_request", "the method is not allowed here",
+                              "Allow: GET, HEAD\r\n", is_head);
     else if (request->content_length.base != NULL || request->transfer_encoding.base != NULL)
-        next = http_put_error(out, 400, "bad_request", "an upgrade has no body", "", false);
+        next = http_put_error(site, out, 400, "bad_request", "an upgrade has no body", "", is_head);
     else if (!request->has_connection_upgrade || request->is_last)
-        next = http_put_error(out, 400, "bad_request", "send Connection: Upgrade", "", false);
-    else if (!slice_equals(request->websocket_version, "13"))
-        next = http_put_error(out, 426, "unsupported", "WebSocket version 13 is spoken here",
-                              "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", false);
-    else if (!key_is_good(request->websocket_key))
-        next = http_put_error(out, 400, "bad_request", "send Sec-WebSocket-Key", "", false);
-    else if (!http_origin_is_allowed(site, request))
-        next = http_put_error(out, 403, "forbidden", "this Origin is not allowed", "", false);
-    else if ((reason = read_options(request, ret_upgrade)) != NULL)
-        next = http_put_error(out, 400, "bad_request", reason, "", false);
-    else if ((reason = identify(site, request, ret_upgrade)) != NULL)
         next =
-            http_put_error(out, 401, "unauthorized", reason, "WWW-Authenticate: Bearer\r\n", false);
+            http_put_error(site, out, 400, "bad_request", "send Connection: Upgrade", "", is_head);
+    else if (!slice_equals(request->websocket_version, "13"))
+        next = http_put_error(site, out, 426, "unsupported", "WebSocket version 13 is spoken here",
+                              "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", is_head);
+    else if (!key_is_good(request->websocket_key))
+        next = http_put_error(site, out, 400, "bad_request", "send Sec-WebSocket-Key", "", is_head);
+    else if (!http_origin_is_allowed(site, request))
+        next =
+            http_put_error(site, out, 403, "forbidden", "this Origin is not allowed", "", is_head);
+    else if ((reason = read_options(request, ret_upgrade)) != NULL)
+        next = http_put_error(site, out, 400, "bad_request", reason, "", is_head);
+    else if ((reason = identify(site, request, ret_upgrade)) != NULL)
+        next = http_put_error(site, out, 401, "unauthorized", reason,
+                              "WWW-Authenticate: Bearer\r\n", is_head);
     else {
         memcpy(ret_upgrade->key, request->websocket_key.base, sizeof(ret_upgrade->key));
         ret_upgrade->offers_protocol = request->offers_protocol;

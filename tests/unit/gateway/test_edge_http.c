@@ -53,6 +53,75 @@ static void every_path_answers(void **state)
     expect_answer("GET /%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404, true);
 }
 
+/* However it goes: a client would take a body for the next response. */
+static void to_head_nothing_is_said_in_a_body(void **state)
+{
+    (void)state;
+    struct buf *flood = buf_new(0);
+    buf_append_string(flood, "HEAD / HTTP/1.1\r\nHost: x\r\nX: ");
+    while (flood->size < 9000)
+        buf_append_byte(flood, 'x');
+    buf_append_byte(flood, '\0');
+    const char *const requests[] = {
+        "HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
+        "HEAD /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: x\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n",
+        "HEAD /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+        "HEAD / HTTP/1.1\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "HEAD / HTTP/1.1\n",
+        "HEAD / HTTP/2.0\r\n\r\n",
+        "HEAD /ws HTTP/1.1\r\n" WS_HEADERS "\r\n",
+        "HEAD /other HTTP/1.1\r\n" WS_HEADERS "\r\n",
+        "HEAD /v1/dev/token HTTP/1.1\r\nHost: x\r\n\r\n",
+        (const char *)flood->bytes,
+    };
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+        struct client client;
+        client_connect(&client);
+        client_send_text(&client, requests[i]);
+        WORLD_UNTIL(client_has_ended(&client));
+        const char *end = memmem(client.in->bytes, client.in->size, "\r\n\r\n", 4);
+        if (end == NULL || end + 4 != (const char *)client.in->bytes + client.in->size)
+            fail_msg("%.40s: %.*s", requests[i], (int)client.in->size, (char *)client.in->bytes);
+        assert_true(client_has_text(&client, "\r\nDate: "));
+        client_end(&client);
+    }
+    buf_unref(&flood);
+}
+
+/* After a body, as old clients do, or before the first request. */
+static void one_empty_line_is_overlooked(void **state)
+{
+    (void)state;
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client,
+                     "\r\nPOST /v1/dev/token HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
+                     "{\"user\":\"alice\"}\r\n");
+    WORLD_UNTIL(client_has_text(&client, "{\"token\":\"ey"));
+    world_run(20);
+    assert_false(client_has_ended(&client));
+    client_send_text(&client, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    WORLD_UNTIL(client_has_text(&client, "\"status\":\"UP\""));
+    client_end(&client);
+    client_connect(&client);
+    client_send_text(&client, "\r\nGET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    WORLD_UNTIL(world.session_count == 1);
+    client_end(&client);
+}
+
+/* A later 1.x is served, another HTTP is told which one is. */
+static void other_versions_are_505(void **state)
+{
+    (void)state;
+    expect_answer("GET /health HTTP/1.2\r\nHost: x\r\n\r\n", 200, false);
+    expect_answer("GET /health HTTP/2.0\r\nHost: x\r\n\r\n", 505, true);
+    expect_answer("GET /health HTTP/0.9\r\n\r\n", 505, true);
+}
+
 /* Several requests on one connection, and in one packet, each get their answer in turn. */
 static void requests_may_be_pipelined(void **state)
 {
@@ -588,6 +657,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(every_path_answers),
+        TEST(to_head_nothing_is_said_in_a_body),
+        TEST(one_empty_line_is_overlooked),
+        TEST(other_versions_are_505),
         TEST(requests_may_be_pipelined),
         TEST(a_large_answer_arrives_whole),
         TEST(a_development_token_can_be_had),

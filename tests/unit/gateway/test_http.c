@@ -16,6 +16,7 @@
 
 static struct auth auth;
 static struct http_site site;
+static struct http_date date;
 static struct gateway_health health;
 static struct buf *out;
 
@@ -55,6 +56,7 @@ static int setup(void **state)
         .body_size_max = 131072,
         .health = health_now,
         .wall_ms = wall_ms,
+        .date = &date,
     };
     out = buf_new(0);
     return 0;
@@ -173,9 +175,49 @@ static void a_known_etag_is_answered_304(void **state)
     assert_int_equal(answer(&request), HTTP_KEEP);
     expect_status(304);
     assert_null(strstr(text(), "<p>chat"));
-    request.if_none_match = slice_string("\"old\"");
-    assert_int_equal(answer(&request), HTTP_KEEP);
-    expect_status(200);
+    assert_null(strstr(text(), "Content-Length"));
+    static const char *const known[] = {
+        "*",       "W/\"e1\"",        "\"old\", \"e1\"", "\"a,b\",W/\"c\" ,\t\"e1\"",
+        ",\"e1\"", "\"\",W/\"e1\" ,", "\"old\"\"e1\""};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        request.if_none_match = slice_string(known[i]);
+        assert_int_equal(answer(&request), HTTP_KEEP);
+        expect_status(304);
+    }
+    static const char *const others[] = {"\"old\"",    "",          "e1",      "\"e1",
+                                         "W/",         "*, \"e2\"", "\"e1x\"", "w/\"e1\"",
+                                         "W/W/\"e1\"", "\"x\\\"e1"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        request.if_none_match = slice_string(others[i]);
+        assert_int_equal(answer(&request), HTTP_KEEP);
+        expect_status(200);
+    }
+}
+
+/* Whatever the answer is. */
+static void every_response_has_a_date(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/", "/health", "/metrics", "/nowhere", "/ws"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct http_request request = request_of(HTTP_GET, paths[i]);
+        (void)!answer(&request);
+        expect_part("\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n");
+    }
+}
+
+/* Made once a second, and right where calendars are odd. */
+static void a_date_is_made_once_a_second(void **state)
+{
+    (void)state;
+    struct http_date clock = {0};
+    assert_string_equal(http_date_text(&clock, 0), "Thu, 01 Jan 1970 00:00:00 GMT");
+    assert_string_equal(http_date_text(&clock, 951782399999), "Mon, 28 Feb 2000 23:59:59 GMT");
+    assert_string_equal(http_date_text(&clock, 951782400000), "Tue, 29 Feb 2000 00:00:00 GMT");
+    clock.text[0] = 'X'; /* As long as it is the same second, the same text. */
+    assert_string_equal(http_date_text(&clock, 951782400999), "Xue, 29 Feb 2000 00:00:00 GMT");
+    assert_string_equal(http_date_text(&clock, 951782401000), "Tue, 29 Feb 2000 00:00:01 GMT");
+    assert_string_equal(http_date_text(&clock, UINT64_MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
 }
 
 /* HEAD is GET without the body. */
@@ -704,7 +746,7 @@ static void put_api(const struct http_request *request, const struct api_answer 
     http_api_init(&api, request);
     api.will_close = will_close;
     buf_clear(out);
-    http_put_api(&api, api_answer, out);
+    http_put_api(&site, &api, api_answer, out);
     http_api_fini(&api);
 }
 
@@ -816,6 +858,8 @@ int main(void)
         TEST(metrics_are_prometheus_text),
         TEST(files_are_served_by_name),
         TEST(a_known_etag_is_answered_304),
+        TEST(every_response_has_a_date),
+        TEST(a_date_is_made_once_a_second),
         TEST(head_is_answered_without_a_body),
         TEST(an_unknown_path_is_404),
         TEST(a_wrong_method_is_405),

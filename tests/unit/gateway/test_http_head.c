@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -193,21 +194,89 @@ static void what_is_no_http_is_foreign(void **state)
     (void)state;
     static const char *const texts[] = {
         "\x16\x03\x01",
-        "\r\n",
+        "\r\n\r\n",
+        "\rGET / HTTP/1.1\r\n\r\n",
+        "\n\nGET / HTTP/1.1\r\n\r\n",
         " GET / HTTP/1.1\r\n\r\n",
         "GET\r\n\r\n",
         "GET /\r\n\r\n",
-        "GET / HTTP/1.2\r\n\r\n",
+        "GET / HTTP/1.12\r\n\r\n",
+        "GET / HTTP/11\r\n\r\n",
+        "GET / HTTP/x.1\r\n\r\n",
         "GET / HTTP/1.1 \r\n\r\n",
         "GET / a HTTP/1.1\r\n\r\n",
         "GET / http/1.1\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\n",
         "AMETHODOFTOOMANYLETTERS",
         "G\xc3\xbcT",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         if (read_head(texts[i]) != HTTP_HEAD_FOREIGN)
             fail_msg("%zu passes", i);
+}
+
+/* A later minor version is spoken to as 1.1, a major one not at all (RFC 9110, section 2.5). */
+static void a_later_version_is_1_1_or_unsupported(void **state)
+{
+    (void)state;
+    assert_int_equal(read_head("GET / HTTP/1.2\r\n" HOST "\r\n"), HTTP_HEAD_WHOLE);
+    assert_false(request.is_last || request.is_old);
+    assert_int_equal(read_head("GET / HTTP/1.9\r\n\r\n"), HTTP_HEAD_BAD); /* No Host. */
+    assert_int_equal(read_head("GET / HTTP/1.0\r\n\r\n"), HTTP_HEAD_WHOLE);
+    assert_true(request.is_last && request.is_old);
+    static const char *const texts[] = {"GET / HTTP/2.0\r\n" HOST "\r\n", "HEAD / HTTP/3.1\r\n\r\n",
+                                        "GET / HTTP/0.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        assert_int_equal(read_head(texts[i]), HTTP_HEAD_UNSUPPORTED);
+}
+
+/* Some clients send one after a body; more than one is no request. */
+static void an_empty_line_before_a_request_is_overlooked(void **state)
+{
+    (void)state;
+    static const char text[] = "\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (size_t size = 0; size < sizeof(text) - 1; size++)
+        assert_int_equal(http_head_read(slice_of(text, size), &request, &head_size, &reason),
+                         HTTP_HEAD_PART);
+    assert_int_equal(read_head(text), HTTP_HEAD_WHOLE);
+    assert_int_equal(head_size, sizeof(text) - 1);
+    assert_true(slice_equals(request.path, "/health"));
+}
+
+/* Whoever is asked, no host is written so. */
+static void a_host_that_is_none_is_bad(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"", "x", "a.example:80", "[::1]:8080", "a_b", "%41,(b);c"};
+    static const char *const bad[] = {"a b",  "a/b",      "a@b",  "a?b", "a#b", "<a>", "a\"b",
+                                      "a\\b", "\xc3\xbc", "a\tb", "a{}", "a|b", "a^b", "a`b"};
+    char text[128];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", good[i]);
+        assert_int_equal(read_head(text), HTTP_HEAD_WHOLE);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", bad[i]);
+        if (read_head(text) != HTTP_HEAD_BAD)
+            fail_msg("%s passes", bad[i]);
+        assert_non_null(reason);
+    }
+    assert_int_equal(read_head("GET http://a|b/ HTTP/1.1\r\n" HOST "\r\n"), HTTP_HEAD_BAD);
+    assert_int_equal(read_head("GET http://a/ HTTP/1.1\r\nHost: a|b\r\n\r\n"), HTTP_HEAD_BAD);
+}
+
+/* So that what cannot be read is refused without a body where HEAD is all that is sure. */
+static void the_method_is_known_first(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"HEAD ", "HEAD /%zz HTTP/1.1\r\n\r\n",
+                                        "HEAD / HTTP/2.0\r\n\r\n", "HEAD / HTTP/1.1\r\nX: a\n",
+                                        "\r\nHEAD / HTTP/1.1\r\n"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_int_not_equal(read_head(texts[i]), HTTP_HEAD_WHOLE);
+        assert_int_equal(request.method, HTTP_HEAD);
+    }
+    assert_int_equal(read_head("HEAD"), HTTP_HEAD_PART);
+    assert_int_equal(request.method, HTTP_OTHER);
 }
 
 static void methods_are_exact(void **state)
@@ -259,6 +328,10 @@ int main(void)
         cmocka_unit_test(an_unclear_address_is_bad),
         cmocka_unit_test(unclear_headers_are_bad),
         cmocka_unit_test(what_is_no_http_is_foreign),
+        cmocka_unit_test(a_later_version_is_1_1_or_unsupported),
+        cmocka_unit_test(an_empty_line_before_a_request_is_overlooked),
+        cmocka_unit_test(a_host_that_is_none_is_bad),
+        cmocka_unit_test(the_method_is_known_first),
         cmocka_unit_test(methods_are_exact),
         cmocka_unit_test(connection_says_what_comes_next),
     };
