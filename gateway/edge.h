@@ -11,7 +11,8 @@
  *                  Origin, token): with that libwebsockets begins; then the session reads through
  *                  callbacks and writes directly to the socket
  *   failure modes  no file descriptors left, or too many connections that have not upgraded: the
- *                  listener rests until one ends; too many of one address: 429; a peer that does
+ *                  listener rests until one ends; too many of one address: 429, or close
+ *                  code 4029 where a WebSocket is asked for, which a browser sees; a peer that does
  *                  not read: link->write says false until there is room, and a close that does not
  *                  get through ends the connection after 5 s
  *   on stop        edge_stop_accepting(), then let the sessions go (gateway_drain), then

@@ -94,6 +94,22 @@ static void refuse(struct edge *edge, int fd)
     metric_add(connections_refused_total, 1);
 }
 
+/* Browsers cannot see the status of a refused WebSocket: whoever asks for one is let in, to be told
+ * by its close code. Only a few are at a time, or one address would fill the places of all who
+ * wait, and none before those who wait already. */
+static bool may_be_told(const struct edge *edge, int fd)
+{
+    return edge->excess < EDGE_EXCESS_MAX && edge->crowd.count == 0 && edge_asks_for_websocket(fd);
+}
+
+void edge_excess_left(struct edge *edge, bool is_excess)
+{
+    if (!is_excess)
+        return;
+    CHECK(edge->excess > 0);
+    edge->excess--;
+}
+
 static void rest(struct edge *edge)
 {
     uv_poll_stop(&edge->poll);
@@ -141,7 +157,12 @@ static bool accept_one(struct edge *edge)
     metric_add(connections_accepted_total, 1);
     struct edge_peer *peer;
     if (!peer_enter(edge, &from, &peer)) {
-        refuse(edge, fd);
+        if (may_be_told(edge, fd)) {
+            edge->excess++;
+            edge_visitor_new(edge, fd, NULL, true);
+        } else {
+            refuse(edge, fd);
+        }
         return true;
     }
     edge_crowd_add(edge, fd, peer);

@@ -16,6 +16,7 @@
 
 #include "gateway/edge_tcp.h"
 #include "gateway/gateway.h"
+#include "gateway/session.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
@@ -112,8 +113,7 @@ static const struct link_ops link_ops = {
 
 /* ---- A connection's life ---- */
 
-/* Room for it in `out`. The two headers that are always there are ours, so that no other name or
- * value of the client's is ever parsed a second time. */
+/* The request that libwebsockets reads: nothing in it is the client's but the key. */
 static size_t make_head(const struct http_upgrade *upgrade, char *out, size_t size)
 {
     int made = snprintf(
@@ -135,6 +135,7 @@ static void conn_free(struct edge_conn *conn)
 {
     struct edge *edge = conn->edge;
     edge_peer_left(edge, conn->peer);
+    edge_excess_left(edge, conn->is_excess);
     buf_unref(&conn->input);
     mem_free(conn->upgrade);
     mem_free(conn->close_reason);
@@ -144,7 +145,8 @@ static void conn_free(struct edge_conn *conn)
     edge_accept_again(edge); /* A file descriptor is free. */
 }
 
-void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, struct http_upgrade *upgrade)
+void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, bool is_excess,
+                   struct http_upgrade *upgrade)
 {
     char head[EDGE_OWN_HEAD_SIZE_MAX];
     size_t size = make_head(upgrade, head, sizeof(head));
@@ -152,6 +154,7 @@ void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, struct htt
     conn->link.ops = &link_ops;
     conn->edge = edge;
     conn->peer = peer;
+    conn->is_excess = is_excess;
     conn->upgrade = upgrade;
     edge->connections++;
     edge->newcomer = conn;
@@ -197,18 +200,28 @@ static int on_upgrade(const struct edge_conn *conn, const char *protocol)
     return conn->upgrade != NULL && strcmp(protocol, "websocket") == 0 ? 0 : -1;
 }
 
-static int on_established(struct edge_conn *conn)
+static void begin_session(struct edge_conn *conn)
 {
     const struct http_upgrade *upgrade = conn->upgrade;
-    if (upgrade == NULL)
-        return -1; /* A path to here that was not judged: none is known, none is wanted. */
-    lws_set_wsi_user(conn->wsi, conn); /* Without one, DROP_PROTOCOL is not told. */
     struct slice device = {0};
     if (upgrade->device_size > 0)
         device = slice_of(upgrade->device, upgrade->device_size);
     conn->session =
         gateway_accept(conn->edge->gateway, &conn->link,
                        upgrade->has_identity ? &upgrade->identity : NULL, device, upgrade->batch);
+}
+
+static int on_established(struct edge_conn *conn)
+{
+    if (conn->upgrade == NULL)
+        return -1; /* A path to here that was not judged: none is known, none is wanted. */
+    lws_set_wsi_user(conn->wsi, conn); /* Without one, DROP_PROTOCOL is not told. */
+    if (conn->is_excess) {
+        metric_add(connections_refused_total, 1);
+        link_close(&conn->link, CLOSE_TOO_MANY, "too many connections of this address");
+    } else {
+        begin_session(conn);
+    }
     mem_free(conn->upgrade);
     conn->upgrade = NULL;
     return 0;

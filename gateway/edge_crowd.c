@@ -78,7 +78,7 @@ static void on_tick(uv_timer_t *timer)
     while (edge->crowd.count > 0 && edge->waiting < edge->options.waiting_max && take_turn(edge)) {
         take_first(edge, &fd, &peer);
         if (!has_left(fd)) {
-            edge_visitor_new(edge, fd, peer);
+            edge_visitor_new(edge, fd, peer, false);
             continue;
         }
         close(fd);
@@ -90,7 +90,7 @@ static void on_tick(uv_timer_t *timer)
 }
 
 /* The kernel tells of a connection when its request has begun to arrive. */
-static bool asks_for_websocket(int fd)
+bool edge_asks_for_websocket(int fd)
 {
     char asked[sizeof(CROWD_ASKS) - 1];
     return recv(fd, asked, sizeof(asked), MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof(asked) &&
@@ -100,8 +100,8 @@ static bool asks_for_websocket(int fd)
 void edge_crowd_add(struct edge *edge, int fd, struct edge_peer *peer)
 {
     struct edge_crowd *crowd = &edge->crowd;
-    if ((crowd->count == 0 && take_turn(edge)) || !asks_for_websocket(fd)) {
-        edge_visitor_new(edge, fd, peer);
+    if ((crowd->count == 0 && take_turn(edge)) || !edge_asks_for_websocket(fd)) {
+        edge_visitor_new(edge, fd, peer, false);
         return;
     }
     struct edge_arrival *last = mem_new(struct edge_arrival);

@@ -207,11 +207,13 @@ static void hand_over(struct edge_visitor *visitor, struct http_upgrade *upgrade
 {
     struct edge *edge = visitor->edge;
     struct edge_peer *peer = visitor->peer;
+    bool is_excess = visitor->is_excess;
     int fd = visitor->fd;
     visitor->fd = -1;
-    visitor->peer = NULL;
+    visitor->peer = NULL; /* They are counted on. */
+    visitor->is_excess = false;
     edge_visitor_leave(visitor);
-    edge_conn_new(edge, fd, peer, upgrade);
+    edge_conn_new(edge, fd, peer, is_excess, upgrade);
 }
 
 static void on_upgrade(struct edge_visitor *visitor, const struct http_request *http, size_t size)
@@ -235,12 +237,25 @@ static void on_upgrade(struct edge_visitor *visitor, const struct http_request *
     buf_unref(&response);
 }
 
+/* Who has too many connections gets a WebSocket that says so, and nothing else. */
+static void refuse_excess(struct edge_visitor *visitor, bool is_head)
+{
+    struct buf *response = buf_new(512);
+    CHECK(http_answer_crowded(&visitor->edge->site, is_head, response) == HTTP_CLOSE);
+    metric_add(connections_refused_total, 1);
+    edge_visitor_respond(visitor, &response, true);
+}
+
 /* A whole head, of `size` bytes, that asks for no upgrade; the request is slices of edge->head. */
 static void on_head(struct edge_visitor *visitor, const struct http_request *http, size_t size)
 {
     struct edge *edge = visitor->edge;
     if (!take_head(visitor, size))
         return;
+    if (visitor->is_excess) {
+        refuse_excess(visitor, http->method == HTTP_HEAD);
+        return;
+    }
     struct buf *response = buf_new(512);
     enum http_next next = http_answer(&edge->site, http, response);
     if (next == HTTP_API) {

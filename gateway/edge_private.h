@@ -15,6 +15,7 @@
 #include "mesh/base/list.h"
 #include "mesh/base/map.h"
 
+#define EDGE_EXCESS_MAX        16u   /* Who is told by a WebSocket, at a time. */
 #define EDGE_HEADERS_SIZE_MAX  8192u /* The head of one request. */
 #define EDGE_OWN_HEAD_SIZE_MAX 512u  /* Of one that is made for libwebsockets. */
 
@@ -37,6 +38,7 @@ struct edge_conn {
     char *close_reason;           /* Set with close_code. */
     uint16_t close_code; /* Not 0: the session closed its link; nothing goes in or out any more. */
     bool is_close_sent;  /* And its frame has gone out. */
+    bool is_excess;      /* Of an address that has too many: it is closed at once. */
     bool is_broken;      /* A write failed: the socket is dead, its end is under way. */
 };
 
@@ -71,6 +73,7 @@ struct edge {
     struct map peers;
     uint32_t connections;
     uint32_t waiting;
+    uint32_t excess; /* Of both, beyond the limit of their address; at most EDGE_EXCESS_MAX. */
 
     struct list visitors;             /* Who speaks HTTP. */
     char head[EDGE_HEADERS_SIZE_MAX]; /* Of the request that is being looked at. */
@@ -92,15 +95,19 @@ void edge_peer_left(struct edge *edge, struct edge_peer *peer); /* One fewer of 
 void edge_crowd_init(struct edge *edge);
 void edge_crowd_add(struct edge *edge, int fd, struct edge_peer *peer);
 bool edge_crowd_is_full(const struct edge *edge);
+bool edge_asks_for_websocket(int fd);     /* By what has come of its request. */
 void edge_crowd_leave(struct edge *edge); /* All of it; its handle is closed. */
 
-/* Requests. Takes fd, and hands it to edge_conn_new() where a WebSocket is asked for. */
-void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer);
-void edge_visitors_leave(struct edge *edge); /* All of them. */
+/* Requests. Takes fd, and hands it to edge_conn_new() where a WebSocket is asked for. Who is excess
+ * has no peer, and gets nothing but that, or a refusal. */
+void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer, bool is_excess);
+void edge_excess_left(struct edge *edge, bool is_excess); /* One fewer, where it was one. */
+void edge_visitors_leave(struct edge *edge);              /* All of them. */
 
 /* A WebSocket, whose request has been judged and taken off the socket; what follows it is still
  * there. Takes fd and `upgrade`. */
-void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, struct http_upgrade *upgrade);
+void edge_conn_new(struct edge *edge, int fd, struct edge_peer *peer, bool is_excess,
+                   struct http_upgrade *upgrade);
 int edge_on_lws(struct lws *wsi, enum lws_callback_reasons event, void *user, void *in,
                 size_t size);
 

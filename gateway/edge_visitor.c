@@ -45,6 +45,7 @@ void edge_visitor_leave(struct edge_visitor *visitor)
     buf_unref(&visitor->body);
     buf_unref(&visitor->response);
     edge_peer_left(edge, visitor->peer);
+    edge_excess_left(edge, visitor->is_excess);
     CHECK(edge->waiting > 0);
     edge->waiting--;
     bool closes_handles = visitor->handles > 0;
@@ -213,11 +214,12 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     }
 }
 
-void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer)
+void edge_visitor_new(struct edge *edge, int fd, struct edge_peer *peer, bool is_excess)
 {
     struct edge_visitor *visitor = mem_new(struct edge_visitor);
     visitor->edge = edge;
     visitor->peer = peer;
+    visitor->is_excess = is_excess;
     visitor->fd = fd;
     visitor->state = VISITOR_HEAD;
     list_append(&edge->visitors, &visitor->node);

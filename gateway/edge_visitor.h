@@ -23,6 +23,7 @@ struct edge_visitor {
     struct list node; /* On edge->visitors. */
     struct edge *edge;
     struct edge_peer *peer; /* NULL where addresses are not counted. */
+    bool is_excess;         /* Of an address that has too many connections. */
     int fd;                 /* -1: libwebsockets has it. */
     enum visitor_state state;
     uv_poll_t poll; /* Both are in the loop where handles > 0. */

@@ -308,23 +308,104 @@ static void a_reset_ends_the_session(void **state)
     WORLD_UNTIL(session->closed == 1);
 }
 
+static void fill_three(struct client *clients)
+{
+    for (int i = 0; i < 3; i++)
+        client_upgrade(&clients[i], "");
+}
+
+static void expect_429(const char *request)
+{
+    struct client client;
+    client_connect(&client);
+    client_send_text(&client, request);
+    WORLD_UNTIL(client_has_ended(&client));
+    if (!client_has_text(&client, "HTTP/1.1 429 "))
+        fail_msg("%s: %.*s", request, (int)client.in->size, (char *)client.in->bytes);
+    assert_true(client_has_text(&client, "Retry-After: 10\r\n"));
+    assert_true(client_has_text(&client, "\r\nDate: "));
+    assert_true(client_has_text(&client, "\"code\":\"rate_limited\"") != (request[0] == 'H'));
+    client_end(&client);
+}
+
 /* Of one address only so many; who leaves makes room. */
 static void connections_of_one_address_are_limited(void **state)
 {
     (void)state;
-    struct client clients[3], refused;
-    for (int i = 0; i < 3; i++)
-        client_upgrade(&clients[i], "");
-    client_connect(&refused);
-    client_send_text(&refused, "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
-    WORLD_UNTIL(client_has_ended(&refused));
-    assert_true(client_has_text(&refused, "HTTP/1.1 429 "));
-    assert_true(client_has_text(&refused, "\"code\":\"rate_limited\""));
-    client_end(&refused);
+    struct client clients[3];
+    fill_three(clients);
+    expect_429("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_429("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_429("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n"); /* No WebSocket. */
+    expect_429("GET /wsx HTTP/1.1\r\nHost: x\r\n\r\n");
     client_end(&clients[0]);
     WORLD_UNTIL(world.sessions[0]->closed == 1);
     world_run(20);
     client_upgrade(&clients[0], "");
+    for (int i = 0; i < 3; i++)
+        client_end(&clients[i]);
+}
+
+/* A browser sees no status: so there is a WebSocket, but only to say this, and no session. */
+static void a_websocket_beyond_the_limit_is_closed_with_4029(void **state)
+{
+    (void)state;
+    struct client clients[3];
+    fill_three(clients);
+    for (int i = 0; i < 60; i++) { /* More than may be under way at a time. */
+        struct client client;
+        client_connect(&client);
+        client_send_text(&client, "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+        client_send_frame(&client, 0x81, "hello", 5);
+        WORLD_UNTIL(client_has_close(&client, 4029));
+        assert_true(client_has_text(&client, "HTTP/1.1 101 "));
+        assert_true(client_has_text(&client, "too many connections"));
+        client_send_frame(&client, 0x88, "\x0f\xbd", 2);
+        WORLD_UNTIL(client_has_ended(&client));
+        client_end(&client);
+    }
+    struct client refused; /* It is judged as any other. */
+    client_connect(&refused);
+    client_send_text(&refused, "GET /ws?token=bad HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    WORLD_UNTIL(client_has_text(&refused, "HTTP/1.1 401 "));
+    client_end(&refused);
+    assert_int_equal(world.session_count, 3);
+    client_end(&clients[0]);
+    WORLD_UNTIL(world.sessions[0]->closed == 1);
+    world_run(20);
+    client_upgrade(&clients[0], "");
+    for (int i = 0; i < 3; i++)
+        client_end(&clients[i]);
+}
+
+/* Whether they dawdle over their request or over their close: 16 of them, all others get the 429.
+ */
+static void few_are_told_by_a_websocket_at_a_time(void **state)
+{
+    (void)state;
+    struct client clients[3], slow[16];
+    fill_three(clients);
+    for (int i = 0; i < 16; i++) {
+        client_connect(&slow[i]);
+        client_send_text(&slow[i], "GET /ws HTTP/1.1\r\n");
+        if (i % 2 == 0) {
+            client_send_text(&slow[i], WS_HEADERS "\r\n");
+            WORLD_UNTIL(client_has_close(&slow[i], 4029));
+        }
+    }
+    world_run(20);
+    expect_429("GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    client_end(&slow[0]);
+    client_end(&slow[1]);
+    world_run(20);
+    for (int i = 0; i < 2; i++) {
+        client_connect(&slow[i]);
+        client_send_text(&slow[i], "GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+        WORLD_UNTIL(client_has_close(&slow[i], 4029));
+    }
+    expect_429("GET /ws HTTP/1.1\r\n" WS_HEADERS "\r\n");
+    for (int i = 0; i < 16; i++)
+        client_end(&slow[i]);
     for (int i = 0; i < 3; i++)
         client_end(&clients[i]);
 }
@@ -526,6 +607,10 @@ int main(void)
         TEST(a_blocked_link_can_be_closed),
         TEST(a_reset_ends_the_session),
         cmocka_unit_test_setup_teardown(connections_of_one_address_are_limited,
+                                        setup_three_per_address, world_teardown),
+        cmocka_unit_test_setup_teardown(a_websocket_beyond_the_limit_is_closed_with_4029,
+                                        setup_three_per_address, world_teardown),
+        cmocka_unit_test_setup_teardown(few_are_told_by_a_websocket_at_a_time,
                                         setup_three_per_address, world_teardown),
         cmocka_unit_test_setup_teardown(connections_that_never_upgrade_are_limited,
                                         setup_four_waiting, world_teardown),
