@@ -175,6 +175,10 @@ struct machine_owed {
 MUST_CHECK enum rc machine_owed(struct machine *machine, uint32_t limit,
                                 void (*visit)(void *context, const struct machine_owed *owed),
                                 void *context);
+/* Append the conversations that owe the list of `user` anything to `into`, as slices, perhaps
+ * twice. *ret_is_all: there was not too much to look at. */
+MUST_CHECK enum rc machine_owed_to(struct machine *machine, struct slice user, struct buf *into,
+                                   bool *ret_is_all);
 
 /* ---- What the webhook has yet to be told of: driven by the leader (push.h) ---- */
 

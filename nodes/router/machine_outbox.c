@@ -177,3 +177,28 @@ enum rc machine_owed(struct machine *m, uint32_t limit,
     }
     return RC_OK;
 }
+
+#define OWED_TO_LOOKED_MAX 8192u
+#define OWED_TO_CONVS_MAX  1024u
+
+struct owed_to {
+    struct slice user;
+    struct buf *convs;
+    uint32_t looked, found;
+};
+
+static void note_owed_to(void *context, const struct machine_owed *owed)
+{
+    struct owed_to *to = context;
+    to->looked++;
+    if (slice_equal(owed->user, to->user) && ++to->found <= OWED_TO_CONVS_MAX)
+        record_put_slice(to->convs, owed->conv);
+}
+
+enum rc machine_owed_to(struct machine *m, struct slice user, struct buf *into, bool *ret_is_all)
+{
+    struct owed_to to = {.user = user, .convs = into};
+    enum rc rc = machine_owed(m, OWED_TO_LOOKED_MAX, note_owed_to, &to);
+    *ret_is_all = to.looked < OWED_TO_LOOKED_MAX && to.found <= OWED_TO_CONVS_MAX;
+    return rc;
+}

@@ -67,50 +67,9 @@ static struct push_conv *add_conv(struct push *p, uint32_t shard, struct slice i
     return conv;
 }
 
-static struct slice given_key(const void *thing)
-{
-    const struct push_given *given = thing;
-    return slice_of(given->name, given->size);
-}
-
-void push_on_given(struct push *p, struct slice id, struct slice user, uint64_t seq)
-{
-    struct push_conv *conv = map_get(&p->convs, id);
-    if (conv == NULL)
-        return;
-    struct push_given *given = conv->given != NULL ? map_get(conv->given, user) : NULL;
-    if (given == NULL && p->given_count >= PUSH_GIVEN_MAX)
-        return;
-    if (given == NULL) {
-        if (conv->given == NULL) {
-            conv->given = mem_new(struct map);
-            map_init(conv->given, given_key);
-        }
-        given = mem_zero(sizeof(*given) + user.size);
-        given->size = user.size;
-        memcpy(given->name, user.base, user.size);
-        map_put(conv->given, given);
-        p->given_count++;
-    }
-    if (given->seq < seq)
-        given->seq = seq;
-}
-
-uint64_t push_given(const struct push_conv *conv, struct slice user)
-{
-    const struct push_given *given = conv->given != NULL ? map_get(conv->given, user) : NULL;
-    return given != NULL ? given->seq : 0;
-}
-
 static void free_conv(struct push *p, struct push_conv *conv)
 {
-    size_t at = 0;
-    if (conv->given != NULL) {
-        for (void *given; (given = map_next(conv->given, &at)) != NULL; p->given_count--)
-            mem_free(given);
-        map_fini(conv->given);
-    }
-    mem_free(conv->given);
+    push_given_forget(p, conv);
     mem_free(conv->place);
     mem_free(conv);
 }

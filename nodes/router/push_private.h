@@ -1,5 +1,5 @@
-/* push_private - what push.c (who waits, and how posts go) and push_gather.c (what a post says)
- * share. Nobody else includes it. */
+/* push_private - what push.c (who waits, and how posts go), push_gather.c (what a post says) and
+ * push_given.c (who has read it without a word) share. Nobody else includes it. */
 #ifndef NODES_ROUTER_PUSH_PRIVATE_H
 #define NODES_ROUTER_PUSH_PRIVATE_H
 
@@ -116,8 +116,11 @@ struct push {
     uint64_t log_not_before_us;
 };
 
+/* ---- push_given.c ---- */
+
 /* 0: nothing is known of him. */
 uint64_t push_given(const struct push_conv *conv, struct slice user);
+void push_given_forget(struct push *p, struct push_conv *conv);
 
 /* ---- push_gather.c ---- */
 

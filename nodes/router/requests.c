@@ -318,38 +318,20 @@ static void on_readers(struct asking *a, const struct msg_readers *request)
     watchers_answer(&a->router->watchers, a->watcher, &msg_readers_page_desc, &answer);
 }
 
-#define UNTOLD_LOOKED_MAX 8192u
-#define UNTOLD_CONVS_MAX  1024u
-
-struct untold {
-    struct slice user;
-    struct buf *convs;
-    uint32_t looked, found;
-};
-
-static void note_untold(void *context, const struct machine_owed *owed)
-{
-    struct untold *untold = context;
-    untold->looked++;
-    if (!slice_equal(owed->user, untold->user) || ++untold->found > UNTOLD_CONVS_MAX)
-        return;
-    record_put_slice(untold->convs, owed->conv);
-}
-
 static void on_untold(struct asking *a, const struct msg_untold *request)
 {
     struct msg_untold_convs answer = {.req = request->req};
-    struct untold untold = {.user = request->user, .convs = a->router->answer};
     enum rc rc;
     struct shard *shard = requests_serving(a->router, request->shard, &rc);
+    bool is_all = true;
     buf_clear(a->router->answer);
-    answer.rc = shard != NULL ? RC_OK : rc;
     if (shard != NULL) {
         check_read(a->router, shard,
-                   machine_owed(shard->machine, UNTOLD_LOOKED_MAX, note_untold, &untold));
-        answer.convs = buf_slice(untold.convs);
-        if (untold.looked == UNTOLD_LOOKED_MAX || untold.found > UNTOLD_CONVS_MAX)
-            answer.rc = RC_UNAVAILABLE;
+                   machine_owed_to(shard->machine, request->user, a->router->answer, &is_all));
+        answer.rc = is_all ? RC_OK : RC_UNAVAILABLE;
+        answer.convs = buf_slice(a->router->answer);
+    } else {
+        answer.rc = rc;
     }
     watchers_answer(&a->router->watchers, a->watcher, &msg_untold_convs_desc, &answer);
 }

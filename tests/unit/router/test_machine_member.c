@@ -2,6 +2,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -215,6 +217,42 @@ static void told(struct rig *rig, const char *conv, uint64_t seq)
 {
     struct msg_cmd_told c = {.conv = slice_string(conv), .seq = seq};
     assert_int_equal(rig_do(rig, &msg_cmd_told_desc, &c).rc, RC_OK);
+}
+
+static uint32_t owed_to(struct rig *rig, const char *user, bool *ret_is_all)
+{
+    struct buf *convs = buf_new(64);
+    uint32_t count = 0;
+    assert_int_equal(machine_owed_to(rig->machine, slice_string(user), convs, ret_is_all), RC_OK);
+    struct record_reader r = record_reader_of(buf_slice(convs));
+    for (struct slice conv; !record_reader_at_end(&r); count++)
+        assert_int_equal(record_get_slice(&r, &conv), RC_OK);
+    buf_unref(&convs);
+    return count;
+}
+
+/* What is owed to one of them; where that is too much to look at, it is said. */
+static void what_a_list_is_owed_can_be_asked(void **state)
+{
+    struct rig *rig = *state;
+    bool is_all = false;
+    assert_int_equal(owed_to(rig, "alice", &is_all), 1);
+    assert_true(is_all);
+    assert_int_equal(owed_to(rig, "nobody", &is_all), 0);
+    assert_true(is_all);
+    rig_create(rig, "d", "alice", "bob");
+    assert_int_equal(owed_to(rig, "alice", &is_all), 2);
+    rig_told(rig, "c");
+    assert_int_equal(owed_to(rig, "alice", &is_all), 1);
+    for (unsigned i = 0; i < 1024; i++) {
+        char conv[16];
+        snprintf(conv, sizeof(conv), "g%u", i);
+        rig_create(rig, conv, "carol", "bob");
+    }
+    assert_int_equal(owed_to(rig, "alice", &is_all), 1);
+    assert_true(is_all);
+    assert_int_equal(owed_to(rig, "bob", &is_all), 1024);
+    assert_false(is_all);
 }
 
 /* Joining and going are owed until told, over restarts; roles and messages are not. */
@@ -441,6 +479,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_heir_is_found_within_a_turn, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_direct_conversation_stays_as_it_is, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(an_admin_changes_title_and_meta, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(what_a_list_is_owed_can_be_asked, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(member_entries_are_owed_until_told, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(conversations_that_owe_take_turns, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_list_follows_the_newest_entry, setup, rig_teardown),
