@@ -5,6 +5,7 @@
  *                                                      TRAILER -> TRAILER_LF -> TRAILERS */
 #include "gateway/http_chunked.h"
 
+#include "gateway/query.h"
 #include "mesh/base/check.h"
 
 #define DIGITS_MAX 8
@@ -32,20 +33,9 @@ void http_chunked_init(struct http_chunked *chunked, uint64_t body_size_max)
     };
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static enum http_chunks on_size(struct http_chunked *chunked, char c)
 {
-    int value = hex_value(c);
+    int value = query_hex_digit(c);
     if (value >= 0) {
         if (chunked->digits++ == DIGITS_MAX)
             return HTTP_CHUNKS_BAD;

@@ -1,6 +1,6 @@
 #include "gateway/query.h"
 
-static int digit_of(char c)
+int query_hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -15,8 +15,8 @@ int query_escaped(struct slice text, uint32_t at)
 {
     if (text.size - at < 3)
         return -1;
-    int high = digit_of(text.base[at + 1]);
-    int low = digit_of(text.base[at + 2]);
+    int high = query_hex_digit(text.base[at + 1]);
+    int low = query_hex_digit(text.base[at + 2]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 

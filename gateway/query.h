@@ -21,6 +21,9 @@ MUST_CHECK enum rc query_get(struct slice query, const char *name, char *out, si
 MUST_CHECK enum rc query_decode_part(struct slice part, char *out, size_t size,
                                      struct slice *ret_value);
 
+/* What the hex digit stands for; -1: it is none. */
+int query_hex_digit(char c);
+
 /* The byte that the escape at `text.base[at]`, a percent sign, stands for; -1: two hex digits do
  * not follow it. */
 int query_escaped(struct slice text, uint32_t at);

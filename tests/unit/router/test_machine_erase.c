@@ -280,14 +280,9 @@ static void a_dropped_conversation_is_not_there(void **state)
     assert_int_equal(rig_drop(rig, "no").rc, RC_NOT_FOUND);
 }
 
-/* A direct one has no other id: it begins anew after its last seq, with nothing of what was. */
-static void a_dropped_direct_conversation_begins_again(void **state)
+/* Alice's first word to bob, at 3; `id` becomes that of their conversation. */
+static struct msg_cmd_send begin_direct(struct rig *rig, char id[KEY_DIRECT_SIZE + 1])
 {
-    struct rig *rig = *state;
-    char id[KEY_DIRECT_SIZE + 1] = {0};
-    struct msg_entry entry;
-    struct msg_marks marks;
-    struct msg_summary_item item;
     struct slice direct = rig_direct("alice", "bob");
     memcpy(id, direct.base, direct.size);
     struct msg_cmd_send send = {.conv = slice_string(id),
@@ -296,6 +291,18 @@ static void a_dropped_direct_conversation_begins_again(void **state)
                                 .cid = slice_string("1"),
                                 .body = slice_string("1")};
     assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 3);
+    return send;
+}
+
+/* A direct one has no other id: it begins anew after its last seq, with nothing of what was. */
+static void a_dropped_direct_conversation_begins_again(void **state)
+{
+    struct rig *rig = *state;
+    char id[KEY_DIRECT_SIZE + 1] = {0};
+    struct msg_entry entry;
+    struct msg_marks marks;
+    struct msg_summary_item item;
+    struct msg_cmd_send send = begin_direct(rig, id);
     for (uint64_t seq = 8; seq <= 13; seq += 5) { /* Two leave, two come, a word. */
         drop(rig, id);
         assert_int_equal(rig_send(rig, id, "bob", "x", "1").rc, RC_NOT_FOUND);
@@ -341,14 +348,7 @@ static void nothing_is_left_of_what_was_before_its_end(void **state)
     char id[KEY_DIRECT_SIZE + 1] = {0};
     struct msg_entry entry;
     struct msg_marks marks;
-    struct slice direct = rig_direct("alice", "bob");
-    memcpy(id, direct.base, direct.size);
-    struct msg_cmd_send send = {.conv = slice_string(id),
-                                .user = slice_string("alice"),
-                                .peer = slice_string("bob"),
-                                .cid = slice_string("1"),
-                                .body = slice_string("1")};
-    assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 3);
+    struct msg_cmd_send send = begin_direct(rig, id);
     drop(rig, id); /* Owed: 1 and 2, 4 and 5. */
     send.cid = slice_string("2");
     assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).seq, 8);
