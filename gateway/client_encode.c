@@ -110,6 +110,8 @@ void client_put_conversations_item(struct buf *out, const struct msg_summary_ite
     PUT_NUMBER(out, "read", item->read);
     PUT_NUMBER(out, "unread", item->unread);
     PUT_NUMBER(out, "members", item->members);
+    if (item->role != 0)
+        PUT_TEXT(out, "role", client_role_name(item->role));
     if (item->peer.base != NULL)
         PUT_TEXT(out, "peer", item->peer);
     if (item->meta.size != 0) {

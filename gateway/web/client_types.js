@@ -56,6 +56,7 @@
  * @property {string} conv
  * @property {'direct'|'group'} kind
  * @property {string | null} title Null where it has none.
+ * @property {string} [role] One's own: owner, admin or member.
  * @property {Json} [meta]
  * @property {string} [peer] Of a direct conversation: the other user.
  * @property {number} head

@@ -241,7 +241,8 @@
     F(T, u64, members, "how many members")                                                         \
     F(T, str, peer, "direct only: the other user")                                                 \
     F(T, bin, last, "the newest message's entry record; absent where there is none")               \
-    F(T, u64, last_ts, "when its newest entry came")
+    F(T, u64, last_ts, "when its newest entry came")                                               \
+    F(T, u64, role, "enum member_role of the user; 0: nobody's list")
 
 #define FIELDS_looked(F, T)                                                                        \
     F(T, u64, req, "of look")                                                                      \

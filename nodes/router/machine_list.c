@@ -53,6 +53,7 @@ static enum rc summarize(struct machine *m, struct machine_conv *conv, struct sl
         .last_ts = conv->head.last_ts,
     };
     if (member != NULL) {
+        item.role = member->row.role;
         item.read = member->cursor.read;
         item.unread = unread(&conv->head, member);
     }

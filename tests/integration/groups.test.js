@@ -282,8 +282,9 @@ test('info changes title and meta, and all are told', async () => {
     assert.equal((await listed(carol, conv)).title, 'Voyage');
     await alice.must('info', { conv, title: null });
     await bob.next((frame) => isAbout('info', conv)(frame) && frame.title === null);
-    const { title, meta } = await listed(carol, conv);
-    assert.deepEqual([title, meta], [null, { colour: 'blue' }]);
+    const { title, meta, role } = await listed(carol, conv);
+    assert.deepEqual([title, meta, role], [null, { colour: 'blue' }, 'member']);
+    assert.equal((await listed(alice, conv)).role, 'owner');
     await closeAll(alice, bob, carol);
 });
 
