@@ -1,7 +1,9 @@
 #include "gateway/edge_private.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "gateway/gateway.h"
 #include "mesh/base/check.h"
@@ -14,7 +16,8 @@
 #define EDGE_HEADER_POOL     16    /* Heads being parsed: one, because it has all of it at once. */
 #define EDGE_HANDSHAKE_S     10    /* Never needed, for the same reason. */
 #define EDGE_FILES_MAX       1048576
-#define EDGE_LOG_LINES_MAX   10 /* A second: peers cause most of them. */
+#define EDGE_FILES_AT_ONCE   131072u /* 8 bytes each, the kernel's. */
+#define EDGE_LOG_LINES_MAX   10      /* A second: peers cause most of them. */
 #define EDGE_LAST_ITERATIONS 4
 
 /* ---- Life cycle ---- */
@@ -72,11 +75,26 @@ static void limit_files(void)
     (void)!setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* The kernel's table of our files doubles when it is full, and the thread that needs it waits until
+ * all processors have noticed, since others use it: tens of milliseconds where these are busy, four
+ * times in the first second of a crowd. So it gets its size now. */
+static void grow_file_table(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    rlim_t size = limit.rlim_cur < EDGE_FILES_AT_ONCE ? limit.rlim_cur : EDGE_FILES_AT_ONCE;
+    int last = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)size - 1);
+    if (last >= 0)
+        close(last);
+}
+
 /* libwebsockets keeps timers in sorted lists, so one a connection costs O(n) each: no_timers turns
  * its own pings off, the core has a wheel. No extensions: compression costs 260 kB a connection. */
 static bool start_lws(struct edge *edge)
 {
     limit_files();
+    grow_file_table();
     lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
     edge->protocols[0] = (struct lws_protocols){
         .name = HTTP_WEBSOCKET_PROTOCOL,
