@@ -55,7 +55,8 @@ export { ChatmeshError, newCid };
 export class ChatmeshClient {
     #core;
 
-    /** @param {Options} options */
+    /** Throws a TypeError where the options cannot do: no url, token or WebSocket, or a wrong url.
+     * @param {Options} options */
     constructor(options) {
         this.#core = new Core(options);
         this.device = this.#core.device;
@@ -108,8 +109,8 @@ export class ChatmeshClient {
     }
 
     /**
-     * Come online and stay so. Resolves with the first welcome, rejects where the server refuses
-     * for good.
+     * Come online and stay so. Resolves with the first welcome, rejects with `closed` where the
+     * server refuses for good, the platform does not let us dial, or close() comes first.
      * @returns {Promise<Welcome>}
      */
     connect() {

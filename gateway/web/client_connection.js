@@ -6,6 +6,7 @@
  */
 
 import { ChatmeshError } from './client_base.js';
+import { socketOf, urlsOf } from './client_urls.js';
 
 /** @typedef {import('./client_types.js').Options} Options */
 /** @typedef {import('./client_types.js').State} State */
@@ -71,6 +72,7 @@ export class Connection {
     #options;
     #ports;
     #urls;
+    #Socket;
     #urlIndex = 0;
     /** @type {string | undefined} */
     #token;
@@ -94,8 +96,8 @@ export class Connection {
     constructor(options, ports) {
         this.#options = options;
         this.#ports = ports;
-        this.#urls = options.urls ?? (options.url !== undefined ? [options.url] : []);
-        if (this.#urls.length === 0) throw new TypeError('ChatmeshClient: url or urls is needed');
+        this.#urls = urlsOf(options);
+        this.#Socket = socketOf(options);
         if (options.token === undefined && options.getToken === undefined)
             throw new TypeError('ChatmeshClient: token or getToken is needed');
         this.#token = options.token;
@@ -155,8 +157,13 @@ export class Connection {
         }
         // stop() may have come while the token was on its way.
         if (this.state !== 'connecting' || this.#socket !== null) return;
-        const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
-        const socket = new Socket(this.#urls[this.#urlIndex % this.#urls.length]);
+        let socket;
+        try {
+            socket = new this.#Socket(this.#urls[this.#urlIndex % this.#urls.length]);
+        } catch (error) {
+            this.#onUndialable(/** @type {Error} */ (error));
+            return;
+        }
         this.#socket = socket;
         this.#welcomeTimer = setTimeout(
             () => this.lose(1006, 'no welcome came in time'),
@@ -170,6 +177,13 @@ export class Connection {
             if (this.#socket === socket) this.#onClosed(event.code, String(event.reason ?? ''));
         };
         socket.onerror = () => {}; // A close event always follows, and says more.
+    }
+
+    /** The platform forbids it, say ws: from a page that came by https:. That does not pass.
+     * @param {Error} error */
+    #onUndialable(error) {
+        this.#ports.error(error);
+        if (this.state === 'connecting') this.#end({ state: 'closed', reason: error.message });
     }
 
     #sendConnect() {

@@ -193,7 +193,7 @@
  *   setItem(key: string, value: string): void}} StoragePort */
 /**
  * @typedef {object} Options
- * @property {string} [url] `ws://HOST:PORT/ws`.
+ * @property {string} [url] `ws://HOST:PORT/ws`; in a page also relative to it: `/ws`.
  * @property {string[]} [urls] Several gateways; after a failure the next one is tried.
  * @property {string} [token]
  * @property {() => string | Promise<string>} [getToken] Asked for the first and every new token.

@@ -154,6 +154,6 @@ beforeEach(() => {
     mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_000_000 });
 });
 afterEach(() => {
-    client.close();
+    client?.close();
     mock.timers.reset();
 });

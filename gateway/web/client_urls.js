@@ -1,0 +1,51 @@
+/**
+ * client_urls - what can be judged of the options before anything is dialled.
+ *
+ * @module
+ */
+
+/** @typedef {import('./client_types.js').Options} Options */
+
+/** @param {string} url @param {string} [base] @returns {URL | null} */
+function parsed(url, base) {
+    try {
+        return new URL(url, base); // URL.canParse() is younger than many a browser.
+    } catch {
+        return null;
+    }
+}
+
+/**
+ * Where to dial, as the socket takes it. In a page a relative URL is the page's own server.
+ * @param {string} url @returns {string}
+ */
+function dialable(url) {
+    const wrong = (/** @type {string} */ why) =>
+        new TypeError(`ChatmeshClient: ${why}, like ws://localhost:8080/ws, and not: ${url}`);
+    const whole = parsed(url);
+    if (whole !== null) {
+        if (!/^wss?:$/.test(whole.protocol)) throw wrong('the url must be ws: or wss:');
+        return String(url);
+    }
+    const base = globalThis.location?.href ?? '';
+    const there = /^https?:/.test(base) ? parsed(url, base) : null;
+    if (there === null) throw wrong('the url must be complete');
+    return there.href.replace(/^http/, 'ws');
+}
+
+/** All that there are, at least one. @param {Options} options */
+export function urlsOf({ url, urls = url === undefined ? [] : [url] }) {
+    if (urls.length === 0) throw new TypeError('ChatmeshClient: url or urls is needed');
+    return urls.map(dialable);
+}
+
+/** The constructor of sockets: the one that was given, or the platform's. @param {Options} options
+ * @returns {any} */
+export function socketOf(options) {
+    const Socket = options.WebSocket ?? globalThis.WebSocket;
+    if (typeof Socket !== 'function')
+        throw new TypeError(
+            'ChatmeshClient: there is no WebSocket here; give one as the option WebSocket',
+        );
+    return Socket;
+}
