@@ -137,7 +137,8 @@ export class ChatmeshClient {
 
     /**
      * With a conversation: nobody looks at it any more. Without: go offline for good; connect()
-     * starts again, and sends that wait stay in the outbox.
+     * starts again. Requests that wait reject, sends that wait stay in the outbox, nothing more is
+     * delivered, and no timer is left behind.
      * @param {string} [conv] @returns {Promise<void>}
      */
     async close(conv) {
@@ -256,7 +257,8 @@ export class ChatmeshClient {
 
     /**
      * Somebody looks at the conversation: a large one streams its entries from now on, and who
-     * types there is told. Kept up over reconnects until close(conv).
+     * types there is told. Kept up over reconnects until close(conv). In the state `closed` it
+     * rejects, and the next connect() asks for it all the same; so do watch() and setStatus().
      * @param {string} conv @returns {Promise<void>}
      */
     open(conv) {
@@ -356,7 +358,8 @@ export class ChatmeshClient {
     }
 
     /**
-     * Any request of the protocol. While offline it waits for the connection, until its timeout.
+     * Any request of the protocol. While offline it waits for the connection, until its timeout;
+     * in the state `closed` it rejects with `closed`, at once.
      * What only reads is repeated until then, as the server asks for with `retry_after_ms`. All
      * else that was on the wire when the connection broke rejects with `disconnected`: its outcome
      * is unknown.

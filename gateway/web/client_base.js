@@ -39,8 +39,35 @@ export const isPassing = (error) =>
 /** When to try again after a passing error. @param {ChatmeshError} error */
 export const retryInMs = (error) => error.retryAfterMs ?? RETRY_DEFAULT_MS;
 
-/** @param {number} ms */
-export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+/** Waits that end early with the connection: what waits looks then what has become of it. */
+export class Pauses {
+    /** @type {Set<() => void>} */
+    #ends = new Set();
+    #isOnline;
+
+    /** @param {() => boolean} isOnline */
+    constructor(isOnline) {
+        this.#isOnline = isOnline;
+    }
+
+    /** @param {number} ms @returns {Promise<void>} */
+    of(ms) {
+        if (!this.#isOnline()) return Promise.resolve();
+        return new Promise((resolve) => {
+            const end = () => {
+                clearTimeout(timer);
+                this.#ends.delete(end);
+                resolve();
+            };
+            const timer = setTimeout(end, ms);
+            this.#ends.add(end);
+        });
+    }
+
+    end() {
+        for (const end of [...this.#ends]) end();
+    }
+}
 
 /**
  * A fresh id for a send. Not crypto.randomUUID: browsers offer that on https and localhost only.

@@ -106,7 +106,7 @@ export class Connection {
     }
 
     get isOnline() {
-        return this.state === 'online';
+        return this.state === 'online' && this.#socket !== null;
     }
 
     start() {
@@ -124,7 +124,7 @@ export class Connection {
 
     /** True where it was handed to an open connection. @param {object} frame */
     write(frame) {
-        if (!this.isOnline || this.#socket === null) return false;
+        if (!this.isOnline) return false;
         this.#socket.send(JSON.stringify(frame));
         return true;
     }
@@ -171,7 +171,7 @@ export class Connection {
         );
         socket.onopen = () => this.#socket === socket && this.#sendConnect();
         socket.onmessage = (/** @type {{data: any}} */ message) => {
-            if (this.#socket === socket) this.#onText(message.data);
+            if (this.#socket === socket) this.#onText(socket, message.data);
         };
         socket.onclose = (/** @type {{code: number, reason: string}} */ event) => {
             if (this.#socket === socket) this.#onClosed(event.code, String(event.reason ?? ''));
@@ -193,8 +193,8 @@ export class Connection {
         );
     }
 
-    /** @param {any} data */
-    #onText(data) {
+    /** @param {any} socket @param {any} data */
+    #onText(socket, data) {
         this.#heardAt = Date.now();
         let frames;
         try {
@@ -203,9 +203,11 @@ export class Connection {
             this.#ports.error(new ChatmeshError('internal', 'the server sent what is not JSON'));
             return;
         }
-        for (const frame of Array.isArray(frames) ? frames : [frames])
+        for (const frame of Array.isArray(frames) ? frames : [frames]) {
+            if (this.#socket !== socket) return; // A listener called close().
             if (frame.type === 'welcome') this.#onWelcome(frame);
             else this.#ports.frame(frame);
+        }
     }
 
     /** @param {Welcome} welcome */
@@ -216,7 +218,7 @@ export class Connection {
         this.#onlineAt = Date.now();
         this.#startHeartbeat(welcome.ping_ms);
         this.#setState({ state: 'online' });
-        this.#ports.up(welcome);
+        if (this.isOnline) this.#ports.up(welcome); // A listener may have called close().
     }
 
     /**
@@ -250,6 +252,7 @@ export class Connection {
         const restartIn = this.#restartAt > 0 ? Math.max(0, this.#restartAt - Date.now()) : null;
         this.#socket = null;
         this.#hangUp();
+        if (this.state === 'closed') return; // A listener called close().
         if (wasHealthy || restartIn !== null) this.#backoff.reset();
         const mayAsk = this.#mayAskForToken();
         // The server knows that token no more: should we be told to come back, it is with another.
@@ -300,7 +303,7 @@ export class Connection {
     #end(change) {
         clearTimeout(this.#dialTimer);
         this.#hangUp();
-        this.#setState(change);
+        if (this.state !== 'closed') this.#setState(change); // Else a listener was faster.
     }
 
     /** @param {StateChange} change */

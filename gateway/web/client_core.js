@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ChatmeshError, isPassing, Listeners, newCid, retryInMs, sleep } from './client_base.js';
+import { ChatmeshError, isPassing, Listeners, newCid, Pauses, retryInMs } from './client_base.js';
 import { Connection } from './client_connection.js';
 import { frameOf, Outbox } from './client_outbox.js';
 import { Audiences, Receipts } from './client_receipts.js';
@@ -43,6 +43,8 @@ export class Core {
     #options;
     listeners = new Listeners();
     #requests = new Requests();
+    /** @type {Pauses} */
+    #pauses;
     connection;
     timelines;
     outbox;
@@ -74,11 +76,14 @@ export class Core {
             state: (change) => this.#onState(change),
             error: (error) => this.emit('error', error),
         });
+        this.#pauses = new Pauses(() => this.connection.isOnline);
+        const pause = (/** @type {number} */ ms) => this.#pauses.of(ms);
         this.timelines = new Timelines({
             deliver: (entry) => this.#deliver(entry),
             repeated: (conv, last) => this.#options.autoAck && this.receipts.ack(conv, last),
             gap: (gap) => this.emit('gap', gap),
             page: (conv, after) => this.#ask('history', { conv, after, limit: HISTORY_PAGE }),
+            pause,
         });
         this.outbox = new Outbox(this.#options.sendsInFlight, {
             fly: (write) => this.#fly(write),
@@ -88,15 +93,19 @@ export class Core {
             refused: ({ type, cid, conv, to, seq }, error) =>
                 this.emit('refused', { cid, conv, to, request: type, target: seq, error }),
         });
-        this.receipts = new Receipts((frame) => this.connection.write(frame));
+        this.receipts = new Receipts({
+            isOnline: () => this.connection.isOnline,
+            write: (frame) => this.connection.write(frame),
+        });
         this.audiences = new Audiences(() => this.connection.welcome?.user ?? null);
         this.typing = new Typing({
             write: (frame) => this.connection.write(frame),
             tell: (typing) => this.emit('typing', typing),
         });
         this.standing = new Standing({
-            isOnline: () => this.connection.isOnline,
+            state: () => this.connection.state,
             request: (type, fields) => this.#ask(type, fields),
+            pause,
         });
         this.#store = new Store(options.storage, options.storageKey ?? `chatmesh.${this.device}`, {
             resume: () => ({ epoch: this.#epoch, points: this.timelines.points() }),
@@ -117,7 +126,7 @@ export class Core {
                 if (!READS.has(type) || !isPassing(error)) throw error;
                 const ms = error.code === 'disconnected' ? 0 : retryInMs(error);
                 if (error.code === 'timeout' || Date.now() + ms >= deadline) throw error;
-                if (ms > 0) await sleep(ms);
+                if (ms > 0) await this.#pauses.of(ms);
             }
         }
     }
@@ -126,14 +135,19 @@ export class Core {
      * @param {string} type @param {object} fields @param {number} [timeoutMs]
      * @returns {Promise<any>} */
     #ask(type, fields, timeoutMs = this.#options.requestTimeoutMs) {
-        const { id, reply } = this.#requests.begin(timeoutMs);
-        this.connection.write({ type, id, ...fields });
-        return reply;
+        return this.#requests.begin(
+            (id) => this.connection.write({ type, id, ...fields }),
+            timeoutMs,
+        );
     }
 
     /** @param {number} timeoutMs @returns {Promise<void>} */
     #untilOnline(timeoutMs) {
         return new Promise((resolve, reject) => {
+            if (this.connection.state === 'closed') {
+                reject(new ChatmeshError('closed', 'the client is closed'));
+                return;
+            }
             const timer = setTimeout(
                 () => settle(reject, new ChatmeshError('timeout', 'there is no connection')),
                 timeoutMs,
@@ -169,7 +183,7 @@ export class Core {
         this.standing.pump();
         this.outbox.pump();
         this.receipts.schedule();
-        this.#store.saveSoon();
+        this.#save();
     }
 
     #onDown() {
@@ -179,6 +193,7 @@ export class Core {
         this.#requests.failAll(
             new ChatmeshError('disconnected', 'the connection was lost before the answer'),
         );
+        this.#pauses.end();
         this.typing.clear();
     }
 
@@ -241,7 +256,7 @@ export class Core {
         this.timelines.clear();
         this.audiences.clear();
         this.emit('reset', {});
-        this.#store.saveSoon();
+        this.#save();
     }
 
     /** @param {{conv: string, gone?: boolean}} frame */
@@ -253,7 +268,7 @@ export class Core {
             this.audiences.forget(frame.conv);
         }
         this.emit('conversation', frame);
-        this.#store.saveSoon();
+        this.#save();
     }
 
     /** @param {Entry} entry */
@@ -263,7 +278,7 @@ export class Core {
         if (entry.type === 'message') this.typing.ended(entry.conv, entry.from);
         this.emit(ENTRY_TYPES.has(entry.type) ? entry.type : 'event', entry);
         if (this.#options.autoAck) this.receipts.ack(entry.conv, entry.seq);
-        this.#store.saveSoon();
+        this.#save();
     }
 
     /* ---- The outbox ---- */
@@ -293,17 +308,23 @@ export class Core {
 
     /** @param {Write} write @returns {Promise<Sent>} */
     #fly(write) {
-        const { id, reply } = this.#requests.begin(SEND_TIMEOUT_MS, () =>
-            this.connection.lose(1006, 'a send was not answered'),
+        return this.#requests.begin(
+            (id) => this.connection.write({ id, ...frameOf(write) }),
+            SEND_TIMEOUT_MS,
+            () => this.connection.lose(1006, 'a send was not answered'),
         );
-        this.connection.write({ id, ...frameOf(write) });
-        return reply;
     }
 
     /** @param {Write} write @param {Sent} sent */
     #onSent({ type, cid, seq }, sent) {
         if (type === 'send') this.audiences.applySent(cid, sent.seq);
         this.emit('sent', { ...sent, request: type, ...(seq !== undefined && { target: seq }) });
+    }
+
+    /** Where a listener called close(), nobody would wait for later. */
+    #save() {
+        this.#store.saveSoon();
+        if (this.connection.state === 'closed') this.#store.saveNow();
     }
 
     #onOutboxChanged() {

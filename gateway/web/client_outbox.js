@@ -156,8 +156,8 @@ export class Outbox {
         // land() takes it back: the connection is being replaced.
         if (error.code === 'disconnected' || error.code === 'timeout') return;
         if (isPassing(error)) {
+            if (write.flying) this.flying--; // Else land() came first.
             write.flying = false;
-            this.flying--;
             lane.halted = true;
             lane.resumeAt = Date.now() + retryInMs(error);
         } else {

@@ -26,10 +26,11 @@ const isDirect = (conv) => conv.startsWith('dm:');
 /** Acks and read marks: only the highest per conversation matters, so they go out coalesced. */
 export class Receipts {
     /**
-     * @param {(frame: object) => boolean} write False where there is no connection: kept for later.
+     * @param {{isOnline: () => boolean, write: (frame: object) => boolean}} ports `write` is false
+     *   where there is no connection: kept for the next one, which calls schedule().
      */
-    constructor(write) {
-        this.write = write;
+    constructor(ports) {
+        this.ports = ports;
         /** @type {Map<string, number>} */
         this.acks = new Map();
         /** @type {Map<string, number>} */
@@ -57,6 +58,7 @@ export class Receipts {
 
     schedule() {
         if (this.timer !== undefined || this.acks.size + this.reads.size === 0) return;
+        if (!this.ports.isOnline()) return;
         const wait = Math.max(RECEIPT_GATHER_MS, this.flushedAt + RECEIPT_INTERVAL_MS - Date.now());
         this.timer = setTimeout(() => {
             this.timer = undefined;
@@ -66,13 +68,13 @@ export class Receipts {
 
     flush() {
         for (const [conv, seq] of this.reads) {
-            if (!this.write({ type: 'read', conv, seq })) return;
+            if (!this.ports.write({ type: 'read', conv, seq })) return;
             this.reads.delete(conv);
             // A read implies the ack.
             if ((this.acks.get(conv) ?? 0) <= seq) this.acks.delete(conv);
         }
         for (const [conv, seq] of this.acks) {
-            if (!this.write({ type: 'ack', conv, seq })) return;
+            if (!this.ports.write({ type: 'ack', conv, seq })) return;
             this.acks.delete(conv);
         }
         this.flushedAt = Date.now();

@@ -13,13 +13,19 @@ export class Requests {
     #waiting = new Map();
 
     /**
+     * @param {(id: number) => boolean} write False where there is no connection. What it throws,
+     *   the reply rejects with.
      * @param {number} timeoutMs
      * @param {() => void} [onTimeout]
-     * @returns {{id: number, reply: Promise<any>}}
+     * @returns {Promise<any>} The reply.
      */
-    begin(timeoutMs, onTimeout) {
+    begin(write, timeoutMs, onTimeout) {
         const id = this.#nextId++;
-        const reply = new Promise((resolve, reject) => {
+        return new Promise((resolve, reject) => {
+            if (!write(id)) {
+                reject(new ChatmeshError('disconnected', 'there is no connection'));
+                return;
+            }
             const timer = setTimeout(() => {
                 this.#waiting.delete(id);
                 reject(new ChatmeshError('timeout', 'no answer came in time'));
@@ -27,7 +33,6 @@ export class Requests {
             }, timeoutMs);
             this.#waiting.set(id, { resolve, reject, timer });
         });
-        return { id, reply };
     }
 
     /** @param {any} frame True where it was a reply. */

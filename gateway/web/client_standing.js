@@ -6,9 +6,10 @@
  * @module
  */
 
-import { ChatmeshError, isPassing, retryInMs, sleep } from './client_base.js';
+import { ChatmeshError, isPassing, retryInMs } from './client_base.js';
 
 /** @typedef {import('./client_types.js').OwnStatus} OwnStatus */
+/** @typedef {import('./client_types.js').State} State */
 /**
  * @typedef {object} Wish
  * @property {boolean} asked On this connection.
@@ -39,10 +40,14 @@ export class Standing {
     #isPumpDue = false;
     #ports;
 
-    /** @param {{isOnline: () => boolean,
-     *   request: (type: string, fields: object) => Promise<any>}} ports */
+    /** @param {{state: () => State, request: (type: string, fields: object) => Promise<any>,
+     *   pause: (ms: number) => Promise<void>}} ports */
     constructor(ports) {
         this.#ports = ports;
+    }
+
+    #isOnline() {
+        return this.#ports.state() === 'online';
     }
 
     /** @param {string} conv */
@@ -108,6 +113,7 @@ export class Standing {
                 ),
         );
         this.#pumpSoon();
+        if (this.#ports.state() === 'closed') this.stop();
         const all = Promise.all(granted).then(() => {});
         all.catch(() => {}); // It stands: whoever does not wait for it need not hear of close().
         return all;
@@ -119,14 +125,14 @@ export class Standing {
      * @param {() => object | null} fields Null where it is wanted again.
      */
     async #release(type, fields) {
-        for (let what = fields(); what !== null && this.#ports.isOnline(); what = fields()) {
+        for (let what = fields(); what !== null && this.#isOnline(); what = fields()) {
             try {
                 await this.#ports.request(type, what);
                 return;
             } catch (error) {
                 if (!isPassing(error)) throw error;
                 if (error.code === 'disconnected') return;
-                await sleep(retryInMs(error));
+                await this.#ports.pause(retryInMs(error));
             }
         }
     }
@@ -151,7 +157,7 @@ export class Standing {
 
     /** Ask for all that this connection was not asked for. */
     pump() {
-        if (!this.#ports.isOnline()) return;
+        if (!this.#isOnline()) return;
         const own = this.#status;
         if (own !== null && !own.wish.asked)
             this.#ask('status', { status: own.status }, [own.wish], () => {
@@ -193,7 +199,7 @@ export class Standing {
     #askLater(wishes, ms) {
         for (const one of wishes) one.asked = false;
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => this.pump(), ms);
+        if (this.#isOnline()) this.#timer = setTimeout(() => this.pump(), ms);
     }
 
     /** The connection is gone, and with it what it was asked for. */

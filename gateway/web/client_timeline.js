@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isPassing, retryInMs, sleep } from './client_base.js';
+import { isPassing, retryInMs } from './client_base.js';
 
 /** @typedef {import('./client_types.js').Entry} Entry */
 /** @typedef {import('./client_types.js').Gap} Gap */
@@ -16,6 +16,7 @@ import { isPassing, retryInMs, sleep } from './client_base.js';
  *   does not know that we have all up to `last`.
  * @property {(gap: Gap) => void} gap
  * @property {(conv: string, after: number) => Promise<HistoryPage>} page
+ * @property {(ms: number) => Promise<void>} pause Ends early with the connection.
  */
 
 const HELD_MAX = 2000;
@@ -71,6 +72,7 @@ class Timeline {
     acceptGap(frame) {
         this.last ??= frame.from - 1;
         if (frame.to <= this.last) return;
+        const connection = this.connection;
         let skipped = frame.trimmed === true;
         this.ports.gap({
             conv: this.conv,
@@ -82,6 +84,7 @@ class Timeline {
                 skipped = true;
             },
         });
+        if (connection !== this.connection) return; // A listener called close().
         if (skipped) {
             this.last = Math.max(this.last, frame.to);
             if (!this.paging) this.#drain();
@@ -110,13 +113,15 @@ class Timeline {
 
     /** Deliver what is held and follows without a hole. */
     #drain() {
+        const held = this.held;
         let used = 0;
-        for (const entry of this.held) {
-            if (entry.seq > (this.last ?? 0) + 1) break;
+        for (const entry of held) {
+            // Another one: a listener called close().
+            if (held !== this.held || entry.seq > (this.last ?? 0) + 1) break;
             used++;
             if (entry.seq > (this.last ?? 0)) this.#deliver(entry);
         }
-        this.held.splice(0, used);
+        held.splice(0, used);
     }
 
     async #fill() {
@@ -128,7 +133,9 @@ class Timeline {
             if (connection !== this.connection) return;
             if (page === 'later') continue;
             this.#deliverPage(page);
+            if (connection !== this.connection) return;
             this.#drain();
+            if (connection !== this.connection) return;
         }
         this.paging = false;
     }
@@ -139,7 +146,11 @@ class Timeline {
      */
     #deliverPage(page) {
         const before = this.last ?? 0;
-        for (const entry of page) if (entry.seq > (this.last ?? 0)) this.#deliver(entry);
+        const connection = this.connection;
+        for (const entry of page) {
+            if (connection !== this.connection) return;
+            if (entry.seq > (this.last ?? 0)) this.#deliver(entry);
+        }
         if (this.last === before)
             // Nothing there for us up to what we have or heard of.
             this.last = this.held.length > 0 ? this.held[0].seq - 1 : this.wanted;
@@ -151,7 +162,7 @@ class Timeline {
             return (await this.ports.page(this.conv, this.last ?? 0)).entries;
         } catch (error) {
             if (!isPassing(error)) return []; // Not ours any more: go on with what we were given.
-            await sleep(retryInMs(error));
+            await this.ports.pause(retryInMs(error));
             return 'later';
         }
     }
