@@ -99,10 +99,11 @@ export class ChatmeshClient {
     }
 
     /**
-     * Subscribe; the returned function ends it.
+     * Subscribe; the returned function ends it. What a listener throws, or its promise rejects
+     * with, comes as `error`, and where nobody listens to that, on the console.
      * @template {keyof Events} K
      * @param {K} event
-     * @param {(value: Events[K]) => void} listener
+     * @param {(value: Events[K]) => unknown} listener
      */
     on(event, listener) {
         return this.#core.listeners.add(event, listener);

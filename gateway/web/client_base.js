@@ -77,29 +77,47 @@ export function newCid() {
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Who listens to what. A listener that throws keeps neither the others nor the protocol from
- * going on: it is reported as `error`. */
+/** @typedef {{listener: (value: any) => unknown}} Subscription The same listener may be in two. */
+
+/** Who listens to what. A listener that throws, or one whose promise rejects, keeps neither the
+ * others nor the protocol from going on: it is reported as `error`. */
 export class Listeners {
-    /** @type {Map<string, Set<(value: any) => void>>} */
+    /** @type {Map<string, Set<Subscription>>} */
     #sets = new Map();
 
-    /** @template {keyof Events} K @param {K} event @param {(value: Events[K]) => void} listener */
+    /** @template {keyof Events} K @param {K} event @param {(value: Events[K]) => unknown} listener */
     add(event, listener) {
+        if (typeof listener !== 'function')
+            throw new TypeError(`ChatmeshClient: the listener of ${event} is not a function`);
         const set = this.#sets.get(event) ?? new Set();
         this.#sets.set(event, set);
-        set.add(listener);
-        return () => void set.delete(listener);
+        const subscription = { listener };
+        set.add(subscription);
+        return () => void set.delete(subscription);
     }
 
     /** @template {keyof Events} K @param {K} event @param {Events[K]} value */
     tell(event, value) {
-        for (const listener of [...(this.#sets.get(event) ?? [])]) {
-            try {
-                listener(value);
-            } catch (error) {
-                if (event === 'error') console.error(error);
-                else this.tell('error', /** @type {Error} */ (error));
-            }
+        const set = this.#sets.get(event);
+        // What nobody listens to must not get lost.
+        if (event === 'error' && !set?.size) console.error(value);
+        for (const subscription of [...(set ?? [])])
+            // One before it may have ended it.
+            if (set?.has(subscription)) this.#call(event, subscription, value);
+    }
+
+    /** @param {keyof Events} event @param {Subscription} subscription @param {any} value */
+    #call(event, { listener }, value) {
+        const report = (/** @type {any} */ thrown) => {
+            const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+            if (event === 'error') console.error(error); // Else it would be told of itself.
+            else this.tell('error', error);
+        };
+        try {
+            const result = /** @type {any} */ (listener(value));
+            if (typeof result?.then === 'function') result.then(undefined, report);
+        } catch (thrown) {
+            report(thrown);
         }
     }
 }

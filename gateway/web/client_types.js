@@ -186,7 +186,8 @@
  *   error: import('./client_base.js').ChatmeshError}} refused It will not be.
  * @property {{count: number}} outbox How many of them wait for their acknowledgement.
  * @property {any} event Every event of the server that this client does not know, as it came.
- * @property {Error} error
+ * @property {Error} error What the server says unasked, and what getToken, the storage or a listener
+ *   throws. Where nobody listens it is written to the console.
  */
 /** What localStorage and sessionStorage offer.
  * @typedef {{getItem(key: string): string | null,

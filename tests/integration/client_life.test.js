@@ -2,7 +2,7 @@
 // once, what it says of faults, and that it leaves nothing behind.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { afterEach, test } from 'node:test';
+import { afterEach, mock, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import {
@@ -22,7 +22,7 @@ import {
 
 const added = new Set();
 
-/** A global of browsers that this platform lacks, for one test. */
+/** A global of browsers, for one test. */
 function stub(name, value) {
     const had = Object.getOwnPropertyDescriptor(globalThis, name);
     Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
@@ -291,4 +291,73 @@ test('a Node program ends as soon as its client is closed, with requests on the 
     );
     assert.deepEqual([status, signal], [0, null], stderr);
     assert.deepEqual(stdout.trim().split('\n').sort(), ['closed', 'closed', 'disconnected']);
+});
+
+/** What is written to the console as an error while `run` runs. */
+async function consoleDuring(run) {
+    const write = mock.method(console, 'error', () => {});
+    try {
+        await run();
+        await turn();
+        return write.mock.calls.map(({ arguments: [error] }) => error.message);
+    } finally {
+        write.mock.restore();
+    }
+}
+
+const thrower = (what) => () => {
+    throw what;
+};
+const rejecter = (what) => async () => {
+    throw what;
+};
+
+test('what a listener throws or rejects with is an error event, and the others hear all the same', async () => {
+    const socket = await goOnline({ mute: true });
+    const seqs = [];
+    const errors = [];
+    client.on('message', thrower(new Error('thrown')));
+    client.on('message', rejecter(new Error('rejected')));
+    client.on('message', rejecter('no Error'));
+    client.on('message', ({ seq }) => seqs.push(seq));
+    client.on('error', (error) => errors.push(error));
+    const written = await consoleDuring(() => socket.say(entry(1)));
+    assert.deepEqual(seqs, [1]);
+    assert.deepEqual(
+        errors.map(({ message }) => message),
+        ['thrown', 'rejected', 'no Error'],
+    );
+    assert.ok(errors.every((error) => error instanceof Error));
+    assert.deepEqual(written, []);
+});
+
+test('where nobody listens to error it is on the console, as is what a listener of error throws', async () => {
+    const socket = await goOnline({ mute: true });
+    client.on('message', thrower(new Error('thrown')));
+    client.on('message', rejecter(new Error('rejected')));
+    assert.deepEqual(await consoleDuring(() => socket.say(entry(1))), ['thrown', 'rejected']);
+    client.on('error', thrower(new Error('again')));
+    client.on('error', rejecter(new Error('and again')));
+    const written = await consoleDuring(() =>
+        socket.say({ type: 'error', code: 'internal', message: 'of the server' }),
+    );
+    assert.deepEqual(written, ['again', 'and again']);
+});
+
+test('a listener may end its own subscription, or one behind it, which then hears no more', async () => {
+    const socket = await goOnline();
+    const heard = [];
+    const offFirst = client.on('message', ({ seq }) => {
+        heard.push(`first ${seq}`);
+        offFirst();
+        offSecond();
+    });
+    const offSecond = client.on('message', ({ seq }) => heard.push(`second ${seq}`));
+    const third = ({ seq }) => heard.push(`third ${seq}`);
+    client.on('message', third);
+    const offAgain = client.on('message', third); // A subscription of its own.
+    offAgain();
+    socket.say(entry(1), entry(2));
+    assert.deepEqual(heard, ['first 1', 'third 1', 'third 2']);
+    assert.throws(() => client.on('message', undefined), TypeError);
 });

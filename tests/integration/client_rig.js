@@ -86,7 +86,8 @@ export function memoryStorage() {
 export let client;
 export let states;
 
-export function makeClient(options = {}) {
+/** What comes as `error` is thrown, unless `mute`: then nobody listens to it. */
+export function makeClient({ mute = false, ...options } = {}) {
     client = new ChatmeshClient({
         url: 'ws://test/ws',
         token: 'T',
@@ -97,9 +98,10 @@ export function makeClient(options = {}) {
     });
     states = [];
     client.on('state', (change) => states.push(change));
-    client.on('error', (error) => {
+    const loud = (error) => {
         throw error;
-    });
+    };
+    if (!mute) client.on('error', loud);
     return client;
 }
 
