@@ -139,7 +139,7 @@ export class ChatmeshClient {
     /**
      * With a conversation: nobody looks at it any more. Without: go offline for good; connect()
      * starts again. Requests that wait reject, sends that wait stay in the outbox, nothing more is
-     * delivered, and no timer is left behind.
+     * delivered, and no timer and no listener of the page is left behind.
      * @param {string} [conv] @returns {Promise<void>}
      */
     async close(conv) {
@@ -293,8 +293,8 @@ export class ChatmeshClient {
     /* ---- Conversations ---- */
 
     /**
-     * Newest activity first; `after` is the `conv` of the last one of the page before. Rejected with
-     * `not_found` where that is not in the list any more: begin anew.
+     * Newest activity first; `after` is the `conv` of the last one of the page before. Rejected
+     * with `not_found` where that is not in the list any more: begin anew.
      * @param {{after?: string, limit?: number}} [page]
      * @returns {Promise<{conversations: ConversationItem[], more: boolean}>}
      */

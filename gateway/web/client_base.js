@@ -77,6 +77,15 @@ export function newCid() {
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+/** Hear of what becomes of the page, where there is one; the returned function ends it.
+ * @param {'online' | 'offline' | 'pagehide'} event @param {() => void} listener */
+export function onPage(event, listener) {
+    const isPage = typeof globalThis.window !== 'undefined';
+    if (!isPage || typeof globalThis.addEventListener !== 'function') return () => {};
+    globalThis.addEventListener(event, listener);
+    return () => globalThis.removeEventListener(event, listener);
+}
+
 /** @typedef {{listener: (value: any) => unknown}} Subscription The same listener may be in two. */
 
 /** Who listens to what. A listener that throws, or one whose promise rejects, keeps neither the
@@ -85,7 +94,8 @@ export class Listeners {
     /** @type {Map<string, Set<Subscription>>} */
     #sets = new Map();
 
-    /** @template {keyof Events} K @param {K} event @param {(value: Events[K]) => unknown} listener */
+    /** @template {keyof Events} K @param {K} event
+     * @param {(value: Events[K]) => unknown} listener */
     add(event, listener) {
         if (typeof listener !== 'function')
             throw new TypeError(`ChatmeshClient: the listener of ${event} is not a function`);

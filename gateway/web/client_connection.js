@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ChatmeshError } from './client_base.js';
+import { ChatmeshError, onPage } from './client_base.js';
 import { socketOf, urlsOf } from './client_urls.js';
 
 /** @typedef {import('./client_types.js').Options} Options */
@@ -91,6 +91,8 @@ export class Connection {
     #restartTimer;
     /** @type {ReturnType<typeof setInterval> | undefined} */
     #heartbeat;
+    /** @type {(() => void)[]} */
+    #unfollow = [];
 
     /** @param {Options & {random: () => number}} options @param {Ports} ports */
     constructor(options, ports) {
@@ -102,7 +104,6 @@ export class Connection {
             throw new TypeError('ChatmeshClient: token or getToken is needed');
         this.#token = options.token;
         this.#backoff = new Backoff(options.random);
-        this.#followNetwork();
     }
 
     get isOnline() {
@@ -113,6 +114,7 @@ export class Connection {
         if (this.state !== 'idle' && this.state !== 'closed') return;
         this.#backoff.reset();
         this.#tokenRefused = false;
+        this.#followNetwork();
         void this.#dial();
     }
 
@@ -302,6 +304,7 @@ export class Connection {
     /** @param {StateChange} change */
     #end(change) {
         clearTimeout(this.#dialTimer);
+        for (const off of this.#unfollow.splice(0)) off();
         this.#hangUp();
         if (this.state !== 'closed') this.#setState(change); // Else a listener was faster.
     }
@@ -314,14 +317,11 @@ export class Connection {
 
     /** The browser knows first when the network goes and comes back. */
     #followNetwork() {
-        if (
-            typeof globalThis.window === 'undefined' ||
-            typeof globalThis.addEventListener !== 'function'
-        )
-            return;
-        globalThis.addEventListener('offline', () => this.lose(1006, 'the network is gone'));
-        globalThis.addEventListener('online', () => {
-            if (this.state === 'waiting') void this.#dial();
-        });
+        this.#unfollow = [
+            onPage('offline', () => this.lose(1006, 'the network is gone')),
+            onPage('online', () => {
+                if (this.state === 'waiting') void this.#dial();
+            }),
+        ];
     }
 }

@@ -5,7 +5,15 @@
  * @module
  */
 
-import { ChatmeshError, isPassing, Listeners, newCid, Pauses, retryInMs } from './client_base.js';
+import {
+    ChatmeshError,
+    isPassing,
+    Listeners,
+    newCid,
+    onPage,
+    Pauses,
+    retryInMs,
+} from './client_base.js';
 import { Connection } from './client_connection.js';
 import { frameOf, Outbox } from './client_outbox.js';
 import { Audiences, Receipts } from './client_receipts.js';
@@ -55,6 +63,8 @@ export class Core {
     #store;
     /** @type {string | undefined} */
     #epoch;
+    /** @type {(() => void) | undefined} */
+    #unfollow;
 
     /** @param {Options} options */
     constructor(options) {
@@ -204,6 +214,10 @@ export class Core {
             this.receipts.stop();
             this.standing.stop();
             this.#store.saveNow();
+            this.#unfollow?.();
+            this.#unfollow = undefined;
+        } else {
+            this.#unfollow ??= onPage('pagehide', () => this.#store.saveNow());
         }
         this.emit('state', change);
     }
@@ -347,8 +361,6 @@ export class Core {
                 resolve: () => {},
                 reject: () => {},
             });
-        if (typeof globalThis.window !== 'undefined')
-            globalThis.addEventListener?.('pagehide', () => this.#store.saveNow());
     }
 
     /** @template {keyof Events} K @param {K} event @param {Events[K]} value */

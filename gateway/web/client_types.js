@@ -144,7 +144,7 @@
  * @property {string} [title]
  * @property {Json} [meta]
  * @property {Json} [body] A first message.
- * @property {string} [cid] The same again gets what the first made, though the first answer be lost.
+ * @property {string} [cid] The same again gets what the first made, though its answer be lost.
  * @property {'all'|'joined'} [history] What newcomers see of what was said before them.
  * @property {number} [retain_ms] Older entries are removed.
  * @property {number} [retain_count] Only so many of the newest are kept.
@@ -186,8 +186,8 @@
  *   error: import('./client_base.js').ChatmeshError}} refused It will not be.
  * @property {{count: number}} outbox How many of them wait for their acknowledgement.
  * @property {any} event Every event of the server that this client does not know, as it came.
- * @property {Error} error What the server says unasked, and what getToken, the storage or a listener
- *   throws. Where nobody listens it is written to the console.
+ * @property {Error} error What the server says unasked, and what getToken, the storage or a
+ *   listener throws. Where nobody listens it is written to the console.
  */
 /** What localStorage and sessionStorage offer.
  * @typedef {{getItem(key: string): string | null,

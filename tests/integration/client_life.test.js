@@ -361,3 +361,35 @@ test('a listener may end its own subscription, or one behind it, which then hear
     assert.deepEqual(heard, ['first 1', 'third 1', 'third 2']);
     assert.throws(() => client.on('message', undefined), TypeError);
 });
+
+test('in a page the client follows the network while it is not closed, and leaves no listener', async () => {
+    const page = new EventTarget();
+    const listeners = [];
+    stub('window', globalThis);
+    stub('addEventListener', (event, listener) => {
+        listeners.push(event);
+        page.addEventListener(event, listener);
+    });
+    stub('removeEventListener', (event, listener) => {
+        listeners.splice(listeners.indexOf(event), 1);
+        page.removeEventListener(event, listener);
+    });
+    const storage = memoryStorage();
+    makeClient({ storage });
+    assert.deepEqual(listeners, []);
+    for (let round = 1; round <= 2; round++) {
+        client.connect();
+        let socket = await welcomed();
+        assert.deepEqual([...listeners].sort(), ['offline', 'online', 'pagehide']);
+        page.dispatchEvent(new Event('offline'));
+        assert.equal(client.state, 'waiting');
+        page.dispatchEvent(new Event('online'));
+        socket = await welcomed();
+        socket.say(entry(round));
+        page.dispatchEvent(new Event('pagehide'));
+        assert.equal(JSON.parse(storage.getItem('chatmesh.d1.resume')).points.c1, round);
+        if (round === 1) client.close();
+        else socket.drop(4509);
+        assert.deepEqual(listeners, []);
+    }
+});
