@@ -163,7 +163,9 @@ export class ChatmeshClient {
      */
     send(target, body, { cid, replyTo } = {}) {
         const where = typeof target === 'string' ? { conv: target } : target;
-        const { conv, to } = /** @type {{conv?: string, to?: string}} */ (where);
+        const { conv, to } = /** @type {{conv?: string, to?: string}} */ (where ?? {});
+        if (conv === undefined && to === undefined)
+            return Promise.reject(new ChatmeshError('bad_request', 'a send needs conv or to'));
         if (conv !== undefined) this.#core.typing.say(conv, false);
         return this.#core.put({ type: 'send', conv, to, cid, body, reply_to: replyTo });
     }
@@ -198,6 +200,8 @@ export class ChatmeshClient {
     }
 
     /**
+     * A page of the log, oldest entry first: the newest ones, or those next to `before`, or to
+     * `after`. `more`: there is more in that direction.
      * @param {string} conv
      * @param {{after?: number, before?: number, limit?: number}} [range]
      * @returns {Promise<HistoryPage>}

@@ -36,6 +36,9 @@ export class ChatmeshError extends Error {
 export const isPassing = (error) =>
     error instanceof ChatmeshError && PASSING_ERRORS.has(error.code);
 
+/** Also of what is thrown without being one. @param {unknown} thrown @returns {Error} */
+export const errorOf = (thrown) => (thrown instanceof Error ? thrown : new Error(String(thrown)));
+
 /** When to try again after a passing error. @param {ChatmeshError} error */
 export const retryInMs = (error) => error.retryAfterMs ?? RETRY_DEFAULT_MS;
 
@@ -119,7 +122,7 @@ export class Listeners {
     /** @param {keyof Events} event @param {Subscription} subscription @param {any} value */
     #call(event, { listener }, value) {
         const report = (/** @type {any} */ thrown) => {
-            const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+            const error = errorOf(thrown);
             if (event === 'error') console.error(error); // Else it would be told of itself.
             else this.tell('error', error);
         };

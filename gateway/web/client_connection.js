@@ -5,8 +5,8 @@
  * @module
  */
 
-import { ChatmeshError, onPage } from './client_base.js';
-import { socketOf, urlsOf } from './client_urls.js';
+import { ChatmeshError, errorOf, onPage } from './client_base.js';
+import { socketOf, tokenOf, urlsOf } from './client_urls.js';
 
 /** @typedef {import('./client_types.js').Options} Options */
 /** @typedef {import('./client_types.js').State} State */
@@ -29,6 +29,8 @@ const BACKOFF_CROWDED_MS = 8000;
 /** A connection that lived this long was healthy: the next loss starts at the first step again. */
 const HEALTHY_MS = 10000;
 const WELCOME_TIMEOUT_MS = 10000;
+/** Long enough to ask a person, short enough for a request that got lost with its network. */
+const TOKEN_TIMEOUT_MS = 60000;
 
 const CLOSE_TOO_LARGE = 1009;
 const CLOSE_PROTOCOL = 4500;
@@ -83,8 +85,11 @@ export class Connection {
     #heardAt = 0;
     #onlineAt = 0;
     #restartAt = 0;
+    #dials = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #dialTimer;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #tokenTimer;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #welcomeTimer;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -100,9 +105,7 @@ export class Connection {
         this.#ports = ports;
         this.#urls = urlsOf(options);
         this.#Socket = socketOf(options);
-        if (options.token === undefined && options.getToken === undefined)
-            throw new TypeError('ChatmeshClient: token or getToken is needed');
-        this.#token = options.token;
+        this.#token = tokenOf(options);
         this.#backoff = new Backoff(options.random);
     }
 
@@ -148,24 +151,47 @@ export class Connection {
 
     async #dial() {
         clearTimeout(this.#dialTimer);
+        const dial = ++this.#dials;
+        // stop(), and even start(), may come while the token is on its way.
+        const isOurs = () => this.state === 'connecting' && dial === this.#dials;
         this.#setState({ state: 'connecting' });
+        if (!isOurs()) return;
         try {
-            this.#token ??= await this.#options.getToken?.();
+            const token = await (this.#token ?? this.#newToken());
+            if (!isOurs()) return;
+            this.#token = token;
         } catch (error) {
-            this.#ports.error(/** @type {Error} */ (error));
-            if (this.state === 'connecting')
+            if (isOurs()) this.#ports.error(errorOf(error));
+            if (isOurs())
                 this.#waitAndDial(this.#backoff.nextMs(), undefined, 'no token could be had');
             return;
         }
-        // stop() may have come while the token was on its way.
-        if (this.state !== 'connecting' || this.#socket !== null) return;
-        let socket;
         try {
-            socket = new this.#Socket(this.#urls[this.#urlIndex % this.#urls.length]);
+            this.#openSocket(new this.#Socket(this.#urls[this.#urlIndex % this.#urls.length]));
         } catch (error) {
-            this.#onUndialable(/** @type {Error} */ (error));
-            return;
+            this.#onUndialable(errorOf(error));
         }
+    }
+
+    /** @returns {Promise<string>} */
+    async #newToken() {
+        const late = new ChatmeshError('timeout', 'getToken gave no answer in time');
+        const timeout = new Promise((_, reject) => {
+            clearTimeout(this.#tokenTimer);
+            this.#tokenTimer = setTimeout(() => reject(late), TOKEN_TIMEOUT_MS);
+        });
+        const timer = this.#tokenTimer;
+        try {
+            const token = await Promise.race([this.#options.getToken?.(), timeout]);
+            if (typeof token === 'string' && token !== '') return token;
+            throw new TypeError('ChatmeshClient: what getToken gave is not a token');
+        } finally {
+            clearTimeout(timer);
+        }
+    }
+
+    /** @param {any} socket */
+    #openSocket(socket) {
         this.#socket = socket;
         this.#welcomeTimer = setTimeout(
             () => this.lose(1006, 'no welcome came in time'),
@@ -175,10 +201,14 @@ export class Connection {
         socket.onmessage = (/** @type {{data: any}} */ message) => {
             if (this.#socket === socket) this.#onText(socket, message.data);
         };
+        let why = '';
         socket.onclose = (/** @type {{code: number, reason: string}} */ event) => {
-            if (this.#socket === socket) this.#onClosed(event.code, String(event.reason ?? ''));
+            if (this.#socket === socket) this.#onClosed(event.code, String(event.reason || why));
         };
-        socket.onerror = () => {}; // A close event always follows, and says more.
+        // A close event always follows. In Node it is this one that knows why nobody answered.
+        socket.onerror = (/** @type {{message?: string} | undefined} */ event) => {
+            why = event?.message ?? '';
+        };
     }
 
     /** The platform forbids it, say ws: from a page that came by https:. That does not pass.
@@ -304,6 +334,7 @@ export class Connection {
     /** @param {StateChange} change */
     #end(change) {
         clearTimeout(this.#dialTimer);
+        clearTimeout(this.#tokenTimer);
         for (const off of this.#unfollow.splice(0)) off();
         this.#hangUp();
         if (this.state !== 'closed') this.#setState(change); // Else a listener was faster.

@@ -38,6 +38,8 @@ import { Typing } from './client_typing.js';
 const SEND_TIMEOUT_MS = 15000;
 const HISTORY_PAGE = 500;
 const MAX_FRAME_DEFAULT = 131072;
+/** Of a frame: the rest is for the token. */
+const RESUME_SHARE = 0.75;
 
 /** They change nothing: they may be repeated until they are answered. */
 const READS = new Set(['history', 'conversations', 'members', 'receipts', 'presence', 'ping']);
@@ -46,6 +48,12 @@ const ENTRY_TYPES = new Set(['message', 'edit', 'delete', 'reaction', 'member', 
  * place in the order. @param {any} frame */
 const isEntry = (frame) =>
     frame.seq !== undefined && frame.conv !== undefined && frame.ts !== undefined;
+
+/** What is undefined is left to the defaults. @param {Options} options @returns {Options} */
+const said = (options) =>
+    /** @type {Options} */ (
+        Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+    );
 
 export class Core {
     #options;
@@ -63,6 +71,7 @@ export class Core {
     #store;
     /** @type {string | undefined} */
     #epoch;
+    #maxFrame = MAX_FRAME_DEFAULT;
     /** @type {(() => void) | undefined} */
     #unfollow;
 
@@ -75,7 +84,7 @@ export class Core {
             sendsInFlight: 64,
             requestTimeoutMs: 10000,
             random: Math.random,
-            ...options,
+            ...said(options),
         };
         this.device = options.device ?? newCid();
         this.connection = new Connection(this.#options, {
@@ -118,7 +127,11 @@ export class Core {
             pause,
         });
         this.#store = new Store(options.storage, options.storageKey ?? `chatmesh.${this.device}`, {
-            resume: () => ({ epoch: this.#epoch, points: this.timelines.points() }),
+            resume: () => ({
+                epoch: this.#epoch,
+                max_frame: this.#maxFrame,
+                points: this.timelines.points(),
+            }),
             outbox: () => (this.#options.persistOutbox ? this.outbox.all().map(frameOf) : null),
             error: (error) => this.emit('error', error),
         });
@@ -178,7 +191,7 @@ export class Core {
     /* ---- The connection ---- */
 
     #greeting() {
-        const resume = this.timelines.pointsThatFit();
+        const resume = this.timelines.pointsThatFit(RESUME_SHARE * this.#maxFrame);
         return {
             device: this.device,
             batch: this.#options.batch,
@@ -189,6 +202,7 @@ export class Core {
     /** @param {Welcome} welcome */
     #onUp(welcome) {
         this.#epoch = welcome.epoch;
+        this.#maxFrame = welcome.max_frame ?? MAX_FRAME_DEFAULT;
         this.emit('welcome', welcome);
         this.standing.pump();
         this.outbox.pump();
@@ -315,7 +329,7 @@ export class Core {
     /** @param {object} frame */
     #isTooLarge(frame) {
         const text = JSON.stringify(frame);
-        const max = this.connection.welcome?.max_frame ?? MAX_FRAME_DEFAULT;
+        const max = this.#maxFrame;
         if (text.length * 3 <= max) return false; // Not even if every character takes three bytes.
         return new TextEncoder().encode(text).length > max - 32; // Room for the id.
     }
@@ -350,17 +364,20 @@ export class Core {
     #restore() {
         const saved = this.#store.load('resume');
         this.#epoch = saved?.epoch;
+        if (saved?.max_frame > 0) this.#maxFrame = saved.max_frame;
+        // What is damaged is left out: the server would refuse all of it, each time.
         for (const [conv, seq] of Object.entries(saved?.points ?? {}))
-            this.timelines.of(conv, Number(seq));
-        const writes = this.#options.persistOutbox ? (this.#store.load('outbox') ?? []) : [];
-        for (const write of writes)
-            this.outbox.push({
-                type: 'send',
-                ...write,
-                flying: false,
-                resolve: () => {},
-                reject: () => {},
-            });
+            if (Number.isSafeInteger(seq)) this.timelines.of(conv, seq);
+        const writes = this.#options.persistOutbox ? this.#store.load('outbox') : null;
+        for (const write of Array.isArray(writes) ? writes : [])
+            if (typeof write?.cid === 'string')
+                this.outbox.push({
+                    type: 'send',
+                    ...write,
+                    flying: false,
+                    resolve: () => {},
+                    reject: () => {},
+                });
     }
 
     /** @template {keyof Events} K @param {K} event @param {Events[K]} value */

@@ -21,7 +21,6 @@ import { isPassing, retryInMs } from './client_base.js';
 
 const HELD_MAX = 2000;
 const PAGING_MAX = 4;
-const RESUME_BYTES_MAX = 98304;
 
 /**
  * The order of one conversation.
@@ -209,10 +208,11 @@ export class Timelines {
         this.#byConv.clear();
     }
 
+    /** The newest last, so that a reload restores them in this order. */
     #known() {
-        return [...this.#byConv.values()].filter(
-            (timeline) => timeline.last !== null && !timeline.gone,
-        );
+        return [...this.#byConv.values()]
+            .filter((timeline) => timeline.last !== null && !timeline.gone)
+            .sort((a, b) => a.touched - b.touched);
     }
 
     /** Where each conversation was left. */
@@ -223,14 +223,14 @@ export class Timelines {
     }
 
     /** Thousands of conversations might not fit the frame: the newest go first, and for the others
-     * the server has its own record of what this device was delivered. */
-    pointsThatFit() {
+     * the server has its own record of what this device was delivered. @param {number} bytesMax */
+    pointsThatFit(bytesMax) {
         /** @type {Record<string, number>} */
         const points = {};
         let bytes = 0;
-        for (const timeline of this.#known().sort((a, b) => b.touched - a.touched)) {
+        for (const timeline of this.#known().reverse()) {
             bytes += timeline.conv.length + 20;
-            if (bytes > RESUME_BYTES_MAX) break;
+            if (bytes > bytesMax) break;
             points[timeline.conv] = /** @type {number} */ (timeline.last);
         }
         return bytes > 0 ? points : undefined;

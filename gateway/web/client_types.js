@@ -197,7 +197,8 @@
  * @property {string} [url] `ws://HOST:PORT/ws`; in a page also relative to it: `/ws`.
  * @property {string[]} [urls] Several gateways; after a failure the next one is tried.
  * @property {string} [token]
- * @property {() => string | Promise<string>} [getToken] Asked for the first and every new token.
+ * @property {() => string | Promise<string>} [getToken] Asked for the first and every new
+ *   token; again, later, where it throws or does not answer within a minute.
  * @property {string} [device] One live connection per (user, device). Default: a random one.
  * @property {boolean} [batch] Take several events in one frame. Default true.
  * @property {StoragePort} [storage] Keeps resume points and the outbox over a reload.

@@ -39,6 +39,13 @@ export function urlsOf({ url, urls = url === undefined ? [] : [url] }) {
     return urls.map(dialable);
 }
 
+/** The one to begin with, where it is not for getToken to say. @param {Options} options */
+export function tokenOf({ token, getToken }) {
+    if (typeof token !== 'string' && typeof getToken !== 'function')
+        throw new TypeError('ChatmeshClient: token or getToken is needed');
+    return token ?? undefined; // A page may have read null from its storage.
+}
+
 /** The constructor of sockets: the one that was given, or the platform's. @param {Options} options
  * @returns {any} */
 export function socketOf(options) {

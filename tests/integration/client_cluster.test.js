@@ -359,9 +359,31 @@ test('a gateway that drains tells so, and the client is on another one before lo
 test('a newer connection of the same device ends the older with 4509, for good', async () => {
     const user = someone('alice');
     const first = await join(user);
-    await join(user);
+    const second = await join(user);
     const { code } = await hears(first, 'state', ({ state }) => state === 'closed');
     assert.equal(code, 4509);
+    await sleep(1500); // Neither drives the other out again.
+    assert.deepEqual([first.state, second.state], ['closed', 'online']);
+});
+
+test('a device of thousands of conversations resumes, and close() while dialling is one', async () => {
+    const points = Object.fromEntries(Array.from({ length: 20000 }, (_, n) => [`gone-${n}`, 1]));
+    const items = new Map([['big.resume', JSON.stringify({ epoch: 'e', points })]]);
+    const storage = {
+        getItem: (key) => items.get(key) ?? null,
+        setItem: (key, value) => items.set(key, value),
+    };
+    const client = await join(someone('alice'), { storage, storageKey: 'big' });
+    assert.equal(client.state, 'online');
+    client.close();
+    const again = client.connect();
+    await until('it dials', () => client.state === 'connecting');
+    await sleep(0);
+    client.close();
+    await assert.rejects(again, { code: 'closed' });
+    await sleep(300);
+    assert.equal(client.state, 'closed');
+    await client.connect();
 });
 
 test('a user logged out by the server stays out, with 4503, until connect()', async () => {
