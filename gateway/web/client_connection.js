@@ -280,7 +280,8 @@ export class Connection {
 
     /** @param {number} code @param {string} reason */
     #onClosed(code, reason) {
-        const wasHealthy = this.#onlineAt > 0 && Date.now() - this.#onlineAt >= HEALTHY_MS;
+        const wasOnline = this.#onlineAt > 0;
+        const wasHealthy = wasOnline && Date.now() - this.#onlineAt >= HEALTHY_MS;
         const restartIn = this.#restartAt > 0 ? Math.max(0, this.#restartAt - Date.now()) : null;
         this.#socket = null;
         this.#hangUp();
@@ -296,7 +297,9 @@ export class Connection {
         this.#urlIndex++;
         if (code === CLOSE_TOKEN) {
             this.#tokenRefused = true;
-            this.#waitAndDial(0, code, reason);
+            // One that is taken and expires at once would have us come back without a pause.
+            const isBrief = wasOnline && !wasHealthy;
+            this.#waitAndDial(isBrief ? this.#backoff.nextMs() : 0, code, reason);
         } else if (restartIn !== null) {
             this.#waitAndDial(restartIn, code, reason);
         } else {
@@ -307,11 +310,11 @@ export class Connection {
 
     /** Once: a new token that is refused as well will not get better. */
     #mayAskForToken() {
-        return this.#options.getToken !== undefined && !this.#tokenRefused;
+        return typeof this.#options.getToken === 'function' && !this.#tokenRefused;
     }
 
     #forgetToken() {
-        if (this.#options.getToken !== undefined) this.#token = undefined;
+        if (typeof this.#options.getToken === 'function') this.#token = undefined;
     }
 
     /** What belongs to one connection ends with it. */
@@ -326,9 +329,10 @@ export class Connection {
 
     /** @param {number} ms @param {number} [code] @param {string} [reason] */
     #waitAndDial(ms, code, reason) {
-        this.#setState({ state: 'waiting', code, reason, retryInMs: ms });
         clearTimeout(this.#dialTimer);
         this.#dialTimer = setTimeout(() => void this.#dial(), ms);
+        // Last: a listener may call close(), which takes the timer back.
+        this.#setState({ state: 'waiting', code, reason, retryInMs: ms });
     }
 
     /** @param {StateChange} change */

@@ -15,6 +15,8 @@ export async function usage() {
     client.on('sent', ({ request, target }) => request === 'edit' && target?.toFixed());
     client.on('refused', ({ error }) => error.retryAfterMs?.toFixed());
     client.on('gap', (gap) => gap.skip());
+    client.on('edit', async ({ conv, seq }) => await client.react(conv, seq, '👍'));
+    client.on('error', ({ message }) => message.trim());
     client.on('server_restart', ({ reconnect_after_ms }) => reconnect_after_ms.toFixed());
     // @ts-expect-error: there is no such event.
     client.on('massage', () => {});

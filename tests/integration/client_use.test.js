@@ -230,3 +230,43 @@ test('a request that waits outlasts a connection that comes and goes in one turn
     await reply('history', { type: 'history', conv: 'c1', entries: [], head: 0, more: false });
     assert.deepEqual((await history).entries, []);
 });
+
+test('close() in a listener of waiting is a close, whatever the wait was for', async () => {
+    const failing = () => {
+        throw new Error('no token');
+    };
+    for (const options of [{}, { token: undefined, getToken: failing, mute: true }]) {
+        makeClient(options);
+        client.on('error', () => {});
+        client.on('state', ({ state }) => void (state === 'waiting' && client.close()));
+        const refused = assert.rejects(client.connect(), { code: 'closed' });
+        await turn();
+        if (client.state === 'connecting') FakeSocket.newest.drop(1006);
+        await refused;
+        await pass(60000);
+        assert.equal(client.state, 'closed');
+    }
+    assert.equal(FakeSocket.all.length, 1);
+});
+
+test('tokens that are taken and expire at once are asked for with growing waits', async () => {
+    let asked = 0;
+    makeClient({ token: undefined, getToken: () => `T${++asked}` }).connect();
+    const waits = [];
+    for (let n = 0; n < 4; n++) {
+        (await welcomed()).drop(4501, 'expired');
+        waits.push(states.at(-1).retryInMs);
+        await pass(waits.at(-1));
+    }
+    assert.deepEqual(waits, [500, 1000, 2000, 4000]);
+    await welcomed();
+    await pass(10000);
+    FakeSocket.newest.drop(4501, 'expired');
+    assert.equal(states.at(-1).retryInMs, 0);
+});
+
+test('without a getToken, also where it is null, a refused token is the end', async () => {
+    const socket = await goOnline({ getToken: null });
+    socket.drop(4501, 'expired');
+    assert.equal(client.state, 'closed');
+});
