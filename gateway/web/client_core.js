@@ -107,7 +107,7 @@ export class Core {
         this.outbox = new Outbox(this.#options.sendsInFlight, {
             fly: (write) => this.#fly(write),
             isOnline: () => this.connection.isOnline,
-            changed: () => this.#onOutboxChanged(),
+            changed: (isMore) => this.#onOutboxChanged(isMore),
             sent: (write, sent) => this.#onSent(write, sent),
             refused: ({ type, cid, conv, to, seq }, error) =>
                 this.emit('refused', { cid, conv, to, request: type, target: seq, error }),
@@ -207,7 +207,7 @@ export class Core {
         this.standing.pump();
         this.outbox.pump();
         this.receipts.schedule();
-        this.#save();
+        this.#save('resume');
     }
 
     #onDown() {
@@ -284,7 +284,7 @@ export class Core {
         this.timelines.clear();
         this.audiences.clear();
         this.emit('reset', {});
-        this.#save();
+        this.#save('resume');
     }
 
     /** @param {{conv: string, gone?: boolean}} frame */
@@ -296,7 +296,7 @@ export class Core {
             this.audiences.forget(frame.conv);
         }
         this.emit('conversation', frame);
-        this.#save();
+        this.#save('resume');
     }
 
     /** @param {Entry} entry */
@@ -306,7 +306,7 @@ export class Core {
         if (entry.type === 'message') this.typing.ended(entry.conv, entry.from);
         this.emit(ENTRY_TYPES.has(entry.type) ? entry.type : 'event', entry);
         if (this.#options.autoAck) this.receipts.ack(entry.conv, entry.seq);
-        this.#save();
+        this.#save('resume');
     }
 
     /* ---- The outbox ---- */
@@ -349,15 +349,19 @@ export class Core {
         this.emit('sent', { ...sent, request: type, ...(seq !== undefined && { target: seq }) });
     }
 
-    /** Where a listener called close(), nobody would wait for later. */
-    #save() {
-        this.#store.saveSoon();
+    /** Where a listener called close(), nobody would wait for later.
+     * @param {'resume' | 'outbox'} what */
+    #save(what) {
+        this.#store.saveSoon(what);
         if (this.connection.state === 'closed') this.#store.saveNow();
     }
 
-    #onOutboxChanged() {
+    /** One more must not get lost. One less may come again: its cid tells the server.
+     * @param {boolean} isMore */
+    #onOutboxChanged(isMore) {
         this.emit('outbox', { count: this.outbox.count });
-        this.#store.saveOutbox();
+        if (isMore) this.#store.saveOutbox();
+        else this.#save('outbox');
     }
 
     /** A reload goes on where the page was left. */

@@ -49,7 +49,7 @@ export class Outbox {
     /**
      * @param {number} flyingMax
      * @param {{fly: (write: Write) => Promise<Sent>, isOnline: () => boolean,
-     *   changed: () => void, sent: (write: Write, sent: Sent) => void,
+     *   changed: (isMore: boolean) => void, sent: (write: Write, sent: Sent) => void,
      *   refused: (write: Write, error: ChatmeshError) => void}} ports
      */
     constructor(flyingMax, ports) {
@@ -81,7 +81,7 @@ export class Outbox {
         this.#laneOf(write).writes.push(write);
         this.cids.add(write.cid);
         this.count++;
-        this.ports.changed();
+        this.ports.changed(true);
         this.pump();
     }
 
@@ -178,7 +178,7 @@ export class Outbox {
         this.count--;
         if (lane.writes.length === 0)
             for (const [key, other] of this.lanes) if (other === lane) this.lanes.delete(key);
-        this.ports.changed();
+        this.ports.changed(false);
     }
 
     stop() {

@@ -12,7 +12,8 @@ export class Store {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #timer;
     #isOutboxDue = false;
-    #isResumeDue = false;
+    /** @type {Set<'resume' | 'outbox'>} */
+    #due = new Set();
     #port;
     #prefix;
     #ports;
@@ -38,29 +39,34 @@ export class Store {
         }
     }
 
-    /** A thousand sends in one turn are one write. */
+    /** In this turn, of which a thousand sends are one write. */
     saveOutbox() {
         if (this.#port === undefined || this.#isOutboxDue) return;
         this.#isOutboxDue = true;
         queueMicrotask(() => {
             this.#isOutboxDue = false;
-            const writes = this.#ports.outbox();
-            if (writes !== null) this.#store('outbox', writes);
+            this.#save('outbox');
         });
     }
 
-    saveSoon() {
+    /** @param {'resume' | 'outbox'} what What may be repeated after a reload, or be asked again. */
+    saveSoon(what) {
         if (this.#port === undefined) return;
-        this.#isResumeDue = true;
+        this.#due.add(what);
         this.#timer ??= setTimeout(() => this.saveNow(), SAVE_DELAY_MS);
     }
 
     saveNow() {
         clearTimeout(this.#timer);
         this.#timer = undefined;
-        if (!this.#isResumeDue) return;
-        this.#isResumeDue = false;
-        this.#store('resume', this.#ports.resume());
+        for (const what of [...this.#due]) this.#save(what);
+    }
+
+    /** @param {'resume' | 'outbox'} what */
+    #save(what) {
+        this.#due.delete(what);
+        const value = what === 'outbox' ? this.#ports.outbox() : this.#ports.resume();
+        if (value !== null) this.#store(what, value);
     }
 
     /** @param {'resume' | 'outbox'} what @param {any} value */

@@ -612,6 +612,7 @@ test('positions and unsent messages survive a reload through the storage', async
     const { id } = second.of('send')[0];
     second.say({ type: 'sent', id, conv: 'c1', cid: 'u1', seq: 3, ts: 1 });
     await turn();
+    await pass(250);
     assert.equal(reloaded.getItem('chatmesh.d1.outbox'), '[]');
 });
 

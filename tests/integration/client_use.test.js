@@ -270,3 +270,30 @@ test('without a getToken, also where it is null, a refused token is the end', as
     socket.drop(4501, 'expired');
     assert.equal(client.state, 'closed');
 });
+
+test('a thousand acknowledgements are few writes to the storage, and what waits is in it at once', async () => {
+    const storage = memoryStorage();
+    let writes = 0;
+    const setItem = (key, value) => {
+        writes += Number(key.endsWith('.outbox'));
+        storage.setItem(key, value);
+    };
+    const stored = () => JSON.parse(storage.getItem('chatmesh.d1.outbox')).length;
+    const socket = await goOnline({ storage: { ...storage, setItem }, sendsInFlight: 1000 });
+    for (const n of range(1, 1000)) void client.send('c1', n);
+    await turn();
+    assert.deepEqual([writes, stored()], [1, 1000]);
+    for (const { id, cid } of socket.of('send').slice(0, 999)) {
+        socket.say({ ...sent(1), id, cid });
+        await turn();
+    }
+    await pass(250);
+    assert.deepEqual([writes, stored()], [2, 1]);
+    void client.send('c1', 'one more');
+    await turn();
+    assert.deepEqual([writes, stored()], [3, 2]);
+    for (const { id, cid } of socket.of('send').slice(999)) socket.say({ ...sent(1), id, cid });
+    client.close(); // The answers are heard after it.
+    await turn();
+    assert.equal(stored(), 0);
+});
