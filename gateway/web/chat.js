@@ -291,12 +291,6 @@ async function loadOlder() {
     drawNow();
 }
 
-/** A tall window, or many lines that are not shown, need more than one page. */
-function fillScreen() {
-    const { scrollHeight, clientHeight } = byId('scroller');
-    if (model.open?.isLoaded && scrollHeight <= clientHeight) void loadOlder();
-}
-
 /** @param {string} text @param {number} [replyTo] */
 function send(text, replyTo) {
     const conversation = /** @type {Conversation} */ (model.open);
@@ -392,7 +386,7 @@ function drawNow() {
     drawTimer = 0;
     drawOpen();
     if (model.open !== null && !model.open.isLoaded) void loadOlder();
-    else fillScreen();
+    else if (messages.wantsOlder) void loadOlder(); // One page was not enough.
     markSeen();
     places.showOnly(document.hidden ? null : (model.open?.conv ?? null));
     people.watch(client, watched());

@@ -145,7 +145,10 @@ export class Composer {
     }
 
     #fit() {
+        const form = byId('composer');
+        form.style.minHeight = `${form.offsetHeight}px`; // Nothing above moves while it is measured.
         this.text.style.height = 'auto'; // Else it could only grow.
         this.text.style.height = `${Math.min(this.text.scrollHeight, COMPOSER_MAX_PX)}px`;
+        form.style.minHeight = '';
     }
 }

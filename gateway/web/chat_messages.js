@@ -6,7 +6,9 @@
 
 import { byId, element, Keyed, moveFocus } from './chat_dom.js';
 import { lineOfEntry, lineOfOutgoing, messageItem } from './chat_message.js';
-import { addedRun, dayName, daysAgo, eventText } from './chat_text.js';
+import { wireMenu, wireTools } from './chat_pointer.js';
+import { dayName, daysAgo, eventText } from './chat_text.js';
+import { addedRun, isFirstLineCut, lineStart, linesBack, linesOn } from './chat_window.js';
 
 /** @typedef {import('./client.js').Progress} Progress */
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
@@ -29,13 +31,11 @@ import { addedRun, dayName, daysAgo, eventText } from './chat_text.js';
  * @property {() => void} leave Back to writing.
  */
 
-const WINDOW_STEP = 100;
+const WINDOW_STEP = 100; // In lines, as is the next.
 const WINDOW_MAX = 300;
 const NEAR_END_PX = 700;
 const NEAR_BOTTOM_PX = 80;
 const FLASH_MS = 1600;
-const LONG_PRESS_MS = 450;
-const LONG_PRESS_SLOP_PX = 10;
 const FOLLOW = -1; // `first`: so far back as a step goes, always.
 
 export class MessageList {
@@ -48,11 +48,15 @@ export class MessageList {
         this.first = FOLLOW;
         this.last = Infinity;
         this.shownFirst = 0;
+        this.isNearBottom = true; // As last scrolled or drawn: what grows or shrinks does not count.
+        this.height = 0; // Of the scroller, when that was found.
         this.scroller.addEventListener('scroll', () => this.#onScroll(), { passive: true });
         this.scroller.addEventListener('keydown', (event) => this.#onKey(event));
         this.scroller.addEventListener('click', (event) => this.#onClick(event));
-        this.#wireMenu();
-        this.#wireTools();
+        const messageAt = (/** @type {EventTarget | null} */ target) => this.#messageAt(target);
+        wireMenu(this.scroller, messageAt, ports.menu);
+        wireTools(this.scroller, messageAt, ports);
+        this.#followSize();
     }
 
     /** Another conversation, from its newest message. */
@@ -61,31 +65,53 @@ export class MessageList {
         this.first = FOLLOW;
         this.last = Infinity;
         this.shownFirst = 0;
+        this.isNearBottom = true;
     }
 
     /* ---- The window ---- */
 
     get isAtBottom() {
+        return this.last === Infinity && this.isNearBottom;
+    }
+
+    #noteBottom() {
         const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-        return this.last === Infinity && scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
+        this.isNearBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
+        this.height = clientHeight;
+    }
+
+    #scrollToBottom() {
+        this.scroller.scrollTop = this.scroller.scrollHeight;
+        this.#noteBottom();
+    }
+
+    /** A keyboard comes up, the field below grows, a font is loaded: who was at the newest message
+     * stays there. */
+    #followSize() {
+        const sizes = new ResizeObserver(() => {
+            if (this.isAtBottom) this.#scrollToBottom();
+            else this.#noteBottom();
+            this.ports.seen();
+        });
+        sizes.observe(this.scroller);
+        sizes.observe(this.lines.list);
     }
 
     /** Which of the entries are in the document. @param {Conversation} conversation
      * @param {boolean} isFollowing @returns {[number, number]} */
     #range(conversation, isFollowing) {
-        const { length } = conversation.entries;
+        const { entries } = conversation;
+        const { length } = entries;
         if (isFollowing) this.first = FOLLOW;
         else if (this.first === FOLLOW) this.first = this.shownFirst;
         const low =
             this.first === FOLLOW
-                ? Math.max(0, length - WINDOW_STEP)
-                : conversation.indexOf(this.first);
-        let high = this.last === Infinity ? length : conversation.indexOf(this.last + 1);
-        if (high - low > WINDOW_MAX) {
-            high = low + WINDOW_MAX;
-            this.last = conversation.entries[high - 1].seq;
-        }
-        return [low, high];
+                ? linesBack(entries, length, WINDOW_STEP)
+                : lineStart(entries, conversation.indexOf(this.first));
+        const high = this.last === Infinity ? length : conversation.indexOf(this.last + 1);
+        const end = linesOn(entries, low, WINDOW_MAX);
+        if (high > end) this.last = entries[end - 1].seq;
+        return [low, Math.min(high, end)];
     }
 
     /** What there is now; stays at the bottom where it was there. */
@@ -94,7 +120,8 @@ export class MessageList {
         if (conversation === null) return;
         const isFollowing = this.isAtBottom;
         this.#show(conversation, ...this.#range(conversation, isFollowing));
-        if (isFollowing) this.scroller.scrollTop = this.scroller.scrollHeight;
+        if (isFollowing) this.#scrollToBottom();
+        else this.#noteBottom();
     }
 
     /** @param {Conversation} conversation @param {number} low @param {number} high */
@@ -205,43 +232,53 @@ export class MessageList {
         const node = this.lines.nodes.get(anchor)?.node;
         if (node !== undefined)
             this.scroller.scrollTop += node.getBoundingClientRect().top - offset;
+        this.#noteBottom();
     }
 
     /** Draw from `low` to `high` of the entries. @param {number} low @param {number} high */
     #moveTo(low, high) {
         const conversation = /** @type {Conversation} */ (this.ports.current());
         const { entries } = conversation;
-        const from = Math.max(0, low);
-        this.first = entries[from]?.seq ?? 0;
+        this.first = entries[low]?.seq ?? 0;
         this.last = high >= entries.length ? Infinity : entries[high - 1].seq;
-        this.keepPlace(() => this.#show(conversation, from, Math.min(high, entries.length)));
+        this.keepPlace(() => this.#show(conversation, low, high));
     }
 
     /** Older ones are there: let the window reach back. False where it was at the first. */
     extendUp() {
         const conversation = this.ports.current();
         if (conversation === null) return false;
-        const low = conversation.indexOf(this.shownFirst);
-        if (low === 0) return false;
+        const { entries } = conversation;
+        const shown = conversation.indexOf(this.shownFirst);
+        if (shown === 0) return false;
+        const low = linesBack(entries, shown, WINDOW_STEP);
         const high =
-            this.last === Infinity
-                ? conversation.entries.length
-                : conversation.indexOf(this.last + 1);
-        this.#moveTo(low - WINDOW_STEP, Math.min(high, low - WINDOW_STEP + WINDOW_MAX));
+            this.last === Infinity ? entries.length : conversation.indexOf(this.last + 1);
+        this.#moveTo(low, Math.min(high, linesOn(entries, low, WINDOW_MAX)));
         return true;
     }
 
-    /** Older ones were loaded: show them where one is near. */
+    /** More is needed to show what is in the document: it leaves room, or its first line goes on. */
+    get wantsOlder() {
+        const conversation = this.ports.current();
+        if (!conversation?.isLoaded) return false;
+        const { scrollHeight, clientHeight } = this.scroller;
+        const isFirstShown = conversation.entries[0]?.seq === this.shownFirst;
+        return scrollHeight <= clientHeight || (isFirstShown && isFirstLineCut(conversation));
+    }
+
+    /** Older ones were loaded: show them where one is near. At the bottom draw() does. */
     fill() {
-        if (this.scroller.scrollTop < NEAR_END_PX) this.extendUp();
+        if (!this.isAtBottom && this.scroller.scrollTop < NEAR_END_PX) this.extendUp();
     }
 
     #extendDown() {
         const conversation = this.ports.current();
         if (conversation === null || this.last === Infinity) return;
-        const high = conversation.indexOf(this.last + 1) + WINDOW_STEP;
+        const { entries } = conversation;
+        const high = linesOn(entries, conversation.indexOf(this.last + 1), WINDOW_STEP);
         const low = conversation.indexOf(this.shownFirst);
-        this.#moveTo(Math.max(low, high - WINDOW_MAX), high);
+        this.#moveTo(Math.max(low, linesBack(entries, high, WINDOW_MAX)), high);
     }
 
     toBottom() {
@@ -250,7 +287,7 @@ export class MessageList {
         const conversation = this.ports.current();
         if (conversation === null) return;
         this.#show(conversation, ...this.#range(conversation, true));
-        this.scroller.scrollTop = this.scroller.scrollHeight;
+        this.#scrollToBottom();
     }
 
     /** Where one stopped reading, where that is not in view at the bottom anyway. */
@@ -259,6 +296,7 @@ export class MessageList {
         if (node === undefined) return;
         const above = node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top;
         if (above < 0) this.scroller.scrollTop += above - 24;
+        this.#noteBottom();
     }
 
     /** Show a message, wherever it is, and point at it. @param {number} seq */
@@ -268,10 +306,14 @@ export class MessageList {
         if (conversation.find(seq) === undefined && !(await this.ports.reach(seq))) return;
         if (this.ports.current() !== conversation) return;
         const at = conversation.indexOf(seq);
-        if (!this.#nodeOf(seq)) this.#moveTo(at - WINDOW_STEP / 2, at + WINDOW_STEP / 2);
+        const { entries } = conversation;
+        const half = WINDOW_STEP / 2;
+        if (!this.#nodeOf(seq))
+            this.#moveTo(linesBack(entries, at, half), linesOn(entries, at, half));
         const node = this.#nodeOf(seq);
         if (node === null) return;
         node.scrollIntoView({ block: 'center' });
+        this.#noteBottom();
         node.focus({ preventScroll: true });
         node.classList.add('flash');
         setTimeout(() => node.classList.remove('flash'), FLASH_MS);
@@ -315,6 +357,8 @@ export class MessageList {
 
     #onScroll() {
         const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+        // Where the height changed as well, this is not a hand that scrolls: see followSize.
+        if (clientHeight === this.height) this.#noteBottom();
         if (scrollTop < NEAR_END_PX && !this.extendUp()) this.ports.older();
         if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) this.#extendDown();
         this.ports.seen();
@@ -364,59 +408,7 @@ export class MessageList {
                 button.getAttribute('aria-pressed') !== 'true',
             );
     }
-
-    /** The menu comes with the right button, and on glass with a long press. */
-    #wireMenu() {
-        this.scroller.addEventListener('contextmenu', (event) => {
-            const at = this.#messageAt(event.target);
-            const isLink = /** @type {Element} */ (event.target).closest('a') !== null;
-            if (at === null || isLink || getSelection()?.isCollapsed === false) return;
-            event.preventDefault();
-            const isTouch = /** @type {PointerEvent} */ (event).pointerType === 'touch';
-            const box = isTouch ? undefined : boxAt(event.clientX, event.clientY);
-            this.ports.menu(at.message, at.node, box);
-        });
-        let timer = 0;
-        let from = { x: 0, y: 0 };
-        const stop = () => clearTimeout(timer);
-        this.scroller.addEventListener('pointerdown', (event) => {
-            stop();
-            const at = this.#messageAt(event.target);
-            if (event.pointerType !== 'touch' || at === null) return;
-            from = { x: event.clientX, y: event.clientY };
-            timer = window.setTimeout(() => this.ports.menu(at.message, at.node), LONG_PRESS_MS);
-        });
-        this.scroller.addEventListener('pointermove', (event) => {
-            const { clientX: x, clientY: y } = event;
-            if (Math.hypot(x - from.x, y - from.y) > LONG_PRESS_SLOP_PX) stop();
-        });
-        for (const type of ['pointerup', 'pointercancel', 'scroll'])
-            this.scroller.addEventListener(type, stop, { passive: true });
-    }
-
-    /** One pair of buttons, put beside the message under the mouse. */
-    #wireTools() {
-        const tools = byId('tools');
-        tools.remove();
-        this.scroller.addEventListener('mouseover', (event) => {
-            const at = this.#messageAt(event.target);
-            if (at === null || at.message.deleted) tools.remove();
-            else if (tools.parentElement?.closest('.message') !== at.node)
-                at.node.querySelector('.bubble')?.append(tools);
-        });
-        this.scroller.addEventListener('mouseleave', () => tools.remove());
-        tools.addEventListener('click', (/** @type {MouseEvent} */ event) => {
-            const at = this.#messageAt(event.target);
-            const button = /** @type {Element} */ (event.target).closest('button');
-            if (at === null || button === null) return;
-            if (button.id === 'tool-reply') this.ports.reply(at.message);
-            else this.ports.menu(at.message, at.node, button.getBoundingClientRect());
-        });
-    }
 }
-
-/** @param {number} x @param {number} y */
-const boxAt = (x, y) => ({ left: x, right: x, top: y, bottom: y });
 
 /** @type {import('./chat_dom.js').Item} */
 const NEW_MESSAGES = {

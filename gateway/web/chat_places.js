@@ -2,6 +2,7 @@
 // each at most once at a time. What fails is asked again by the next scroll or welcome.
 
 import { byId, toast } from './chat_dom.js';
+import { isFirstLineCut } from './chat_window.js';
 import { ChatmeshError } from './client.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
@@ -77,9 +78,12 @@ export class Places {
         return items;
     }
 
-    /** A page of history from before what is there. False: there is none, or not now.
-     * @param {Conversation} conversation @param {number} [limit] */
-    async loadOlder(conversation, limit = HISTORY_PAGE) {
+    /** A page of history from before what is there, a large one where much of it is one line.
+     * False: there is none, or not now. @param {Conversation} conversation @param {number} [limit] */
+    async loadOlder(
+        conversation,
+        limit = isFirstLineCut(conversation) ? REACH_PAGE : HISTORY_PAGE,
+    ) {
         if (conversation.conv === null || conversation.isComplete || this.isLoadingOlder)
             return false;
         this.isLoadingOlder = true;

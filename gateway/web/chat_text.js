@@ -72,18 +72,8 @@ function listed(users) {
     return [list.slice(0, -1).join(', '), list.at(-1)].filter(Boolean).join(' and ');
 }
 
-/** How many entries from `at` on are one person adding others: they are one line.
- * @param {Entry[]} entries @param {number} at */
-export function addedRun(entries, at) {
-    let end = at;
-    while (
-        entries[end]?.change === 'joined' &&
-        entries[end].from === entries[at].from &&
-        entries[end].from !== entries[end].user
-    )
-        end++;
-    return end - at;
-}
+/** Does somebody add somebody else? @param {Entry} entry */
+export const isAdding = ({ change, from, user }) => change === 'joined' && from !== user;
 
 /** What happened, as a line in the middle; null where it is not worth one.
  * @param {Entry} entry @param {string[]} [added] All whom he added. */

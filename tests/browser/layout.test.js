@@ -173,17 +173,65 @@ test('on a phone there is one column with a way back, and nothing is too wide', 
     await closeAll(a, b);
 });
 
-test('a long press opens the menu of a message', async () => {
+test('a long press opens the menu of a message, which stays after it', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await logIn(alice, PHONE);
     await startChat(a, bob);
     await write(a, 'Press me');
     await tickOf(a, 'Press me', 'sent');
-    await messageOf(a, 'Press me')
-        .locator('.bubble')
-        .dispatchEvent('pointerdown', { pointerType: 'touch', bubbles: true });
+    const touch = await a.context().newCDPSession(a);
+    const { x, y } = await messageOf(a, 'Press me').locator('.bubble').boundingBox();
+    const finger = [{ x: x + 20, y: y + 15 }];
+    await touch.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: finger });
     await a.getByRole('menuitem', { name: 'Copy text' }).waitFor();
+    await touch.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+    await a.waitForTimeout(400);
+    assert.ok(await a.locator('#message-menu').isVisible(), 'it stays when the finger is gone');
+    await shot(a, 'phone-long-press');
+    await a.getByRole('menuitem', { name: 'Reply' }).tap();
+    await a.locator('#composer-about', { hasText: 'Reply to yourself' }).waitFor();
+    await a.touchscreen.tap(x + 20, y + 15); // A short one opens nothing.
+    await a.waitForTimeout(200);
+    assert.equal(await a.locator('#message-menu').isVisible(), false);
     await closeAll(a);
+});
+
+/** How far the newest message is below what is in view. */
+const below = (page) =>
+    page
+        .locator('#scroller')
+        .evaluate((node) => Math.round(node.scrollHeight - node.scrollTop - node.clientHeight));
+
+test('who is at the newest message stays there when the keyboard comes, or what one writes grows', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice, PHONE);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(b, alice);
+    await write(b, ...Array.from({ length: 30 }, (_, n) => `line ${n}`));
+    await openRow(a, bob);
+    await waitForText(a, 'line 29');
+    for (const height of [700, 500, 844, 500]) {
+        await a.setViewportSize({ width: 390, height });
+        await sees(a, (h) => innerHeight === h, height);
+        await a.waitForTimeout(100);
+        assert.equal(await below(a), 0, `at a height of ${height}`);
+    }
+    await shot(a, 'phone-keyboard');
+    await write(b, 'and one more');
+    await waitForText(a, 'and one more');
+    assert.equal(await below(a), 0);
+    await b.locator('#text').fill('one\ntwo\nthree\nfour\nfive\nsix');
+    await b.waitForTimeout(100);
+    assert.equal(await below(b), 0);
+    await b.keyboard.type('7');
+    await b.waitForTimeout(100);
+    assert.equal(await below(b), 0);
+    await a.locator('#scroller').evaluate((node) => node.scrollTo(0, 300)); // Reading above.
+    await a.waitForTimeout(100);
+    await a.setViewportSize({ width: 390, height: 844 });
+    await a.waitForTimeout(200);
+    assert.ok((await below(a)) > 100, 'who reads above is left there');
+    await closeAll(a, b);
 });
 
 /** The brightest part of a colour. */

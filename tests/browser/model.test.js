@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
 import { ChatModel } from '../../gateway/web/chat_model.js';
+import { addedRun, lineStart, linesBack, linesOn } from '../../gateway/web/chat_window.js';
 
 let model;
 beforeEach(() => {
@@ -128,4 +129,28 @@ test('what a reload finds in the outbox is on its way, and changes are not messa
     assert.equal(open().outgoing[0].seq, 1);
     feed(message(1, 'hi', { from: 'alice', cid: 'x' }));
     assert.equal(open().outgoing.length, 0);
+});
+
+test('lines are counted: people added by one person are one, what says nothing is none', () => {
+    const joined = (seq, from = 'bob') =>
+        ({ type: 'member', conv: 'c', seq, ts: seq, from, user: `u${seq}`, change: 'joined' });
+    const entries = [
+        message(1),
+        joined(2),
+        joined(3),
+        joined(4, 'carol'),
+        { type: 'info', conv: 'c', seq: 5, ts: 5, from: 'bob' },
+        message(6),
+    ];
+    assert.equal(addedRun(entries, 1), 2);
+    assert.equal(addedRun(entries, 0), 0);
+    assert.equal(lineStart(entries, 2), 1);
+    assert.deepEqual(
+        [1, 2, 3, 4, 5].map((count) => linesBack(entries, entries.length, count)),
+        [5, 3, 1, 0, 0],
+    );
+    assert.deepEqual(
+        [0, 1, 2, 3, 4].map((count) => linesOn(entries, 0, count)),
+        [0, 1, 3, 5, 6],
+    );
 });

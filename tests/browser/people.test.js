@@ -11,6 +11,7 @@ import {
     names,
     openRow,
     rowOf,
+    sees,
     shot,
     startChat,
     startGroup,
@@ -165,6 +166,38 @@ test('a group tells how many have read, and who', async () => {
     await tickOf(a, 'Read this', 'read');
     await messageOf(a, 'Read this').getByText('Read by all 2').waitFor();
     await closeAll(a, b, c);
+});
+
+test('many people added at once are one line, and what was said before them is above it', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    await startGroup(a, 'Growing', bob);
+    const texts = Array.from({ length: 20 }, (_, n) => `before ${n}`);
+    await write(a, ...texts);
+    await tickOf(a, 'before 19', 'sent');
+    await a.getByRole('button', { name: 'Members' }).click();
+    const many = Array.from({ length: 120 }, (_, n) => `${bob}-${n}`);
+    await a.getByLabel('Add people').fill(many.join(', '));
+    await a.getByRole('button', { name: 'Add', exact: true }).click();
+    await a.locator('#members-count', { hasText: '122 members' }).waitFor();
+    const b = await logIn(bob, { gateway: 2, viewport: { width: 1280, height: 1600 } });
+    await openRow(b, 'Growing');
+    const added = b.locator('.event', { hasText: 'and 117 others' });
+    await added.waitFor();
+    await waitForText(b, 'before 19');
+    await b.waitForTimeout(300); // Nothing that is drawn later takes it away again.
+    assert.deepEqual(await bubbles(b), texts);
+    await shot(b, 'desk-many-added');
+    await b.setViewportSize({ width: 1280, height: 600 });
+    await b.reload();
+    await added.waitFor();
+    await waitForText(b, 'before 19');
+    await sees(b, () => {
+        const { bottom } = document.querySelector('.event:last-child').getBoundingClientRect();
+        return bottom <= document.querySelector('#composer').getBoundingClientRect().top;
+    });
+    assert.deepEqual(await bubbles(b), texts);
+    await closeAll(a, b);
 });
 
 test('a large group counts what is unread, and shows it once it is opened', async () => {
