@@ -9,6 +9,7 @@ import { ChatmeshClient, newCid } from './client.js';
 import { Composer } from './chat_composer.js';
 import { wireDialogs } from './chat_dialogs.js';
 import { announce, avatar, byId, orToast } from './chat_dom.js';
+import { Drafts } from './chat_drafts.js';
 import { GroupDialog, ReadersDialog } from './chat_group.js';
 import { ConversationList } from './chat_list.js';
 import { fetchToken, showFatal, wireLogin } from './chat_login.js';
@@ -26,14 +27,13 @@ import { bodyText, excerpt, typingText } from './chat_text.js';
 /** @typedef {import('./client.js').StateChange} StateChange */
 
 const FRAME_MS = 16;
-const DRAFTS_MS = 300;
 
 const model = new ChatModel();
+const drafts = new Drafts(model);
 const people = new People();
 /** @type {ChatmeshClient} */
 let client;
 let drawTimer = 0;
-let draftsTimer = 0;
 let toReopen = sessionStorage.getItem('chatmesh.open') ?? ''; // From before a reload.
 let isCaughtUp = false; // What comes now is new, and not what was missed.
 
@@ -67,10 +67,7 @@ const composer = new Composer({
     edit: ({ conv, seq, body }, text) =>
         orToast(client.edit(conv, seq, typeof body === 'object' ? { ...body, text } : { text })),
     typing: (isTyping) => model.open?.conv && client.typing(model.open.conv, isTyping),
-    drafted: () => {
-        clearTimeout(draftsTimer);
-        draftsTimer = window.setTimeout(keepDrafts, DRAFTS_MS);
-    },
+    drafted: () => drafts.keepSoon(),
 });
 const group = new GroupDialog({
     client: () => client,
@@ -114,13 +111,9 @@ async function logOut() {
     if (isLossy && !(await ask('Some messages have not been sent.', 'Log out all the same')))
         return;
     client.close();
+    drafts.stop();
     sessionStorage.clear();
     location.reload();
-}
-
-function keepDrafts() {
-    if (sessionStorage.getItem('chatmesh.name') === null) return; // Logged out: nothing is kept.
-    sessionStorage.setItem('chatmesh.drafts', JSON.stringify(model.drafts));
 }
 
 /* ---- The client's events ---- */
@@ -212,10 +205,11 @@ function forget(conv) {
 
 async function loadList() {
     if (!(await places.loadList())) return;
-    model.restoreDrafts(JSON.parse(sessionStorage.getItem('chatmesh.drafts') ?? 'null'));
-    const reopened = model.byConv.get(toReopen); // If it still is ours.
+    drafts.restore();
+    const reopened = model.at(toReopen); // If it still is ours.
     toReopen = '';
     if (reopened !== undefined && model.open === null) openConversation(reopened);
+    composer.refresh();
     draw();
 }
 
@@ -340,7 +334,7 @@ function openMenu(message, node, at) {
     const { from, seq, body, who, deleted, reply_to: replyTo } = message;
     if (deleted) return;
     const isMine = from === model.me;
-    const role = model.open?.roleOf(model.me) ?? 'member';
+    const role = model.open?.role ?? 'member';
     const mine = new Set(
         [...(who ?? [])].filter(([, users]) => users.has(model.me)).map(([emoji]) => emoji),
     );
@@ -396,7 +390,7 @@ function drawNow() {
     document.title = model.unread > 0 ? `(${model.unread}) Chatmesh` : 'Chatmesh';
     me.draw(client);
     drawBottomButton();
-    sessionStorage.setItem('chatmesh.open', model.open?.conv ?? '');
+    sessionStorage.setItem('chatmesh.open', model.open?.place ?? '');
 }
 
 /** Whose presence is to be seen: ours, the peers', the members' of the open group. */
@@ -458,7 +452,7 @@ document.addEventListener('keydown', (event) => {
 document.addEventListener('visibilitychange', () => client !== undefined && draw());
 window.addEventListener('popstate', () => model.open !== null && closeConversation());
 window.addEventListener('resize', () => model.open !== null && draw());
-window.addEventListener('pagehide', () => client !== undefined && keepDrafts());
+window.addEventListener('pagehide', () => sessionStorage.getItem('chatmesh.name') && drafts.keep());
 window.addEventListener('beforeunload', (event) => {
     // They wait in this tab only.
     if (client !== undefined && client.pending.length > 0) event.preventDefault();

@@ -48,6 +48,14 @@ export class Composer {
         this.#fit();
     }
 
+    /** A draft may have come for what is shown. */
+    refresh() {
+        const draft = this.ports.current()?.draft ?? '';
+        if (draft === '' || this.editing !== null || this.text.value !== '') return;
+        this.text.value = draft;
+        this.#fit();
+    }
+
     focus() {
         this.text.focus();
     }

@@ -4,6 +4,7 @@
 import { attempt, names, wireClosing, wireDialog } from './chat_dialogs.js';
 import { avatar, byId, element, iconButton, Keyed } from './chat_dom.js';
 import { ask } from './chat_menu.js';
+import { ROSTER_PAGE } from './chat_model.js';
 import { momentName } from './chat_text.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
@@ -19,7 +20,6 @@ import { momentName } from './chat_text.js';
  */
 
 const ROLES = /** @type {const} */ (['owner', 'admin', 'member']);
-const MEMBERS_PAGE = 100;
 
 /** The group in view. */
 export class GroupDialog {
@@ -59,6 +59,7 @@ export class GroupDialog {
         const conversation = this.ports.current();
         if (conversation === null) return;
         this.rows.clear();
+        conversation.rosterWanted = ROSTER_PAGE;
         byId('edit-title').value = conversation.title;
         byId('edit-history').value = ''; // The protocol lets one set it, and does not tell it.
         this.draw();
@@ -106,20 +107,17 @@ export class GroupDialog {
         this.draw();
     }
 
-    /** The members after those shown. */
+    /** The members after those shown as well. */
     async #more() {
         const conversation = this.ports.current();
-        const after = conversation?.roster.at(-1)?.user;
-        if (conversation === null || after === undefined) return;
-        const page = await this.#client.members(this.#conv, { after, limit: MEMBERS_PAGE });
-        conversation.roster.push(...page.members);
+        if (conversation !== null) conversation.rosterWanted += ROSTER_PAGE;
     }
 
     draw() {
         const conversation = this.ports.current();
         if (conversation === null) return;
         const me = this.#client.user ?? '';
-        const role = conversation.roleOf(me) ?? 'member';
+        const { role } = conversation;
         const isManager = role !== 'member';
         byId('edit-title').readOnly = !isManager;
         byId('manage').hidden = !isManager;

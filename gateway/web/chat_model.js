@@ -17,11 +17,16 @@ import { bodyText } from './chat_text.js';
  *   refused?: string}} Outgoing
  */
 
+/** Members that are asked for at first, and with each "Show more". */
+export const ROSTER_PAGE = 100;
 /** Entries kept of a conversation nobody looks at. */
 const ENTRIES_IDLE_MAX = 200;
 const CHANGES = new Set(['edit', 'delete', 'reaction']);
 /** What is a line of its own; of a type younger than this page only the place is known. */
 const SHOWN = new Set(['message', 'member', 'info']);
+
+/** Before a peer's name, in place of an id. No id has a space. */
+const BEGUN = 'to ';
 
 let keys = 0;
 
@@ -35,6 +40,9 @@ export class Conversation {
         this.title = '';
         this.peer = '';
         this.members = 2;
+        /** @type {Member['role']} */
+        this.role = 'member'; // Our own.
+        this.roleSeq = 0; // The entry that gave it, where that was seen.
         this.head = 0;
         this.read = 0;
         this.unread = 0;
@@ -49,7 +57,8 @@ export class Conversation {
         /** @type {Map<number, Entry | null>} */
         this.quoted = new Map(); // What replies name and is not loaded; null: it is gone.
         /** @type {Member[]} */
-        this.roster = []; // The first members, as far as they have been asked for.
+        this.roster = []; // The first members.
+        this.rosterWanted = ROSTER_PAGE; // How many of them one wants to see.
         /** @type {Shown[]} */
         this.entries = [];
         /** @type {Entry[]} */
@@ -61,6 +70,11 @@ export class Conversation {
 
     get name() {
         return this.kind === 'direct' ? this.peer || 'Chat' : this.title || 'Group';
+    }
+
+    /** What names it over a reload. */
+    get place() {
+        return this.conv ?? BEGUN + this.peer;
     }
 
     /** Forget what is loaded of the log. */
@@ -89,11 +103,6 @@ export class Conversation {
         if (seq === undefined) return undefined;
         const entry = this.entries[this.indexOf(seq)];
         return entry?.seq === seq ? entry : undefined;
-    }
-
-    /** Of a group of which the beginning of the list was loaded. @param {string} user */
-    roleOf(user) {
-        return this.roster.find((member) => member.user === user)?.role;
     }
 
     /** The last message of `user` that can still be changed. @param {string} user */
@@ -198,6 +207,8 @@ export class ChatModel {
             conversation.title = item.title ?? '';
             conversation.peer = item.peer ?? conversation.peer;
             conversation.members = item.members;
+            if (item.role !== undefined && item.head >= conversation.roleSeq)
+                conversation.role = /** @type {Member['role']} */ (item.role);
             // Live entries may have come while the list was on its way.
             const newer = conversation.entries.filter((entry) => entry.seq > item.head);
             if (conversation.read <= item.read)
@@ -312,12 +323,21 @@ export class ChatModel {
             this.#change(conversation, entry);
         } else if (entry.type === 'info' && entry.title !== undefined && isNew) {
             conversation.title = entry.title ?? '';
-        } else if (entry.type === 'member' && entry.change !== 'role' && isNew) {
-            conversation.members = Math.max(
-                1,
-                conversation.members + (entry.change === 'joined' ? 1 : -1),
-            );
+        } else if (entry.type === 'member') {
+            this.#applyMember(conversation, entry, isNew);
         }
+    }
+
+    /** @param {Conversation} conversation @param {Entry} entry @param {boolean} isNew */
+    #applyMember(conversation, entry, isNew) {
+        const { user, change, role = 'member', seq } = entry;
+        if (user === this.me && change !== 'left' && isNew) {
+            conversation.role = /** @type {Member['role']} */ (role);
+            conversation.roleSeq = seq;
+        }
+        if (change === 'role' || !isNew) return;
+        const members = conversation.members + (change === 'joined' ? 1 : -1);
+        conversation.members = Math.max(1, members);
     }
 
     /** @param {Conversation} conversation @param {Entry} change */
@@ -419,22 +439,30 @@ export class ChatModel {
         conversation.isLoaded = false;
     }
 
-    /** Drafts by conversation, to be kept over a reload. */
+    /** Drafts by place, to be kept over a reload. */
     get drafts() {
         return Object.fromEntries(
             [...this.all]
                 .filter(({ draft }) => draft !== '')
-                .map((c) => [c.conv ?? `to ${c.peer}`, c.draft]),
+                .map(({ place, draft }) => [place, draft]),
         );
     }
 
-    /** @param {Record<string, string> | null} drafts */
+    /** One that was begun without a message is begun again.
+     * @param {Record<string, string>} drafts */
     restoreDrafts(drafts) {
-        for (const [key, draft] of Object.entries(drafts ?? {})) {
-            const conversation =
-                this.byConv.get(key) ??
-                (key.startsWith('to ') ? this.directWith(key.slice(3)) : undefined);
+        for (const [place, draft] of Object.entries(drafts)) {
+            const conversation = place.startsWith(BEGUN)
+                ? this.startDirect(place.slice(BEGUN.length))
+                : this.byConv.get(place);
             if (conversation !== undefined) conversation.draft ||= draft;
         }
+    }
+
+    /** Where it is over a reload. @param {string} place */
+    at(place) {
+        return place.startsWith(BEGUN)
+            ? this.directWith(place.slice(BEGUN.length))
+            : this.byConv.get(place);
     }
 }

@@ -13,7 +13,7 @@ const HISTORY_PAGE = 50;
 const REACH_PAGE = 500;
 const REACH_PAGES_MAX = 40;
 const LIST_PAGES_MAX = 10;
-const ROSTER_MAX = 100;
+const MEMBERS_MAX = 500;
 const LAST_EVERY_MS = 3000;
 const RECEIPTS_ROWS = 30;
 
@@ -33,6 +33,8 @@ export class Places {
         this.shown = null;
         /** @type {Set<Conversation>} */
         this.lastWanted = new Set();
+        /** @type {Map<Conversation, {isStale: boolean, done: Promise<void>}>} */
+        this.rosters = new Map(); // Those under way.
     }
 
     get client() {
@@ -164,14 +166,43 @@ export class Places {
         }
     }
 
-    /** The first members of a group: whom to watch, and what we may do.
-     * @param {Conversation} conversation */
+    /** The first members of a group: as many as one wants to see, and as they are now. Asked
+     * again while it loads, it loads once more. @param {Conversation} conversation */
     async loadRoster(conversation) {
-        if (conversation.conv === null) return;
-        const limit = Math.max(ROSTER_MAX, Math.min(500, conversation.roster.length));
-        const { members, total } = await this.client.members(conversation.conv, { limit });
-        conversation.roster = members;
-        conversation.members = total;
+        const known = this.rosters.get(conversation);
+        if (known !== undefined) {
+            known.isStale = true;
+            return known.done;
+        }
+        const loading = { isStale: true, done: Promise.resolve() };
+        this.rosters.set(conversation, loading);
+        loading.done = this.#loadRoster(conversation, loading);
+        return loading.done;
+    }
+
+    /** @param {Conversation} conversation @param {{isStale: boolean}} loading */
+    async #loadRoster(conversation, loading) {
+        const { conv } = conversation;
+        try {
+            while (loading.isStale && conv !== null) {
+                loading.isStale = false;
+                /** @type {import('./client.js').Member[]} */
+                const roster = [];
+                let more = true;
+                while (more && roster.length < conversation.rosterWanted) {
+                    const left = conversation.rosterWanted - roster.length;
+                    const limit = Math.min(MEMBERS_MAX, left);
+                    const after = roster.at(-1)?.user;
+                    const page = await this.client.members(conv, { after, limit });
+                    roster.push(...page.members);
+                    conversation.members = page.total;
+                    more = page.more && page.members.length > 0;
+                }
+                conversation.roster = roster;
+            }
+        } finally {
+            this.rosters.delete(conversation);
+        }
         this.changed();
     }
 

@@ -173,6 +173,44 @@ test('a draft stays with its conversation, over a reload too', async () => {
     await closeAll(a);
 });
 
+test('what was sent is no draft, whatever else the page learns meanwhile', async () => {
+    const [alice, bob, carol] = names('alice', 'bob', 'carol');
+    const a = await logIn(alice);
+    await startChat(a, carol);
+    await write(a, 'hi');
+    await tickOf(a, 'hi', 'sent');
+    await startChat(a, bob);
+    await a.locator('#text').fill('Hello Bob');
+    await sees(a, () => sessionStorage.getItem('chatmesh.drafts')?.includes('Hello Bob'));
+    await a.keyboard.press('Enter');
+    await tickOf(a, 'Hello Bob', 'sent');
+    await a.waitForTimeout(400);
+    await openRow(a, carol);
+    assert.equal(await rowOf(a, bob).locator('.row-draft').count(), 0);
+    await openRow(a, bob);
+    await waitForText(a, 'Hello Bob');
+    assert.equal(await a.locator('#text').inputValue(), '');
+    assert.equal(await a.evaluate(() => sessionStorage.getItem('chatmesh.drafts')), '{}');
+    await closeAll(a);
+});
+
+test('a draft to somebody to whom nothing was ever written survives a reload', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    await startChat(a, bob);
+    await a.locator('#text').fill('How shall I begin');
+    for (let n = 0; n < 2; n++) {
+        await a.reload();
+        await isOnline(a);
+        await a.locator('#chat-title', { hasText: bob }).waitFor();
+        await sees(a, () => document.getElementById('text').value === 'How shall I begin');
+    }
+    await a.keyboard.press('Escape');
+    await a.reload();
+    await rowOf(a, bob).locator('.row-draft').waitFor();
+    await closeAll(a);
+});
+
 test('scrolling back loads earlier messages without moving what is in view', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await logIn(alice);

@@ -111,6 +111,24 @@ test('a chat begun here and its first message from elsewhere become one', () => 
     assert.equal(open().name, 'bob');
 });
 
+test('our own role is as the newest of list and entries says', () => {
+    const numbers = { read: 0, unread: 0, members: 2, kind: 'group', title: 'g', last: null };
+    const member = (seq, change, role) =>
+        ({ type: 'member', conv: 'c', seq, ts: seq, from: 'bob', user: 'alice', change, role });
+    model.applyList([{ conv: 'c', head: 3, role: 'admin', ...numbers }]);
+    assert.equal(open().role, 'admin');
+    feed(member(4, 'role', 'owner'));
+    assert.equal(open().role, 'owner');
+    model.applyList([{ conv: 'c', head: 3, role: 'admin', ...numbers }]); // It was under way.
+    assert.equal(open().role, 'owner');
+    feed({ ...member(5, 'role', 'member'), user: 'carol' });
+    assert.equal(open().role, 'owner');
+    model.applyHistory(open(), [member(2, 'joined', 'member')], false);
+    assert.equal(open().role, 'owner');
+    model.applyList([{ conv: 'c', head: 6, role: 'member', ...numbers }]);
+    assert.equal(open().role, 'member');
+});
+
 test('of a conversation nobody looks at only the newest entries are kept', () => {
     for (let seq = 1; seq <= 1000; seq++) feed(message(seq));
     assert.ok(open().entries.length <= 400);

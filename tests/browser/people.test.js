@@ -200,6 +200,38 @@ test('many people added at once are one line, and what was said before them is a
     await closeAll(a, b);
 });
 
+test('an owner who is far down the list of members may do what an owner may', async () => {
+    const [zoe, bob] = names('zoe', 'bob');
+    const z = await logIn(zoe);
+    const many = Array.from({ length: 130 }, (_, n) => `${bob}-${n}`);
+    await startGroup(z, 'Crowd', bob, ...many);
+    await write(z, 'Welcome');
+    const b = await logIn(bob, { gateway: 2 });
+    await openRow(b, 'Crowd');
+    await write(b, 'Thank you');
+    await waitForText(z, 'Thank you');
+    await messageOf(z, 'Thank you').click({ button: 'right' });
+    await z.getByRole('menuitem', { name: 'Delete' }).waitFor();
+    await z.keyboard.press('Escape');
+    await z.getByRole('button', { name: 'Members' }).click();
+    await z.locator('#manage').waitFor();
+    await z.getByRole('button', { name: 'Show more' }).click();
+    await z.locator('.member', { hasText: '(you)' }).waitFor();
+    assert.equal(await z.locator('.member').count(), 132);
+    await z.getByRole('button', { name: `Remove ${bob}-99`, exact: true }).click();
+    await z.locator('#members-count', { hasText: '131 members' }).waitFor();
+    await sees(z, () => document.querySelectorAll('.member').length === 131);
+    await z.waitForTimeout(300);
+    assert.equal(await z.locator('.member').count(), 131, 'and the list is not cut again');
+    await shot(z, 'desk-crowd');
+    await z.getByLabel(`Role of ${bob}`, { exact: true }).selectOption('admin');
+    await b.getByRole('button', { name: 'Members' }).click();
+    await b.locator('#manage').waitFor();
+    await z.getByLabel(`Role of ${bob}`, { exact: true }).selectOption('member');
+    await b.locator('#manage').waitFor({ state: 'hidden' });
+    await closeAll(z, b);
+});
+
 test('a large group counts what is unread, and shows it once it is opened', async () => {
     const [alice, bob, ...others] = names('alice', 'bob', 'm', 'n', 'o', 'p');
     const a = await logIn(alice);
