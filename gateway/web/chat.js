@@ -6,23 +6,23 @@
 // and the banner.
 
 import { ChatmeshClient, newCid } from './client.js';
+import { copy, MessageActions } from './chat_actions.js';
 import { Composer } from './chat_composer.js';
 import { wireDialogs } from './chat_dialogs.js';
-import { announce, avatar, byId, orToast } from './chat_dom.js';
+import { announce, avatar, byId, orToast, toast } from './chat_dom.js';
 import { Drafts } from './chat_drafts.js';
-import { GroupDialog, ReadersDialog } from './chat_group.js';
+import { GroupDialog } from './chat_group.js';
 import { ConversationList } from './chat_list.js';
-import { fetchToken, showFatal, wireLogin } from './chat_login.js';
+import { fetchToken, hideFatal, showFatal, showLogin, wireLogin } from './chat_login.js';
 import { Me } from './chat_me.js';
-import { ask, Menu } from './chat_menu.js';
+import { ask } from './chat_menu.js';
 import { MessageList } from './chat_messages.js';
 import { ChatModel } from './chat_model.js';
 import { People } from './chat_people.js';
 import { Places } from './chat_places.js';
-import { bodyText, excerpt, typingText } from './chat_text.js';
+import { excerpt, notSentText, typingText } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
-/** @typedef {import('./chat_model.js').Shown} Shown */
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').StateChange} StateChange */
 
@@ -35,6 +35,7 @@ const people = new People();
 let client;
 let drawTimer = 0;
 let toReopen = sessionStorage.getItem('chatmesh.open') ?? ''; // From before a reload.
+let isIn = false; // Somebody is logged in.
 let isCaughtUp = false; // What comes now is new, and not what was missed.
 
 const places = new Places(model, () => client, draw);
@@ -52,11 +53,11 @@ const messages = new MessageList({
     reach: (seq) => places.reach(seq),
     quote: (seq) => places.loadQuote(seq),
     progressOf: (conv, which) => client.statusOf(conv, which),
-    menu: openMenu,
-    react: ({ conv, seq }, emoji, on) => orToast(client.react(conv, seq, emoji, on)),
+    menu: (message, node, at) => actions.open(message, node, at),
+    react: (message, emoji, on) => actions.react(message, emoji, on),
     reply: (message) => composer.reply(message),
-    readers: showReaders,
-    retry,
+    readers: (message) => actions.showReaders(message),
+    unsent,
     seen: () => (model.open?.unread ?? 0) > 0 && draw(),
     leave: () => composer.focus(),
 });
@@ -75,8 +76,12 @@ const group = new GroupDialog({
     people,
     loadRoster: (conversation) => places.loadRoster(conversation),
 });
-const readers = new ReadersDialog();
-const messageMenu = new Menu(byId('message-menu'));
+const actions = new MessageActions(model, {
+    client: () => client,
+    reply: (message) => composer.reply(message),
+    edit: (message) => composer.edit(message),
+    jump: (seq) => void messages.jump(seq),
+});
 const me = new Me(people, { client: () => client, logOut: () => void logOut(), lost });
 
 /* ---- In and out ---- */
@@ -98,6 +103,7 @@ function start(name, token) {
         storage: sessionStorage,
         storageKey: `chatmesh.${name}`,
     });
+    isIn = true;
     me.show(name);
     document.body.dataset.screen = 'list';
     follow();
@@ -107,12 +113,35 @@ function start(name, token) {
 }
 
 async function logOut() {
-    const isLossy = client.pending.length > 0;
-    if (isLossy && !(await ask('Some messages have not been sent.', 'Log out all the same')))
-        return;
+    const unsent = notSentText(client.pending.length, client.pendingChanges.length);
+    if (unsent === '' || (await ask(unsent, 'Log out all the same'))) leave();
+}
+
+/** To the login, with nothing left of who was here. Not by a reload: offline that ends on the
+ * browser's own page. */
+function leave() {
+    isIn = false;
     client.close();
     drafts.stop();
     sessionStorage.clear();
+    model.clear();
+    people.clear();
+    places.clear();
+    me.clear();
+    closeOverlays();
+    hideFatal();
+    toReopen = '';
+    document.title = 'Chatmesh';
+    messages.reset();
+    composer.show();
+    drawOpen();
+    list.clearFilter();
+    showLogin();
+}
+
+function reload() {
+    drafts.keep();
+    isIn = false; // What waits is kept over a reload: nobody need be asked.
     location.reload();
 }
 
@@ -139,7 +168,7 @@ function follow() {
         model.skipTo(gap.conv);
         draw();
     });
-    client.on('reset', () => location.reload());
+    client.on('reset', reload);
     client.on('receipt', ({ conv, user, read }) => {
         const conversation = model.byConv.get(conv);
         if (conversation !== undefined && user === model.me)
@@ -192,15 +221,30 @@ function tell(conversation, entry) {
     announce(`${entry.from}${conversation.kind === 'group' ? where : ''}: ${excerpt(entry)}`);
 }
 
-/** @param {string} conv */
+/** Not ours any more. @param {string} conv */
 function forget(conv) {
-    const wasOpen = model.open?.conv === conv;
+    const conversation = model.byConv.get(conv);
+    if (conversation === undefined) return;
+    const wasOpen = conversation === model.open;
+    const lost = conversation.outgoing.filter(({ seq }) => seq === undefined).length;
     model.forget(conv);
     if (wasOpen) {
-        for (const dialog of document.querySelectorAll('dialog')) dialog.close();
+        closeOverlays();
         closeConversation();
+        list.focusFirst();
     }
+    const isOwnWish = group.leaving === conv;
+    group.leaving = '';
+    const where = wasOpen && !isOwnWish ? `You are no longer in ${conversation.name}. ` : '';
+    const text = where + notSentText(lost, 0);
+    if (text !== '') toast(text.trim());
     draw();
+}
+
+function closeOverlays() {
+    for (const dialog of document.querySelectorAll('dialog')) dialog.close();
+    for (const menu of document.querySelectorAll('[popover]'))
+        /** @type {HTMLElement} */ (menu).hidePopover();
 }
 
 async function loadList() {
@@ -215,9 +259,11 @@ async function loadList() {
 
 /** @param {StateChange} change */
 function onState({ state, code }) {
+    if (!isIn) return;
     isCaughtUp = false;
     if (state === 'closed' && code !== 1000) {
-        showFatal(code ?? 0, { connect: () => client.connect(), logOut });
+        closeOverlays();
+        showFatal(code ?? 0, { connect: () => client.connect(), logOut, reload });
         return;
     }
     me.onState(state === 'online');
@@ -301,13 +347,19 @@ function send(text, replyTo) {
     drawNow();
 }
 
-/** @param {string} cid Of a send that was refused. */
-function retry(cid) {
-    const conversation = model.open;
-    const out = conversation?.outgoing.find((item) => item.cid === cid);
-    if (conversation === null || out?.refused === undefined) return;
-    conversation.outgoing = conversation.outgoing.filter((item) => item !== out);
-    send(out.text, out.replyTo);
+/** What to do with a message that was refused. @param {'retry'|'copy'|'discard'} what
+ * @param {string} cid */
+function unsent(what, cid) {
+    const out = model.open?.outgoing.find((item) => item.cid === cid);
+    if (model.open === null || out?.refused === undefined) return;
+    if (what === 'copy') {
+        copy(out.text);
+        return;
+    }
+    model.open.outgoing = model.open.outgoing.filter((item) => item !== out);
+    if (what === 'retry') send(out.text, out.replyTo);
+    else composer.takeBack(out.text);
+    drawNow();
 }
 
 /** Seen is what is on the screen of someone who is there. */
@@ -319,65 +371,16 @@ function markSeen() {
     if (model.markRead(conversation, seq)) client.markRead(conversation.conv, seq);
 }
 
-/** @param {Shown} message */
-function showReaders({ conv, seq }) {
-    orToast(client.receipts(conv, seq).then((receipts) => readers.show(receipts)));
-}
-
-/** @param {Shown} message */
-async function deleteMessage({ conv, seq }) {
-    if (await ask('Delete this message for everyone?', 'Delete')) orToast(client.delete(conv, seq));
-}
-
-/** @param {Shown} message @param {HTMLElement} node @param {import('./chat_menu.js').Box} [at] */
-function openMenu(message, node, at) {
-    const { from, seq, body, who, deleted, reply_to: replyTo } = message;
-    if (deleted) return;
-    const isMine = from === model.me;
-    const role = model.open?.role ?? 'member';
-    const mine = new Set(
-        [...(who ?? [])].filter(([, users]) => users.has(model.me)).map(([emoji]) => emoji),
-    );
-    const copy = () => navigator.clipboard.writeText(bodyText(body));
-    const rect = (node.querySelector('.bubble') ?? node).getBoundingClientRect();
-    /** @type {(Node | import('./chat_menu.js').Choice)[]} */
-    const parts = [
-        messageMenu.emojis(mine, (emoji, on) =>
-            orToast(client.react(message.conv, seq, emoji, on)),
-        ),
-        { label: 'Reply', icon: 'reply', act: () => composer.reply(message) },
-        { label: 'Copy text', icon: 'copy', act: () => orToast(copy()) },
-    ];
-    if (replyTo !== undefined)
-        parts.push({
-            label: 'Show what it answers',
-            icon: 'up',
-            act: () => void messages.jump(replyTo),
-        });
-    if (isMine)
-        parts.push(
-            { label: 'Who has read it', icon: 'info', act: () => showReaders(message) },
-            { label: 'Edit', icon: 'edit', act: () => composer.edit(message) },
-        );
-    if (isMine || (role !== 'member' && model.open?.kind === 'group'))
-        parts.push({
-            label: 'Delete',
-            icon: 'gone',
-            isDanger: true,
-            act: () => void deleteMessage(message),
-        });
-    messageMenu.open(node, at ?? rect, parts, { alignEnd: isMine });
-}
-
 /* ---- The screen ---- */
 
 function draw() {
-    if (drawTimer === 0) drawTimer = window.setTimeout(drawNow, FRAME_MS);
+    if (drawTimer === 0 && isIn) drawTimer = window.setTimeout(drawNow, FRAME_MS);
 }
 
 function drawNow() {
     clearTimeout(drawTimer);
     drawTimer = 0;
+    if (!isIn) return;
     drawOpen();
     if (model.open !== null && !model.open.isLoaded) void loadOlder();
     else if (messages.wantsOlder) void loadOlder(); // One page was not enough.
@@ -444,18 +447,18 @@ document.addEventListener('keydown', (event) => {
     } else if (
         event.key === 'Escape' &&
         model.open !== null &&
-        document.querySelector('dialog[open], :popover-open') === null
+        document.querySelector('dialog[open], :popover-open, .fatal:not([hidden])') === null
     ) {
         closeConversation();
     }
 });
-document.addEventListener('visibilitychange', () => client !== undefined && draw());
+document.addEventListener('visibilitychange', draw);
 window.addEventListener('popstate', () => model.open !== null && closeConversation());
-window.addEventListener('resize', () => model.open !== null && draw());
-window.addEventListener('pagehide', () => sessionStorage.getItem('chatmesh.name') && drafts.keep());
+window.addEventListener('resize', draw);
+window.addEventListener('pagehide', () => isIn && drafts.keep());
 window.addEventListener('beforeunload', (event) => {
     // They wait in this tab only.
-    if (client !== undefined && client.pending.length > 0) event.preventDefault();
+    if (isIn && client.pending.length + client.pendingChanges.length > 0) event.preventDefault();
 });
 wireDialogs({
     client: () => client,

@@ -56,6 +56,17 @@ export class Composer {
         this.#fit();
     }
 
+    /** A message that was not sent is to be written anew. Nothing that is there goes for it.
+     * @param {string} text */
+    takeBack(text) {
+        if (this.editing === null && this.text.value === '') {
+            this.text.value = text;
+            this.#keepDraft();
+            this.#fit();
+        }
+        this.text.focus();
+    }
+
     focus() {
         this.text.focus();
     }

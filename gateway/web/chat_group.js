@@ -29,6 +29,7 @@ export class GroupDialog {
         this.dialog = /** @type {HTMLDialogElement} */ (byId('members-dialog'));
         this.error = /** @type {HTMLElement} */ (this.dialog.querySelector('.form-error'));
         this.rows = new Keyed(byId('members'));
+        this.leaving = ''; // By our own wish.
         byId('show-members').addEventListener('click', () => this.show());
         byId('leave').addEventListener('click', () => void this.#leave());
         byId('more-members').addEventListener('click', () => this.#change(() => this.#more()));
@@ -83,6 +84,7 @@ export class GroupDialog {
         if (conversation?.conv == null) return;
         const { conv } = conversation;
         if (!(await ask(`Leave “${conversation.name}”?`, 'Leave'))) return;
+        this.leaving = conv;
         await attempt(this.error, async () => {
             await this.#client.leave(conv);
             this.dialog.close();

@@ -43,6 +43,12 @@ export class ConversationList {
         /** @type {HTMLElement | null | undefined} */ (row)?.focus({ preventScroll: true });
     }
 
+    /** What was shown is gone. */
+    focusFirst() {
+        const first = this.#buttons()[0] ?? this.filter;
+        /** @type {HTMLElement} */ (first).focus({ preventScroll: true });
+    }
+
     clearFilter() {
         this.filter.value = '';
         this.draw();

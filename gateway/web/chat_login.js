@@ -66,18 +66,35 @@ export function wireLogin(start) {
     });
 }
 
-/** @param {number} code The close code. @param {{connect: () => void, logOut: () => void}} ways */
-export function showFatal(code, { connect, logOut }) {
+/** Nobody is logged in. */
+export function showLogin() {
+    document.body.dataset.screen = 'login';
+    byId('login-error').textContent = '';
+    byId('login-name').value = '';
+    byId('login-name').focus();
+}
+
+/** Nothing else can be done until it is answered.
+ * @param {number} code The close code.
+ * @param {{connect: () => void, logOut: () => void, reload: () => void}} ways */
+export function showFatal(code, { connect, logOut, reload }) {
     const { title, text, action } = FATAL.get(code) ?? FATAL_OTHER;
     byId('fatal-title').textContent = title;
     byId('fatal-text').textContent = text;
     byId('fatal-action').textContent = action;
+    byId('app').inert = true;
     byId('fatal').hidden = false;
     byId('fatal-action').focus();
     byId('fatal-action').onclick = () => {
-        byId('fatal').hidden = true;
-        if (action === 'Use here' || action === 'Reconnect') connect();
-        else if (action === 'Reload') location.reload();
+        if (action === 'Use here' || action === 'Reconnect') {
+            hideFatal();
+            connect();
+        } else if (action === 'Reload') reload();
         else logOut();
     };
+}
+
+export function hideFatal() {
+    byId('app').inert = false;
+    byId('fatal').hidden = true;
 }

@@ -2,6 +2,7 @@
 
 import { avatar, byId, orToast } from './chat_dom.js';
 import { heading, Menu, themeChoices } from './chat_menu.js';
+import { waitingText } from './chat_text.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
 /** @typedef {import('./chat_people.js').People} People */
@@ -34,6 +35,12 @@ export class Me {
     show(name) {
         this.name = name;
         byId('me-name').textContent = name;
+    }
+
+    /** Logged out. */
+    clear() {
+        clearTimeout(this.bannerTimer);
+        this.isBannerDue = false;
     }
 
     /** @param {boolean} isOnline */
@@ -74,11 +81,8 @@ export class Me {
         const words = this.people.isOnline(this.name) ? this.people.textOf(this.name) : 'Online';
         byId('me-avatar').replaceChildren(avatar(this.name, '', isOnline ? status : null));
         byId('me-state').textContent = isOnline ? words : this.#away;
-        const queued = client.pending.length;
-        const waiting = queued === 1 ? '1 message waits' : `${queued} messages wait`;
-        const text =
-            (navigator.onLine ? 'Connecting…' : 'You are offline.') +
-            (queued > 0 ? ` ${waiting} to be sent.` : '');
+        const waiting = waitingText(client.pending.length, client.pendingChanges.length);
+        const text = `${navigator.onLine ? 'Connecting…' : 'You are offline.'} ${waiting}`;
         for (const banner of [byId('banner'), byId('chat-banner')]) {
             banner.hidden = isOnline || !this.isBannerDue;
             if (!banner.hidden && banner.textContent !== text) banner.textContent = text;

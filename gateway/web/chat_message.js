@@ -138,9 +138,17 @@ function reactionsNode(reactions) {
 
 /** @param {string} why */
 function refusedNode(why) {
-    const button = element('button', 'link retry', 'Try again');
-    button.type = 'button';
-    return element('p', 'refused', `Not sent: ${why} `, button);
+    const node = element('p', 'refused', `Not sent: ${why} `);
+    for (const [what, label] of [
+        ['retry', 'Try again'],
+        ['copy', 'Copy'],
+        ['discard', 'Discard'],
+    ]) {
+        const button = element('button', `link ${what}`, label);
+        button.type = 'button';
+        node.append(button, ' ');
+    }
+    return node;
 }
 
 /** @param {Line} line @param {boolean} isContinued @param {{me: string, isGroup: boolean}} context */

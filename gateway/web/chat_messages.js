@@ -26,7 +26,7 @@ import { addedRun, isFirstLineCut, lineStart, linesBack, linesOn } from './chat_
  * @property {(message: Shown, emoji: string, on: boolean) => void} react
  * @property {(message: Shown) => void} reply
  * @property {(message: Shown) => void} readers
- * @property {(cid: string) => void} retry
+ * @property {(what: 'retry'|'copy'|'discard', cid: string) => void} unsent Of a refused one.
  * @property {() => void} seen The view moved: other messages may have been read.
  * @property {() => void} leave Back to writing.
  */
@@ -396,7 +396,8 @@ export class MessageList {
         );
         if (button === null) return;
         const key = /** @type {HTMLElement | null} */ (button.closest('.message'))?.dataset.key;
-        if (button.classList.contains('retry') && key !== undefined) this.ports.retry(key);
+        for (const what of /** @type {const} */ (['retry', 'copy', 'discard']))
+            if (button.classList.contains(what) && key !== undefined) this.ports.unsent(what, key);
         const at = this.#messageAt(button);
         if (at === null) return;
         if (button.classList.contains('quote')) void this.jump(Number(button.dataset.seq));

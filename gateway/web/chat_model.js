@@ -145,6 +145,14 @@ export class ChatModel {
         this.open = null;
     }
 
+    /** Logged out. */
+    clear() {
+        this.me = '';
+        this.all.clear();
+        this.byConv.clear();
+        this.open = null;
+    }
+
     /** Newest activity first. */
     sorted() {
         return [...this.all].sort(

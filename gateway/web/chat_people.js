@@ -18,6 +18,12 @@ export class People {
         this.watched = new Set();
     }
 
+    /** Logged out. */
+    clear() {
+        this.known.clear();
+        this.watched.clear();
+    }
+
     /** @param {Presence} presence */
     apply(presence) {
         this.known.set(presence.user, presence);

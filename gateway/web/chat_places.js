@@ -41,6 +41,12 @@ export class Places {
         return this.getClient();
     }
 
+    /** Logged out: what is under way ends with the client. */
+    clear() {
+        this.shown = null;
+        this.lastWanted.clear();
+    }
+
     /** The whole list, page by page; asked again while it loads, it loads once more. False: that is
      * still under way, or failed. */
     async loadList() {

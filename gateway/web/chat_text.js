@@ -62,6 +62,30 @@ export function isEmojiOnly(text) {
     );
 }
 
+/** @param {number} count @param {string} noun */
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** "2 messages and 1 change", and whether that is one thing.
+ * @param {number} messages @param {number} changes */
+function unsent(messages, changes) {
+    const parts = [];
+    if (messages > 0) parts.push(counted(messages, 'message'));
+    if (changes > 0) parts.push(counted(changes, 'change'));
+    return { what: parts.join(' and '), isOne: messages + changes === 1 };
+}
+
+/** What waits for the connection, '' for nothing. @param {number} messages @param {number} changes */
+export function waitingText(messages, changes) {
+    const { what, isOne } = unsent(messages, changes);
+    return what && `${what} ${isOne ? 'waits' : 'wait'} to be sent.`;
+}
+
+/** What would be lost, or is. @param {number} messages @param {number} changes */
+export function notSentText(messages, changes) {
+    const { what, isOne } = unsent(messages, changes);
+    return what && `${what} ${isOne ? 'was' : 'were'} not sent.`;
+}
+
 const NAMED_MAX = 3;
 
 /** "bob, carol and 12 others". @param {string[]} users */

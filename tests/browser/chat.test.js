@@ -5,10 +5,8 @@ import { test } from 'node:test';
 import {
     bubbles,
     closeAll,
-    cluster,
     isOnline,
     logIn,
-    messageOf,
     names,
     openRow,
     rowOf,
@@ -287,40 +285,4 @@ test('two tabs of one name both get everything, and what one has read the other 
     await openRow(one, alice);
     await rowOf(two, alice).locator('.badge').waitFor({ state: 'detached' });
     await closeAll(a, one, two);
-});
-
-test('a copied tab takes over, and the first offers to take it back', async () => {
-    const [alice] = names('alice');
-    const a = await logIn(alice);
-    const stored = await a.evaluate(() => ({ ...sessionStorage }));
-    const copy = await a.context().newPage();
-    await copy.addInitScript(
-        (items) =>
-            Object.entries(items).forEach(([key, value]) => sessionStorage.setItem(key, value)),
-        stored,
-    );
-    await copy.goto(`${cluster.http(1)}/`);
-    await a.getByRole('button', { name: 'Use here' }).waitFor();
-    await shot(a, 'desk-replaced');
-    await a.getByRole('button', { name: 'Use here' }).click();
-    await a.locator('#fatal').waitFor({ state: 'hidden' });
-    await isOnline(a);
-    await copy.getByRole('button', { name: 'Use here' }).waitFor();
-    await closeAll(a);
-});
-
-test('a message that the server refuses says so, and can be sent again', async () => {
-    const [alice, bob, carol] = names('alice', 'bob', 'carol');
-    const a = await logIn(alice);
-    await startChat(a, bob);
-    await write(a, 'x'.repeat(140000));
-    await a.locator('.refused', { hasText: 'Not sent' }).waitFor();
-    await messageOf(a, 'xxx').locator('.tick-failed').waitFor();
-    await a.getByRole('button', { name: 'Try again' }).click();
-    await a.locator('.refused', { hasText: 'Not sent' }).waitFor();
-    assert.equal(await a.locator('.message').count(), 1);
-    await startChat(a, carol);
-    await write(a, 'short');
-    await tickOf(a, 'short', 'sent');
-    await closeAll(a);
 });
