@@ -434,7 +434,11 @@ function drawBottomButton() {
 /* ---- Wiring ---- */
 
 wireLogin(start);
-byId('back').addEventListener('click', closeConversation);
+byId('back').addEventListener('click', () => {
+    // The step that opening it made, else the phone's own key would have to be pressed twice.
+    if (history.state?.chat === true) history.back();
+    else closeConversation();
+});
 byId('to-bottom').addEventListener('click', () => {
     messages.toBottom();
     drawNow();

@@ -1,7 +1,7 @@
 // chat_composer - where one writes: drafts kept per conversation, replies, edits, and the word that
 // one is typing.
 
-import { byId } from './chat_dom.js';
+import { byId, isolated } from './chat_dom.js';
 import { bodyText, excerpt } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
@@ -157,9 +157,9 @@ export class Composer {
         byId('composer-note').hidden = about === null;
         byId('composer').classList.toggle('editing', this.editing !== null);
         if (about === null) return;
-        const who = about.from === this.ports.me() ? 'yourself' : about.from;
-        byId('composer-about').textContent =
-            this.editing !== null ? 'Edit message' : `Reply to ${who}`;
+        const who = about.from === this.ports.me() ? 'yourself' : isolated(about.from);
+        const words = this.editing !== null ? ['Edit message'] : ['Reply to ', who];
+        byId('composer-about').replaceChildren(...words);
         byId('composer-quote').textContent = excerpt(about);
     }
 

@@ -1,6 +1,7 @@
 // chat_dialogs - new chat and new group, and what all the page's native <dialog>s have in common.
 
 import { byId } from './chat_dom.js';
+import { nameProblem } from './chat_text.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
 /**
@@ -17,6 +18,12 @@ export const names = (text) => [
             .filter((name) => name !== ''),
     ),
 ];
+
+/** @param {string[]} users */
+export function checkNames(users) {
+    const problem = users.map(nameProblem).find((text) => text !== '');
+    if (problem !== undefined) throw new Error(problem);
+}
 
 /** A dialog whose form runs `act`. What that returns is done once the dialog is closed, for
  * closing gives the focus back to the button that opened it; null keeps the dialog open.
@@ -69,14 +76,17 @@ export function wireDialogs(ports) {
         const name = byId('direct-name').value.trim();
         if (name === '' || name === ports.client().user)
             throw new Error(name === '' ? 'A name is needed.' : 'That is you.');
+        checkNames([name]);
         return () => ports.openDirect(name);
     });
     wireDialog(byId('group-dialog'), async () => {
         const title = byId('group-title').value.trim();
+        const members = names(byId('group-names').value);
+        checkNames(members);
         const { conv } = await ports.client().create({
             kind: 'group',
             title,
-            members: names(byId('group-names').value),
+            members,
             history: byId('group-history').checked ? 'all' : 'joined',
         });
         return () => ports.openConv(conv);

@@ -23,6 +23,20 @@ export function element(tag, className, ...children) {
     return node;
 }
 
+/**
+ * What somebody wrote, or is called: its own letters say from which side it is read.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag @param {string} className @param {...(Node | string)} children
+ */
+export function written(tag, className, ...children) {
+    const node = element(tag, className, ...children);
+    node.dir = 'auto';
+    return node;
+}
+
+/** A name in a sentence of ours. @param {string} name */
+export const isolated = (name) => element('bdi', '', name);
+
 /** @param {string} name */
 export function icon(name) {
     const svg = document.createElementNS(SVG, 'svg');

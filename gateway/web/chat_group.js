@@ -1,8 +1,8 @@
 // chat_group - dialogs about the conversation in view: a group's title, members and their roles,
 // and who has got and read a message.
 
-import { attempt, names, wireClosing, wireDialog } from './chat_dialogs.js';
-import { avatar, byId, element, iconButton, Keyed } from './chat_dom.js';
+import { attempt, checkNames, names, wireClosing, wireDialog } from './chat_dialogs.js';
+import { avatar, byId, element, iconButton, isolated, Keyed, written } from './chat_dom.js';
 import { ask } from './chat_menu.js';
 import { ROSTER_PAGE } from './chat_model.js';
 import { momentName } from './chat_text.js';
@@ -30,6 +30,7 @@ export class GroupDialog {
         this.error = /** @type {HTMLElement} */ (this.dialog.querySelector('.form-error'));
         this.rows = new Keyed(byId('members'));
         this.leaving = ''; // By our own wish.
+        this.title = ''; // As it was put into its field.
         byId('show-members').addEventListener('click', () => this.show());
         byId('leave').addEventListener('click', () => void this.#leave());
         byId('more-members').addEventListener('click', () => this.#change(() => this.#more()));
@@ -41,6 +42,7 @@ export class GroupDialog {
         );
         wireDialog(this.dialog, async () => {
             const users = names(byId('add-names').value);
+            checkNames(users);
             if (users.length > 0) await this.#client.add(this.#conv, users);
             byId('add-names').value = '';
             await this.#load();
@@ -61,7 +63,7 @@ export class GroupDialog {
         if (conversation === null) return;
         this.rows.clear();
         conversation.rosterWanted = ROSTER_PAGE;
-        byId('edit-title').value = conversation.title;
+        this.#showTitle();
         byId('edit-history').value = ''; // The protocol lets one set it, and does not tell it.
         this.draw();
         this.dialog.showModal();
@@ -70,13 +72,23 @@ export class GroupDialog {
 
     /** Somebody changed the group: show it as it is now. */
     refresh() {
-        if (this.dialog.open) void this.#change(async () => {});
+        if (!this.dialog.open) return;
+        if (byId('edit-title').value === this.title) this.#showTitle(); // Else it is being edited.
+        void this.#change(async () => {});
     }
 
+    #showTitle() {
+        this.title = this.ports.current()?.title ?? '';
+        byId('edit-title').value = this.title;
+    }
+
+    /** An empty one takes the title away. */
     #rename() {
         const title = byId('edit-title').value.trim();
-        if (title !== '' && title !== this.ports.current()?.title)
-            void this.#change(() => this.#client.info(this.#conv, { title }));
+        const isOther = title !== this.ports.current()?.title;
+        this.title = byId('edit-title').value;
+        if (isOther)
+            void this.#change(() => this.#client.info(this.#conv, { title: title || null }));
     }
 
     async #leave() {
@@ -149,7 +161,7 @@ export class GroupDialog {
             element(
                 'span',
                 'member-text',
-                element('span', 'member-name', isMe ? `${user} (you)` : user),
+                written('span', 'member-name', isolated(user), isMe ? ' (you)' : ''),
                 element('span', 'member-note', note),
             ),
         );
@@ -205,7 +217,7 @@ export class ReadersDialog {
                         'li',
                         'member',
                         avatar(user, 'small'),
-                        element('span', 'member-text', element('span', 'member-name', user)),
+                        element('span', 'member-text', written('span', 'member-name', user)),
                         element('time', 'member-note', ts > 0 ? momentName(ts) : ''),
                     ),
                 );

@@ -1,8 +1,8 @@
 // chat_list - the list of conversations: newest first, filtered by what is typed above it, walked
 // with the arrow keys.
 
-import { avatar, byId, element, Keyed, moveFocus, tick } from './chat_dom.js';
-import { excerpt, listTime, typingText } from './chat_text.js';
+import { avatar, byId, element, isolated, Keyed, moveFocus, tick, toast, written } from './chat_dom.js';
+import { excerpt, listTime, nameProblem, typingText } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
 /** @typedef {import('./chat_model.js').ChatModel} ChatModel */
@@ -32,6 +32,11 @@ export class ConversationList {
         );
         byId('start-direct').addEventListener('click', () => {
             const name = this.filter.value.trim();
+            const problem = nameProblem(name);
+            if (problem !== '') {
+                toast(problem);
+                return;
+            }
             this.clearFilter();
             this.ports.startDirect(name);
         });
@@ -69,6 +74,7 @@ export class ConversationList {
             if (event.key === 'ArrowDown' || event.key === 'Enter') {
                 event.preventDefault();
                 const first = this.#buttons()[0] ?? byId('start-direct');
+                if (first.hidden || first.disabled) return;
                 if (event.key === 'Enter') first.click();
                 else first.focus();
             }
@@ -91,9 +97,12 @@ export class ConversationList {
         this.rows.show(
             shown.map((conversation) => this.#item(conversation, conversation === stop)),
         );
-        byId('start-direct').hidden =
-            wanted === '' || shown.some(({ name }) => name.toLowerCase() === wanted);
-        byId('start-direct').textContent = `Start a chat with “${this.filter.value.trim()}”`;
+        const name = this.filter.value.trim();
+        const start = byId('start-direct');
+        start.hidden = wanted === '' || shown.some((one) => one.name.toLowerCase() === wanted);
+        start.disabled = name === this.model.me;
+        if (start.disabled) start.textContent = 'That is you.';
+        else start.replaceChildren('Start a chat with “', isolated(name), '”');
     }
 
     /** @param {Conversation} conversation @param {boolean} isStop */
@@ -106,16 +115,16 @@ export class ConversationList {
         const preview = this.#preview(conversation);
         const print = [name, unread, isOpen, isStop, status, time, typing, ...preview].join('\n');
         const make = () => {
-            const text = element('span', 'row-text');
+            const text = written('span', 'row-text');
             if (typing !== '') text.append(element('span', 'row-typing', typing));
             else if (!isOpen && conversation.draft !== '')
-                text.append(element('span', 'row-draft', 'Draft: '), conversation.draft);
+                text.append(element('bdi', 'row-draft', 'Draft: '), conversation.draft);
             else text.append(...this.#previewNodes(preview));
             const button = element(
                 'button',
                 'row',
                 avatar(name, '', status),
-                element('span', 'row-name', name),
+                written('span', 'row-name', name),
                 element('time', 'row-time', time),
                 element('span', 'row-second', text),
             );
@@ -150,14 +159,14 @@ export class ConversationList {
             return ['', '', isGroup ? `${conversation.members} members` : 'No messages yet'];
         }
         const isMine = last.from === this.model.me;
-        const who = conversation.kind === 'group' && !isMine ? `${last.from}: ` : '';
+        const who = conversation.kind === 'group' && !isMine ? last.from : '';
         const status = isMine && !last.deleted ? this.ports.statusOf(conv, last.seq) : '';
         return [status, who, excerpt(last)];
     }
 
     /** @param {[string, string, string]} preview */
     #previewNodes([status, who, text]) {
-        const nodes = [element('span', 'row-who', who), text];
+        const nodes = [who === '' ? '' : isolated(`${who}: `), text];
         return status === '' ? nodes : [tick(/** @type {any} */ (status)), ...nodes];
     }
 }

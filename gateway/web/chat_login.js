@@ -2,6 +2,7 @@
 // tokens for a name; elsewhere the page is embedded by whoever knows its users.
 
 import { byId } from './chat_dom.js';
+import { nameProblem } from './chat_text.js';
 
 /** Why the server does not want us back, and what a person can do about it. */
 const FATAL = new Map([
@@ -53,8 +54,9 @@ export function wireLogin(start) {
     byId('login-form').addEventListener('submit', async (/** @type {SubmitEvent} */ event) => {
         event.preventDefault();
         const name = byId('login-name').value.trim();
-        byId('login-error').textContent = '';
-        if (name === '') return;
+        const problem = nameProblem(name);
+        byId('login-error').textContent = problem;
+        if (name === '' || problem !== '') return;
         try {
             start(name, await fetchToken(name));
         } catch (error) {

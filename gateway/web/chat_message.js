@@ -1,7 +1,7 @@
 // chat_message - one line of the open conversation as DOM: a message with its quote, reactions and
 // ticks, or what happened.
 
-import { avatar, colourOf, element, icon, tick } from './chat_dom.js';
+import { avatar, colourOf, element, icon, tick, written } from './chat_dom.js';
 import { bodyText, clockTime, daysAgo, excerpt, isEmojiOnly, linked } from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
@@ -93,6 +93,7 @@ function metaNode({ edited, ts, status }) {
     const time = element('time', '', clockTime(ts));
     time.dateTime = new Date(ts).toISOString();
     const meta = element('span', 'meta');
+    meta.dir = 'ltr'; // Ours, and does not count for the side that the text begins on.
     if (edited) meta.append(element('span', 'edited', 'edited'));
     meta.append(time);
     if (status !== undefined) meta.append(tick(status));
@@ -104,8 +105,8 @@ function quoteNode({ from, text }, seq, me) {
     const node = element(
         'button',
         `quote colour-${colourOf(from)}`,
-        element('strong', '', from === me ? 'You' : from),
-        element('span', '', text),
+        written('strong', '', from === me ? 'You' : from),
+        written('span', '', text),
     );
     node.type = 'button';
     node.tabIndex = -1; // The message's menu leads there too.
@@ -153,9 +154,9 @@ function refusedNode(why) {
 
 /** @param {Line} line @param {boolean} isContinued @param {{me: string, isGroup: boolean}} context */
 function bubbleNode(line, isContinued, { me, isGroup }) {
-    const bubble = element('div', 'bubble');
+    const bubble = written('div', 'bubble');
     if (isGroup && line.from !== me && !isContinued)
-        bubble.append(element('span', `sender colour-${colourOf(line.from)}`, line.from));
+        bubble.append(written('span', `sender colour-${colourOf(line.from)}`, line.from));
     if (line.quote !== undefined)
         bubble.append(quoteNode(line.quote, /** @type {number} */ (line.replyTo), me));
     const text = element('span', 'text');

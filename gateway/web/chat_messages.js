@@ -4,10 +4,10 @@
 // drawn as fast as one of a hundred. At the newest end the window follows what comes; away from
 // it, its ends are seqs, and what is in view keeps its place when lines come or go around it.
 
-import { byId, element, Keyed, moveFocus } from './chat_dom.js';
+import { byId, element, isolated, Keyed, moveFocus } from './chat_dom.js';
 import { lineOfEntry, lineOfOutgoing, messageItem } from './chat_message.js';
 import { wireMenu, wireTools } from './chat_pointer.js';
-import { dayName, daysAgo, eventText } from './chat_text.js';
+import { dayName, daysAgo, eventParts, partsText } from './chat_text.js';
 import { addedRun, isFirstLineCut, lineStart, linesBack, linesOn } from './chat_window.js';
 
 /** @typedef {import('./client.js').Progress} Progress */
@@ -52,6 +52,7 @@ export class MessageList {
         this.height = 0; // Of the scroller, when that was found.
         this.scroller.addEventListener('scroll', () => this.#onScroll(), { passive: true });
         this.scroller.addEventListener('keydown', (event) => this.#onKey(event));
+        this.scroller.addEventListener('focusin', (event) => this.#onFocus(event.target));
         this.scroller.addEventListener('click', (event) => this.#onClick(event));
         const messageAt = (/** @type {EventTarget | null} */ target) => this.#messageAt(target);
         wireMenu(this.scroller, messageAt, ports.menu);
@@ -149,9 +150,10 @@ export class MessageList {
             separate(line.ts);
             if (line.isNew) items.push(NEW_MESSAGES);
             if (line.message === undefined) {
-                const text = line.event ?? '';
-                const make = () => element('li', 'event', text);
-                items.push({ key: `#${line.seq}`, print: text, make });
+                const parts = line.event ?? [];
+                const nodes = () => parts.map((p) => (typeof p === 'string' ? p : isolated(p.name)));
+                const make = () => element('li', 'event', ...nodes());
+                items.push({ key: `#${line.seq}`, print: partsText(parts), make });
                 before = null;
             } else {
                 items.push(messageItem(line.message, line.isNew ? null : before, context));
@@ -176,7 +178,7 @@ export class MessageList {
             if (entry.type !== 'message') {
                 const run = entries.slice(i, i + Math.max(1, addedRun(entries, i)));
                 i += run.length - 1;
-                const event = eventText(
+                const event = eventParts(
                     entry,
                     run.map(({ user = '' }) => user),
                 );
@@ -364,6 +366,14 @@ export class MessageList {
         this.ports.seen();
     }
 
+    /** Links are reached with the Tab key from their own message only, else a conversation full of
+     * them would be a hundred stops. @param {EventTarget | null} target */
+    #onFocus(target) {
+        const at = this.#messageAt(target);
+        for (const link of this.lines.list.getElementsByTagName('a'))
+            link.tabIndex = at?.node.contains(link) ? 0 : -1;
+    }
+
     /** @param {KeyboardEvent} event */
     #onKey(event) {
         const nodes = this.#messages();
@@ -374,7 +384,12 @@ export class MessageList {
             return;
         }
         const at = this.#messageAt(event.target);
-        if (at === null || at.node !== event.target) return;
+        if (at === null) return;
+        if (at.node !== event.target) {
+            // From a link or button in it the arrows go on from the message.
+            if (!['ArrowUp', 'ArrowDown', 'Home', 'End'].includes(event.key)) return;
+            at.node.focus({ preventScroll: true });
+        }
         if (event.key === 'Escape') {
             event.stopPropagation();
             this.ports.leave();

@@ -35,6 +35,7 @@ function linkTo(found) {
     link.textContent = found;
     link.target = '_blank';
     link.rel = 'noopener noreferrer nofollow';
+    link.tabIndex = -1; // A stop of the Tab key only while its message has the focus.
     return link;
 }
 
@@ -60,6 +61,16 @@ export function isEmojiOnly(text) {
     return /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D|\p{Emoji_Modifier})*\s*){1,3}$/u.test(
         text,
     );
+}
+
+const NAME_BYTES_MAX = 128;
+
+/** Why nobody can be called that; '' where that is possible. @param {string} name */
+export function nameProblem(name) {
+    const bytes = new TextEncoder().encode(name).length;
+    if (bytes <= NAME_BYTES_MAX) return '';
+    const start = [...name].slice(0, 20).join('');
+    return `“${start}…” is too long for a name: ${bytes} bytes, of at most ${NAME_BYTES_MAX}.`;
 }
 
 /** @param {number} count @param {string} noun */
@@ -88,33 +99,58 @@ export function notSentText(messages, changes) {
 
 const NAMED_MAX = 3;
 
-/** "bob, carol and 12 others". @param {string[]} users */
+/** A sentence in parts: a name stands alone, for it may be written from the right.
+ * @typedef {(string | {name: string})[]} Parts */
+
+/** @param {TemplateStringsArray} words @param {...(string | Parts)} names @returns {Parts} */
+const sentence = (words, ...names) =>
+    words.flatMap((word, i) => {
+        const name = names[i] ?? [];
+        return [word, ...(typeof name === 'string' ? [{ name }] : name)];
+    });
+
+/** @param {Parts} parts */
+export const partsText = (parts) =>
+    parts.map((part) => (typeof part === 'string' ? part : part.name)).join('');
+
+/** "bob, carol and 12 others". @param {string[]} users @returns {Parts} */
 function listed(users) {
     const named = users.length > NAMED_MAX + 1 ? users.slice(0, NAMED_MAX) : users;
     const rest = users.length - named.length;
-    const list = rest > 0 ? [...named, `${rest} others`] : named;
-    return [list.slice(0, -1).join(', '), list.at(-1)].filter(Boolean).join(' and ');
+    /** @type {Parts} */
+    const items = named.map((name) => ({ name }));
+    if (rest > 0) items.push(`${rest} others`);
+    return items.flatMap((item, i) => {
+        if (i === 0) return [item];
+        return [i === items.length - 1 ? ' and ' : ', ', item];
+    });
 }
 
 /** Does somebody add somebody else? @param {Entry} entry */
 export const isAdding = ({ change, from, user }) => change === 'joined' && from !== user;
 
+const ROLE_WORDS = new Map([
+    ['owner', 'an owner'],
+    ['admin', 'an admin'],
+    ['member', 'a member'],
+]);
+
 /** What happened, as a line in the middle; null where it is not worth one.
- * @param {Entry} entry @param {string[]} [added] All whom he added. */
-export function eventText(entry, added = [entry.user ?? '']) {
-    const { from, user = '' } = entry;
-    if (entry.type === 'info' && entry.title === null) return `${from} took the group’s name away`;
+ * @param {Entry} entry @param {string[]} [added] All whom he added. @returns {Parts | null} */
+export function eventParts(entry, added = [entry.user ?? '']) {
+    const { from, user = '', title } = entry;
+    if (entry.type === 'info' && title === null) return sentence`${from} took the group’s name away`;
     if (entry.type === 'info')
-        return entry.title !== undefined ? `${from} named the group “${entry.title}”` : null;
+        return title != null ? sentence`${from} named the group “${title}”` : null;
     if (entry.type !== 'member') return null;
     switch (entry.change) {
         case 'joined':
-            if (from !== user) return `${from} added ${listed(added)}`;
-            return entry.seq === 1 ? `${user} created the group` : `${user} joined`;
+            if (from !== user) return sentence`${from} added ${listed(added)}`;
+            return entry.seq === 1 ? sentence`${user} created the group` : sentence`${user} joined`;
         case 'role':
-            return `${from} made ${user} ${entry.role === 'member' ? 'a' : 'an'} ${entry.role}`;
+            return sentence`${from} made ${user} ${[ROLE_WORDS.get(entry.role ?? '') ?? '']}`;
         default:
-            return from === user ? `${user} left` : `${from} removed ${user}`;
+            return from === user ? sentence`${user} left` : sentence`${from} removed ${user}`;
     }
 }
 
@@ -168,5 +204,5 @@ export function typingText(users, isGroup) {
     if (users.length === 0) return '';
     if (!isGroup) return 'typing…';
     if (users.length > 3) return `${users.length} people are typing…`;
-    return `${listed(users)} ${users.length === 1 ? 'is' : 'are'} typing…`;
+    return `${partsText(listed(users))} ${users.length === 1 ? 'is' : 'are'} typing…`;
 }

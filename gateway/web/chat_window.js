@@ -4,7 +4,7 @@
 // one line, and some entries are none. The window of messages is counted in lines, else a screen
 // would stay empty with a thousand entries in it.
 
-import { eventText, isAdding } from './chat_text.js';
+import { eventParts, isAdding } from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
 
@@ -21,7 +21,7 @@ function isContinuation(entries, at) {
 /** Does a line begin with this one? @param {Entry[]} entries @param {number} at */
 function isLine(entries, at) {
     if (entries[at].type === 'message') return true;
-    return !isContinuation(entries, at) && eventText(entries[at]) !== null;
+    return !isContinuation(entries, at) && eventParts(entries[at]) !== null;
 }
 
 /** How many entries from `at` on are one person adding others: they are one line.
