@@ -42,7 +42,8 @@ export class MessageActions {
             orToast(this.ports.client().delete(conv, seq));
     }
 
-    /** @param {Shown} message @param {HTMLElement} node @param {import('./chat_menu.js').Box} [at] */
+    /** @param {Shown} message @param {HTMLElement} node
+     * @param {import('./chat_menu.js').Box} [at] */
     open(message, node, at) {
         const { from, body, who, deleted, reply_to: replyTo } = message;
         if (deleted) return;

@@ -165,7 +165,7 @@ export class Composer {
 
     #fit() {
         const form = byId('composer');
-        form.style.minHeight = `${form.offsetHeight}px`; // Nothing above moves while it is measured.
+        form.style.minHeight = `${form.offsetHeight}px`; // While it is measured nothing moves.
         this.text.style.height = 'auto'; // Else it could only grow.
         this.text.style.height = `${Math.min(this.text.scrollHeight, COMPOSER_MAX_PX)}px`;
         form.style.minHeight = '';

@@ -1,7 +1,17 @@
 // chat_list - the list of conversations: newest first, filtered by what is typed above it, walked
 // with the arrow keys.
 
-import { avatar, byId, element, isolated, Keyed, moveFocus, tick, toast, written } from './chat_dom.js';
+import {
+    avatar,
+    byId,
+    element,
+    isolated,
+    Keyed,
+    moveFocus,
+    tick,
+    toast,
+    written,
+} from './chat_dom.js';
 import { excerpt, listTime, nameProblem, typingText } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */

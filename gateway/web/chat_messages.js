@@ -48,7 +48,7 @@ export class MessageList {
         this.first = FOLLOW;
         this.last = Infinity;
         this.shownFirst = 0;
-        this.isNearBottom = true; // As last scrolled or drawn: what grows or shrinks does not count.
+        this.isNearBottom = true; // As last scrolled or drawn, whatever grew or shrank since.
         this.height = 0; // Of the scroller, when that was found.
         this.scroller.addEventListener('scroll', () => this.#onScroll(), { passive: true });
         this.scroller.addEventListener('keydown', (event) => this.#onKey(event));
@@ -151,7 +151,8 @@ export class MessageList {
             if (line.isNew) items.push(NEW_MESSAGES);
             if (line.message === undefined) {
                 const parts = line.event ?? [];
-                const nodes = () => parts.map((p) => (typeof p === 'string' ? p : isolated(p.name)));
+                const nodes = () =>
+                    parts.map((p) => (typeof p === 'string' ? p : isolated(p.name)));
                 const make = () => element('li', 'event', ...nodes());
                 items.push({ key: `#${line.seq}`, print: partsText(parts), make });
                 before = null;
@@ -254,13 +255,12 @@ export class MessageList {
         const shown = conversation.indexOf(this.shownFirst);
         if (shown === 0) return false;
         const low = linesBack(entries, shown, WINDOW_STEP);
-        const high =
-            this.last === Infinity ? entries.length : conversation.indexOf(this.last + 1);
+        const high = this.last === Infinity ? entries.length : conversation.indexOf(this.last + 1);
         this.#moveTo(low, Math.min(high, linesOn(entries, low, WINDOW_MAX)));
         return true;
     }
 
-    /** More is needed to show what is in the document: it leaves room, or its first line goes on. */
+    /** What is in the document leaves room, or its first line goes on in what is not loaded. */
     get wantsOlder() {
         const conversation = this.ports.current();
         if (!conversation?.isLoaded) return false;

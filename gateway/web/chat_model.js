@@ -42,7 +42,7 @@ export class Conversation {
         this.members = 2;
         /** @type {Member['role']} */
         this.role = 'member'; // Our own.
-        this.roleSeq = 0; // The entry that gave it, where that was seen.
+        this.roleSeq = 0; // As of this entry.
         this.head = 0;
         this.read = 0;
         this.unread = 0;
@@ -215,8 +215,10 @@ export class ChatModel {
             conversation.title = item.title ?? '';
             conversation.peer = item.peer ?? conversation.peer;
             conversation.members = item.members;
-            if (item.role !== undefined && item.head >= conversation.roleSeq)
+            if (item.role !== undefined && item.head >= conversation.roleSeq) {
                 conversation.role = /** @type {Member['role']} */ (item.role);
+                conversation.roleSeq = item.head;
+            }
             // Live entries may have come while the list was on its way.
             const newer = conversation.entries.filter((entry) => entry.seq > item.head);
             if (conversation.read <= item.read)
@@ -339,7 +341,7 @@ export class ChatModel {
     /** @param {Conversation} conversation @param {Entry} entry @param {boolean} isNew */
     #applyMember(conversation, entry, isNew) {
         const { user, change, role = 'member', seq } = entry;
-        if (user === this.me && change !== 'left' && isNew) {
+        if (user === this.me && change !== 'left' && seq > conversation.roleSeq) {
             conversation.role = /** @type {Member['role']} */ (role);
             conversation.roleSeq = seq;
         }

@@ -87,7 +87,8 @@ export class Places {
     }
 
     /** A page of history from before what is there, a large one where much of it is one line.
-     * False: there is none, or not now. @param {Conversation} conversation @param {number} [limit] */
+     * False: there is none, or not now.
+     * @param {Conversation} conversation @param {number} [limit] */
     async loadOlder(
         conversation,
         limit = isFirstLineCut(conversation) ? REACH_PAGE : HISTORY_PAGE,

@@ -5,7 +5,8 @@ import { byId } from './chat_dom.js';
 
 /** @typedef {import('./chat_model.js').Shown} Shown */
 /** @typedef {import('./chat_menu.js').Box} Box */
-/** @typedef {(target: EventTarget | null) => {node: HTMLElement, message: Shown} | null} MessageAt */
+/** @typedef {{node: HTMLElement, message: Shown}} At */
+/** @typedef {(target: EventTarget | null) => At | null} MessageAt */
 /** @typedef {(message: Shown, node: HTMLElement, at?: Box) => void} OpenMenu */
 
 const LONG_PRESS_MS = 450;

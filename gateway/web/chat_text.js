@@ -85,7 +85,8 @@ function unsent(messages, changes) {
     return { what: parts.join(' and '), isOne: messages + changes === 1 };
 }
 
-/** What waits for the connection, '' for nothing. @param {number} messages @param {number} changes */
+/** What waits for the connection, '' for nothing.
+ * @param {number} messages @param {number} changes */
 export function waitingText(messages, changes) {
     const { what, isOne } = unsent(messages, changes);
     return what && `${what} ${isOne ? 'waits' : 'wait'} to be sent.`;
@@ -139,7 +140,8 @@ const ROLE_WORDS = new Map([
  * @param {Entry} entry @param {string[]} [added] All whom he added. @returns {Parts | null} */
 export function eventParts(entry, added = [entry.user ?? '']) {
     const { from, user = '', title } = entry;
-    if (entry.type === 'info' && title === null) return sentence`${from} took the group’s name away`;
+    if (entry.type === 'info' && title === null)
+        return sentence`${from} took the group’s name away`;
     if (entry.type === 'info')
         return title != null ? sentence`${from} named the group “${title}”` : null;
     if (entry.type !== 'member') return null;

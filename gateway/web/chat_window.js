@@ -8,7 +8,8 @@ import { eventParts, isAdding } from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
 
-/** Does this one only make the line before it longer? @param {Entry[]} entries @param {number} at */
+/** Does this one only make the line before it longer?
+ * @param {Entry[]} entries @param {number} at */
 function isContinuation(entries, at) {
     return (
         at > 0 &&

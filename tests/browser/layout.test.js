@@ -202,7 +202,7 @@ const below = (page) =>
         .locator('#scroller')
         .evaluate((node) => Math.round(node.scrollHeight - node.scrollTop - node.clientHeight));
 
-test('who is at the newest message stays there when the keyboard comes, or what one writes grows', async () => {
+test('who is at the newest message stays there when a keyboard comes or the field grows', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await logIn(alice, PHONE);
     const b = await logIn(bob, { gateway: 2 });

@@ -113,8 +113,16 @@ test('a chat begun here and its first message from elsewhere become one', () => 
 
 test('our own role is as the newest of list and entries says', () => {
     const numbers = { read: 0, unread: 0, members: 2, kind: 'group', title: 'g', last: null };
-    const member = (seq, change, role) =>
-        ({ type: 'member', conv: 'c', seq, ts: seq, from: 'bob', user: 'alice', change, role });
+    const member = (seq, change, role) => ({
+        type: 'member',
+        conv: 'c',
+        seq,
+        ts: seq,
+        from: 'bob',
+        user: 'alice',
+        change,
+        role,
+    });
     model.applyList([{ conv: 'c', head: 3, role: 'admin', ...numbers }]);
     assert.equal(open().role, 'admin');
     feed(member(4, 'role', 'owner'));
@@ -127,6 +135,10 @@ test('our own role is as the newest of list and entries says', () => {
     assert.equal(open().role, 'owner');
     model.applyList([{ conv: 'c', head: 6, role: 'member', ...numbers }]);
     assert.equal(open().role, 'member');
+    model.applyActivity({ conv: 'c', head: 9, unread: 0 }); // Large, and not open.
+    model.skipTo('c');
+    model.applyHistory(open(), [member(5, 'role', 'member'), member(9, 'role', 'admin')], true);
+    assert.equal(open().role, 'admin');
 });
 
 test('of a conversation nobody looks at only the newest entries are kept', () => {
@@ -150,8 +162,15 @@ test('what a reload finds in the outbox is on its way, and changes are not messa
 });
 
 test('lines are counted: people added by one person are one, what says nothing is none', () => {
-    const joined = (seq, from = 'bob') =>
-        ({ type: 'member', conv: 'c', seq, ts: seq, from, user: `u${seq}`, change: 'joined' });
+    const joined = (seq, from = 'bob') => ({
+        type: 'member',
+        conv: 'c',
+        seq,
+        ts: seq,
+        from,
+        user: `u${seq}`,
+        change: 'joined',
+    });
     const entries = [
         message(1),
         joined(2),

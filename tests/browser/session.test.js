@@ -1,5 +1,5 @@
-// session.test - the way out and what may be lost on it: log out, what waits while offline, what was
-// refused, and being removed from a group.
+// session.test - the way out and what may be lost on it: log out, what waits while offline, what
+// was refused, and being removed from a group.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -42,7 +42,7 @@ async function logOut(page) {
     await page.getByRole('menuitem', { name: 'Log out' }).click();
 }
 
-test('who logs out offline is asked once, and is at the login then, with nothing left', async () => {
+test('who logs out offline is asked once, and is at the login then, all else gone', async () => {
     const [alice, bob, carol] = names('alice', 'bob', 'carol');
     const a = await logIn(alice);
     const dialogs = dialogsOf(a);

@@ -1,5 +1,5 @@
-// words.test - names and texts of any script and length: which way they are read, how long a name may
-// be, and what is no name at all.
+// words.test - names and texts of any script and length: which way they are read, how long a name
+// may be, and what is no name at all.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -49,7 +49,11 @@ test('Hebrew and Arabic begin at the right, in the message, the list and the fie
     const b = await logIn(bob, { gateway: 2 });
     await startChat(a, bob);
     await write(a, 'Hello, this is the longest of the messages, written from the left!');
-    await write(a, 'שלום עולם, מה שלומך היום? abc!', 'שלום!\nand English below it, somewhat longer.');
+    await write(
+        a,
+        'שלום עולם, מה שלומך היום? abc!',
+        'שלום!\nand English below it, somewhat longer.',
+    );
     await tickOf(a, 'and English', 'delivered');
     await openRow(b, alice);
     await waitForText(b, 'and English');
