@@ -182,9 +182,9 @@ export function toast(text) {
     }, TOAST_MS);
 }
 
-/** Do it, and say where it failed. @param {Promise<any>} promise */
+/** Do it, and say where it failed, but not to who logged out. @param {Promise<any>} promise */
 export function orToast(promise) {
-    promise.catch((error) => toast(/** @type {Error} */ (error).message));
+    promise.catch((error) => error.code !== 'closed' && toast(error.message));
 }
 
 /** Arrow keys, Home and End move the focus among these.

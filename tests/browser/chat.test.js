@@ -7,6 +7,7 @@ import {
     closeAll,
     isOnline,
     logIn,
+    messageOf,
     names,
     openRow,
     rowOf,
@@ -123,6 +124,7 @@ test('written offline, messages wait, are counted, and arrive once and in order'
     assert.equal(await a.locator('#messages .tick-sending').count(), 3);
     await shot(a, 'desk-offline');
     await write(b, 'meanwhile');
+    await messageOf(b, 'meanwhile').locator('.tick:not(.tick-sending)').waitFor();
     await a.context().setOffline(false);
     await waitForText(b, 'three');
     await waitForText(a, 'meanwhile');
