@@ -2,7 +2,6 @@
 #include "gateway/api_private.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "gateway/query.h"
 #include "mesh/base/check.h"
@@ -228,8 +227,7 @@ static const char *read_query(struct api_call *call, struct slice query)
 static const char *identify(struct api_call *call, const struct api_head *head, char *ret_kind,
                             struct slice *ret_name)
 {
-    static const char scheme[] = "Bearer ";
-    const size_t scheme_size = sizeof(scheme) - 1;
+    struct slice token;
     const struct auth *auth = call->gateway->auth;
     struct slice header = head->authorization;
     if (header.base == NULL && head->is_dev && call->route->access == API_ACCESS_DEV) {
@@ -237,9 +235,8 @@ static const char *identify(struct api_call *call, const struct api_head *head, 
         *ret_name = slice_string("");
         return NULL;
     }
-    if (header.size <= scheme_size || strncasecmp(header.base, scheme, scheme_size) != 0)
+    if (!slice_skip_nocase(header, "Bearer ", &token) || token.size == 0)
         return "send Authorization: Bearer with an API key or a token";
-    struct slice token = slice_of(header.base + scheme_size, header.size - scheme_size);
     if (api_key_is_one(token)) {
         const struct api_key *key = api_key_find(&auth->api_keys, token);
         call->is_server = key != NULL;

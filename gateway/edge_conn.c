@@ -12,7 +12,6 @@
 #include "gateway/edge_private.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "gateway/edge_tcp.h"
 #include "gateway/gateway.h"

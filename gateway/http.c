@@ -132,23 +132,18 @@ bool http_has_body(const struct http_request *request)
  * 6.3). */
 static const char *check_encoding(const struct http_request *request)
 {
-    static const char chunked[] = "chunked";
-    struct slice encoding = request->transfer_encoding;
     if (request->is_old)
         return "HTTP/1.0 has no Transfer-Encoding";
     if (request->content_length.base != NULL)
         return "send Content-Length or Transfer-Encoding, not both";
-    if (encoding.size != sizeof(chunked) - 1 ||
-        strncasecmp(encoding.base, chunked, sizeof(chunked) - 1) != 0)
+    if (!slice_equals_nocase(request->transfer_encoding, "chunked"))
         return "the only Transfer-Encoding here is chunked";
     return NULL;
 }
 
 static bool wants_continue(const struct http_request *request)
 {
-    static const char word[] = "100-continue";
-    return request->expect.size == sizeof(word) - 1 &&
-           strncasecmp(request->expect.base, word, sizeof(word) - 1) == 0;
+    return slice_equals_nocase(request->expect, "100-continue");
 }
 
 bool http_expects_continue(const struct http_request *request)
@@ -324,10 +319,10 @@ bool http_origin_is_allowed(const struct http_site *site, const struct http_requ
             return true;
     static const char *const schemes[] = {"http://", "https://"};
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
-        size_t size = strlen(schemes[i]);
-        if (origin.size > size && strncasecmp(origin.base, schemes[i], size) == 0 &&
-            origin.size - size == request->host.size &&
-            strncasecmp(origin.base + size, request->host.base, request->host.size) == 0)
+        struct slice host;
+        if (slice_skip_nocase(origin, schemes[i], &host) && host.size > 0 &&
+            host.size == request->host.size &&
+            strncasecmp(host.base, request->host.base, host.size) == 0)
             return true;
     }
     return false;

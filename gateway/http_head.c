@@ -1,7 +1,5 @@
 #include "gateway/http_head.h"
 
-#include <strings.h>
-
 #include "gateway/query.h"
 
 #define METHOD_SIZE_MAX 16
@@ -54,10 +52,9 @@ static const char *read_authority(struct slice *target, struct http_request *req
 {
     static const char *const schemes[] = {"http://", "https://"};
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
-        size_t size = strlen(schemes[i]);
-        if (target->size < size || strncasecmp(target->base, schemes[i], size) != 0)
+        struct slice rest;
+        if (!slice_skip_nocase(*target, schemes[i], &rest))
             continue;
-        struct slice rest = slice_of(target->base + size, target->size - size);
         uint32_t end = 0;
         while (end < rest.size && rest.base[end] != '/' && rest.base[end] != '?')
             end++;
@@ -137,11 +134,6 @@ static enum http_head read_first_line(struct slice line, struct http_request *re
 
 /* ---- The other lines ---- */
 
-static bool equals_nocase(struct slice text, const char *word)
-{
-    return text.size == strlen(word) && strncasecmp(text.base, word, text.size) == 0;
-}
-
 static struct slice trim(struct slice text)
 {
     while (text.size > 0 && (text.base[0] == ' ' || text.base[0] == '\t'))
@@ -168,14 +160,14 @@ static bool next_word(struct slice *rest, struct slice *ret_word)
 static bool read_list(struct slice name, struct slice value, struct http_request *request)
 {
     struct slice word, rest = value;
-    if (equals_nocase(name, "connection")) {
+    if (slice_equals_nocase(name, "connection")) {
         while (next_word(&rest, &word)) {
-            request->is_last |= equals_nocase(word, "close");
-            request->has_connection_upgrade |= equals_nocase(word, "upgrade");
+            request->is_last |= slice_equals_nocase(word, "close");
+            request->has_connection_upgrade |= slice_equals_nocase(word, "upgrade");
         }
         return true;
     }
-    if (equals_nocase(name, "sec-websocket-protocol")) {
+    if (slice_equals_nocase(name, "sec-websocket-protocol")) {
         while (next_word(&rest, &word))
             request->offers_protocol |= slice_equals(word, HTTP_WEBSOCKET_PROTOCOL);
         return true;
@@ -201,7 +193,7 @@ static struct slice *field_of(struct slice name, struct http_request *request)
         {"sec-websocket-key", &request->websocket_key},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-        if (equals_nocase(name, fields[i].name))
+        if (slice_equals_nocase(name, fields[i].name))
             return fields[i].field;
     return NULL;
 }

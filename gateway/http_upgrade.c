@@ -2,8 +2,6 @@
  * again where it is upgraded (edge_conn.c). */
 #include "gateway/http_private.h"
 
-#include <strings.h>
-
 #include "gateway/query.h"
 #include "mesh/base/check.h"
 #include "mesh/wire/key.h"
@@ -13,12 +11,9 @@
 static enum rc find_token(const struct http_request *request, char *out, size_t size,
                           struct slice *ret_token)
 {
-    static const char scheme[] = "Bearer ";
-    const size_t scheme_size = sizeof(scheme) - 1;
-    struct slice header = request->authorization;
-    if (header.base != NULL && header.size > scheme_size &&
-        strncasecmp(header.base, scheme, scheme_size) == 0) {
-        *ret_token = slice_of(header.base + scheme_size, header.size - scheme_size);
+    struct slice bearer;
+    if (slice_skip_nocase(request->authorization, "Bearer ", &bearer) && bearer.size > 0) {
+        *ret_token = bearer;
         return RC_OK;
     }
     return query_get(request->query, "token", out, size, ret_token);
@@ -84,9 +79,7 @@ static bool key_is_good(struct slice key)
 
 bool http_is_upgrade(const struct http_request *request)
 {
-    static const char name[] = "websocket";
-    return request->upgrade.size == sizeof(name) - 1 &&
-           strncasecmp(request->upgrade.base, name, sizeof(name) - 1) == 0;
+    return slice_equals_nocase(request->upgrade, "websocket");
 }
 
 bool http_upgrade(const struct http_site *site, const struct http_request *request,

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 struct slice {
     const char *base; /* Not NUL-terminated. */
@@ -42,6 +43,22 @@ static inline bool slice_equal(struct slice a, struct slice b)
 static inline bool slice_equals(struct slice a, const char *string)
 {
     return slice_equal(a, slice_string(string));
+}
+
+/* Where the case of ASCII letters does not count, as in much of HTTP. */
+static inline bool slice_equals_nocase(struct slice a, const char *string)
+{
+    return a.size == strlen(string) && strncasecmp(a.base, string, a.size) == 0;
+}
+
+/* Likewise: what follows `prefix`, perhaps nothing. False: it does not begin with that. */
+static inline bool slice_skip_nocase(struct slice a, const char *prefix, struct slice *ret_rest)
+{
+    size_t size = strlen(prefix);
+    if (a.size < size || strncasecmp(a.base, prefix, size) != 0)
+        return false;
+    *ret_rest = slice_of(a.base + size, a.size - size);
+    return true;
 }
 
 /* For printf: "%.*s", SLICE_ARGS(s). */
