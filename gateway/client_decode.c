@@ -125,7 +125,7 @@ static enum rc read_text(struct reading *x, struct json_value value, const struc
                          struct slice *ret_text)
 {
     if (value.type == JSON_NULL) { /* A title: none, which is an empty one. */
-        *ret_text = slice_string("");
+        *ret_text = slice_of(value.raw.base, 0);
         return RC_OK;
     }
     if (value.type != JSON_STRING)
