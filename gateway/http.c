@@ -182,6 +182,27 @@ static enum http_next check_body(const struct http_site *site, const struct http
     }
 }
 
+/* Is the host an address or localhost? Any other name can be pointed here by whoever owns it, and
+ * his page is then of the site's own origin (DNS rebinding). */
+static bool is_own_name(struct slice host)
+{
+    struct slice port;
+    if (slice_skip_nocase(host, "localhost", &port))
+        return port.size == 0 || port.base[0] == ':';
+    bool is_v4 = true;
+    for (uint32_t i = 0; i < host.size; i++)
+        is_v4 = is_v4 && strchr(".:0123456789", host.base[i]) != NULL;
+    return host.size > 0 && (is_v4 || host.base[0] == '[');
+}
+
+static bool is_listed(const struct http_site *site, struct slice origin)
+{
+    for (uint32_t i = 0; i < site->origin_count; i++)
+        if (strcmp(site->origins[i], "*") == 0 || slice_equals(origin, site->origins[i]))
+            return true;
+    return false;
+}
+
 static enum http_next answer_token(const struct http_site *site, const struct http_request *request,
                                    struct buf *out)
 {
@@ -191,6 +212,11 @@ static enum http_next answer_token(const struct http_site *site, const struct ht
     /* Else any page that a developer visits could fetch itself a token of this machine. */
     if (!http_origin_is_allowed(site, request))
         return http_put_error(site, out, 403, "forbidden", "this Origin is not allowed", "", false);
+    if (request->origin.base != NULL && !is_listed(site, request->origin) &&
+        !is_own_name(request->host))
+        return http_put_error(site, out, 403, "forbidden",
+                              "give the page's origin to --origin: its name may be anybody's", "",
+                              false);
     return HTTP_BODY;
 }
 
@@ -314,9 +340,8 @@ bool http_origin_is_allowed(const struct http_site *site, const struct http_requ
     struct slice origin = request->origin;
     if (origin.base == NULL)
         return true; /* No browser: then no page can be behind it. */
-    for (uint32_t i = 0; i < site->origin_count; i++)
-        if (strcmp(site->origins[i], "*") == 0 || slice_equals(origin, site->origins[i]))
-            return true;
+    if (is_listed(site, origin))
+        return true;
     static const char *const schemes[] = {"http://", "https://"};
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
         struct slice host;

@@ -437,6 +437,36 @@ static void a_foreign_page_gets_no_token(void **state)
     expect_error(403, "forbidden");
 }
 
+/* Whoever owns a name can point it here: then his page is of our own origin. */
+static void a_page_under_a_name_of_anybody_gets_no_token(void **state)
+{
+    (void)state;
+    static const char *const own[] = {"localhost:8080", "LOCALHOST", "127.0.0.1:8080", "10.0.0.4",
+                                      "[::1]:8080"};
+    static const char *const others[] = {"evil.example:8080", "localhost.evil.example",
+                                         "127.0.0.1.evil.example", "evil", "10.0.0.4x"};
+    site.is_dev = true;
+    struct http_request request = request_of(HTTP_POST, "/v1/dev/token");
+    request.content_length = slice_string("2");
+    char origin[64];
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        (void)snprintf(origin, sizeof(origin), "http://%s", own[i]);
+        request.host = slice_string(own[i]);
+        request.origin = slice_string(origin);
+        assert_int_equal(answer(&request), HTTP_BODY);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        (void)snprintf(origin, sizeof(origin), "http://%s", others[i]);
+        request.host = slice_string(others[i]);
+        request.origin = slice_string(origin);
+        assert_int_equal(answer(&request), HTTP_CLOSE);
+        expect_error(403, "forbidden");
+    }
+    site.origins = (const char *const[]){origin};
+    site.origin_count = 1;
+    assert_int_equal(answer(&request), HTTP_BODY);
+}
+
 static struct http_request upgrade_request(const char *query)
 {
     struct http_request request = request_of(HTTP_GET, "/ws");
@@ -871,6 +901,7 @@ int main(void)
         TEST(a_long_body_is_413),
         TEST(without_a_signing_key_there_is_no_token),
         TEST(a_foreign_page_gets_no_token),
+        TEST(a_page_under_a_name_of_anybody_gets_no_token),
         TEST(an_upgrade_needs_no_token),
         TEST(a_good_token_names_the_user),
         TEST(a_bad_token_is_401),
