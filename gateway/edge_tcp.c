@@ -12,3 +12,9 @@ uint64_t edge_tcp_acked(int fd)
     socklen_t size = sizeof(info);
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
 }
+
+void edge_tcp_reset_at_exit(int fd, bool resets)
+{
+    struct linger linger = {.l_onoff = resets, .l_linger = 0};
+    (void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}

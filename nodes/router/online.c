@@ -6,8 +6,7 @@
 
 #define GRACE_US  ((uint64_t)LIMIT_PRESENCE_GRACE_MS * 1000)
 #define REST_US   ((uint64_t)LIMIT_PRESENCE_MS * 1000)
-#define TICK_US   10000u /* Due times are met this coarsely. */
-#define SEEN_US   (UINT64_C(1000000) / ONLINE_SEEN_RATE)
+#define TICK_US   10000u      /* Due times are met this coarsely. */
 #define AGE_MS    31536000000 /* An older status is as old as this: a year. */
 #define NOTHING   UINT8_MAX   /* Beside enum presence_status: nothing is said. */
 #define NEVER_SET INT64_MIN
@@ -43,13 +42,15 @@ static struct slice user_key(const void *thing)
     return slice_of(user->name, user->name_size);
 }
 
-void online_init(struct online *o, struct watchers *watchers, struct env *env,
+void online_init(struct online *o, struct watchers *watchers, struct env *env, uint32_t shards,
                  const struct online_port *port)
 {
     *o = (struct online){
         .watchers = watchers,
         .env = env,
         .port = *port,
+        .unseen_of = mem_alloc(shards * sizeof(*o->unseen_of)),
+        .shards = shards,
         .users_max = ONLINE_MAX,
         .watched_max = ONLINE_WATCHED_MAX,
     };
@@ -58,6 +59,10 @@ void online_init(struct online *o, struct watchers *watchers, struct env *env,
     list_init(&o->fresh);
     list_init(&o->due);
     list_init(&o->unseen);
+    for (uint32_t i = 0; i < shards; i++) {
+        list_init(&o->unseen_of[i].node);
+        list_init(&o->unseen_of[i].users);
+    }
 }
 
 /* ---- Records ---- */
@@ -65,7 +70,7 @@ void online_init(struct online *o, struct watchers *watchers, struct env *env,
 /* NULL: there are too many. */
 static struct online_user *add(struct online *o, uint32_t shard, struct slice name)
 {
-    CHECK(name.size > 0 && name.size <= LIMIT_USER_SIZE_MAX);
+    CHECK(name.size > 0 && name.size <= LIMIT_USER_SIZE_MAX && shard < o->shards);
     if (o->users.count >= o->users_max) {
         metric_add(presence_refused_total, 1);
         return NULL;
@@ -131,6 +136,7 @@ void online_fini(struct online *o)
 {
     online_keep(o, NULL, NULL);
     map_fini(&o->users);
+    mem_free(o->unseen_of);
 }
 
 /* What others may know of him: enum presence_status, or NOTHING. */
@@ -193,7 +199,10 @@ static void want_seen(struct online *o, struct online_user *user)
 {
     if (!list_is_empty(&user->in_unseen))
         return;
-    list_append(&o->unseen, &user->in_unseen);
+    struct online_unseen *of = &o->unseen_of[user->shard];
+    list_append(&of->users, &user->in_unseen);
+    if (list_is_empty(&of->node))
+        list_append(&o->unseen, &of->node);
     metric_add(presence_waiting, 1);
 }
 
@@ -423,19 +432,24 @@ static bool store(struct online *o, struct online_user *user)
 /* By time, and not by turns: a busy router has one whenever anything comes. */
 static void store_unseen(struct online *o, uint64_t now_us)
 {
-    struct online_user *user;
-    const uint64_t full_us = ONLINE_SEEN_BURST * SEEN_US;
-    if (o->seen_us + full_us < now_us)
-        o->seen_us = now_us - full_us;
-    while (o->seen_us + SEEN_US <= now_us &&
-           (user = LIST_FIRST(&o->unseen, struct online_user, in_unseen)) != NULL) {
-        o->seen_us += SEEN_US;
+    struct online_unseen *of;
+    if (now_us < o->seen_us || list_is_empty(&o->unseen))
+        return;
+    o->seen_us = now_us + ONLINE_SEEN_US;
+    uint32_t left = ONLINE_SEEN_BURST;
+    while (left > 0 && (of = LIST_FIRST(&o->unseen, struct online_unseen, node)) != NULL) {
+        struct online_user *user = LIST_FIRST(&of->users, struct online_user, in_unseen);
+        if (user == NULL) {
+            list_remove(&of->node);
+            continue;
+        }
+        left--;
         if (o->port.serves(o->port.context, user->shard) && store(o, user)) {
             leave_unseen(user);
             release(o, user);
-        } else {
-            list_remove(&user->in_unseen);
-            list_append(&o->unseen, &user->in_unseen);
+        } else { /* The other shards do not wait for this one. */
+            list_remove(&of->node);
+            list_append(&o->unseen, &of->node);
         }
     }
 }
@@ -453,10 +467,12 @@ void online_turn(struct online *o, bool is_busy)
 uint64_t online_due_us(const struct online *o)
 {
     uint64_t due_us = ENV_NEVER;
-    if (!list_is_empty(&o->due) || !list_is_empty(&o->unseen))
+    if (!list_is_empty(&o->due))
         return o->again_us;
+    if (!list_is_empty(&o->unseen))
+        due_us = o->seen_us;
     const struct online_user *fresh = LIST_FIRST(&o->fresh, struct online_user, in_telling);
-    if (fresh != NULL)
+    if (fresh != NULL && fresh->told_us + REST_US < due_us)
         due_us = fresh->told_us + REST_US;
     const struct online_user *leaving = LIST_FIRST(&o->grace, struct online_user, in_grace);
     if (leaving != NULL && leaving->since_us + GRACE_US < due_us)

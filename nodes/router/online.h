@@ -38,11 +38,12 @@
 #define ONLINE_WATCHED_MAX 1000000u /* Users that some gateway watches. */
 #define ONLINE_TURN_MAX    256u     /* Events in one turn, */
 #define ONLINE_BUSY_MAX    16u      /* and where the router has much else to do. */
-/* Rows of cmd_seen a second, and at once: when a gateway with thousands of users is given up, each
+/* Rows of cmd_seen at once, and how often: when a gateway with thousands of users is given up, each
  * is a read and a write on every replica (measured: 7,000 at once held up all messages for 80 ms).
- */
-#define ONLINE_SEEN_RATE  500u
-#define ONLINE_SEEN_BURST 50u
+ * Those of one shard go together, in one entry of its log; one at a time, each has a turn, an entry
+ * and a sync on every replica to itself. */
+#define ONLINE_SEEN_BURST 25u
+#define ONLINE_SEEN_US    50000u
 /* A new leader knows by then whom gateways have: they hear of it with its next beat and say so at
  * once, within a second even where many users come over. Well below LIMIT_REQUEST_MS, for so long
  * a gateway goes on asking: whoever asks right after a change of leaders has his answer in time. */
@@ -62,22 +63,30 @@ struct online_port {
     bool (*see)(void *context, uint32_t shard, struct slice user, uint64_t ts);
 };
 
+/* Users of one shard for whom cmd_seen is to be written. */
+struct online_unseen {
+    struct list node; /* On online.unseen while it has users, and perhaps a little longer. */
+    struct list users;
+};
+
 struct online {
     struct watchers *watchers;
     struct env *env;
     struct online_port port;
-    struct map users;     /* struct online_user */
-    struct list grace;    /* Those that are leaving or unknown, by since when. */
-    struct list fresh;    /* Those that were told of within the last second, by when. */
-    struct list due;      /* Those of whom something is to be told. */
-    struct list unseen;   /* Those for whom cmd_seen is to be written. */
+    struct map users;                /* struct online_user */
+    struct list grace;               /* Those that are leaving or unknown, by since when. */
+    struct list fresh;               /* Those that were told of within the last second, by when. */
+    struct list due;                 /* Those of whom something is to be told. */
+    struct list unseen;              /* struct online_unseen: shards take turns. */
+    struct online_unseen *unseen_of; /* By shard; owned. */
+    uint32_t shards;
     uint32_t users_max;   /* ONLINE_MAX. */
     uint32_t watched_max; /* ONLINE_WATCHED_MAX. */
     uint64_t again_us;    /* The last turn, and a little: no wake-up before. */
-    uint64_t seen_us;     /* Up to here the time was used for cmd_seen. */
+    uint64_t seen_us;     /* No cmd_seen before. */
 };
 
-void online_init(struct online *o, struct watchers *watchers, struct env *env,
+void online_init(struct online *o, struct watchers *watchers, struct env *env, uint32_t shards,
                  const struct online_port *port);
 void online_fini(struct online *o);
 

@@ -79,7 +79,7 @@ void soft_init(struct router *router)
     typing_init(&router->typing, watchers);
     tally_init(&router->tally, watchers, read_tally, router);
     recent_init(&router->recent);
-    online_init(&router->online, watchers, router->env, &port);
+    online_init(&router->online, watchers, router->env, router->options.shards, &port);
     watchers->on_user_left = online_on_left;
     watchers->context = &router->online;
 }

@@ -68,6 +68,14 @@ test('clients of a killed gateway resume on the other with exactly what they mis
         assert.ok(resumes[1].missed > 0 && resumes[1].missed <= resumes[1].seen - 100);
     }));
 
+test('a killed gateway is noticed at once: its connections are reset', () =>
+    withCluster({}, async (cluster) => {
+        const bob = await Peer.join(cluster, 'bob');
+        const ended = new Promise((resolve) => bob.socket._socket.once('error', resolve));
+        await cluster.kill('g1');
+        assert.equal((await ended).code, 'ECONNRESET');
+    }));
+
 test('a sender whose gateway is killed loses nothing and sends nothing twice', () =>
     withCluster({}, async (cluster, client) => {
         const alice = client('alice', 1);

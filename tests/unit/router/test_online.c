@@ -76,7 +76,7 @@ static int setup(void **state)
         .see = see,
     };
     soft_rig_init(&rig->soft);
-    online_init(&rig->online, &rig->soft.watchers, &rig->soft.env, &port);
+    online_init(&rig->online, &rig->soft.watchers, &rig->soft.env, MUTE + 1, &port);
     rig->soft.watchers.on_user_left = online_on_left;
     rig->soft.watchers.context = &rig->online;
     rig->is_settled = true;
@@ -582,12 +582,32 @@ static void presence_waits_for_load_to_pass(void **state)
     soft_flush(&rig->soft);
     assert_int_equal(rig->soft.heard_count, ONLINE_BUSY_MAX + ONLINE_TURN_MAX);
     assert_int_equal(rig->seen_count, ONLINE_SEEN_BURST); /* However many turns there are. */
-    soft_pass(&rig->soft, 10);
+    soft_pass(&rig->soft, ONLINE_SEEN_US / 1000);
     turn(rig);
-    assert_int_equal(rig->seen_count, ONLINE_SEEN_BURST + 10 * ONLINE_SEEN_RATE / 1000);
+    assert_int_equal(rig->seen_count, 2 * ONLINE_SEEN_BURST);
     pass(rig, 2000);
     assert_int_equal(rig->soft.heard_count, 1000);
     assert_int_equal(rig->seen_count, 1000);
+}
+
+/* They share an entry of its log. */
+static void what_is_stored_of_one_shard_goes_together(void **state)
+{
+    struct rig *rig = *state;
+    char name[16];
+    for (uint32_t i = 0; i < 2 * ONLINE_SEEN_BURST; i++) {
+        snprintf(name, sizeof(name), "%c%u", i % 2 == 0 ? 'a' : 'b', i);
+        open_in(rig, i % 2 == 0 ? SHARD : SHARD + 1, name, "g3");
+    }
+    turn(rig);
+    assert_int_equal(rig->seen_count, ONLINE_SEEN_BURST);
+    for (uint32_t i = 0; i < ONLINE_SEEN_BURST; i++)
+        assert_int_equal(rig->seen[i].user[0], 'a');
+    soft_pass(&rig->soft, ONLINE_SEEN_US / 1000);
+    turn(rig);
+    assert_int_equal(rig->seen_count, 2 * ONLINE_SEEN_BURST);
+    for (uint32_t i = ONLINE_SEEN_BURST; i < 2 * ONLINE_SEEN_BURST; i++)
+        assert_int_equal(rig->seen[i].user[0], 'b');
 }
 
 /* A shard that cannot speak at the moment does not hold up the others. */
@@ -694,6 +714,7 @@ int main(void)
         TEST(what_the_log_does_not_take_waits),
         TEST(of_who_is_erased_nothing_is_stored),
         TEST(presence_waits_for_load_to_pass),
+        TEST(what_is_stored_of_one_shard_goes_together),
         TEST(a_shard_that_cannot_speak_holds_up_nobody),
         TEST(the_table_is_bounded),
         TEST(what_is_watched_is_bounded),
