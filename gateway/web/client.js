@@ -110,7 +110,7 @@ export class ChatmeshClient {
     }
 
     /**
-     * Come online and stay so. Resolves with the first welcome, rejects with `closed` where the
+     * Come online and stay so; where it waits for its next attempt, now. Resolves with the first welcome, rejects with `closed` where the
      * server refuses for good, the platform does not let us dial, or close() comes first.
      * @returns {Promise<Welcome>}
      */

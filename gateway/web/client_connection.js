@@ -85,6 +85,7 @@ export class Connection {
     #heardAt = 0;
     #onlineAt = 0;
     #restartAt = 0;
+    #notBefore = 0;
     #dials = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #dialTimer;
@@ -114,6 +115,7 @@ export class Connection {
     }
 
     start() {
+        this.#dialNow();
         if (this.state !== 'idle' && this.state !== 'closed') return;
         this.#backoff.reset();
         this.#tokenRefused = false;
@@ -295,6 +297,8 @@ export class Connection {
             return;
         }
         this.#urlIndex++;
+        const leastMs = restartIn ?? (code === CLOSE_CROWDED ? BACKOFF_CROWDED_MS : 0);
+        this.#notBefore = Date.now() + leastMs;
         if (code === CLOSE_TOKEN) {
             this.#tokenRefused = true;
             // One that is taken and expires at once would have us come back without a pause.
@@ -303,7 +307,6 @@ export class Connection {
         } else if (restartIn !== null) {
             this.#waitAndDial(restartIn, code, reason);
         } else {
-            const leastMs = code === CLOSE_CROWDED ? BACKOFF_CROWDED_MS : 0;
             this.#waitAndDial(this.#backoff.nextMs(leastMs), code, reason);
         }
     }
@@ -354,9 +357,12 @@ export class Connection {
     #followNetwork() {
         this.#unfollow = [
             onPage('offline', () => this.lose(1006, 'the network is gone')),
-            onPage('online', () => {
-                if (this.state === 'waiting') void this.#dial();
-            }),
+            onPage('online', () => this.#dialNow()),
         ];
+    }
+
+    /** Somebody knows better than our wait, unless it is the server that asked for it. */
+    #dialNow() {
+        if (this.state === 'waiting' && Date.now() >= this.#notBefore) void this.#dial();
     }
 }

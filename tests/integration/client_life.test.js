@@ -393,3 +393,21 @@ test('in a page the client follows the network while it is not closed, and leave
         assert.deepEqual(listeners, []);
     }
 });
+
+test('connect() while it waits dials at once, but for a wait that the server asked for', async () => {
+    makeClient();
+    let socket = await goOnline();
+    socket.drop(1006);
+    assert.equal(client.state, 'waiting');
+    client.connect();
+    assert.equal(client.state, 'connecting');
+    socket = await welcomed();
+    socket.drop(4029);
+    client.connect();
+    assert.equal(client.state, 'waiting');
+    await pass(8000);
+    client.connect();
+    assert.equal(client.state, 'connecting');
+    socket = await welcomed();
+    assert.equal(client.state, 'online');
+});
