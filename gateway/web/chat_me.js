@@ -19,6 +19,15 @@ const STATUSES = [
     ['busy', 'Do not disturb'],
 ];
 
+const BANNERS = ['banner', 'chat-banner'];
+
+/** @param {string} id */
+function partsOf(id) {
+    const banner = byId(id);
+    const [words, retry] = /** @type {HTMLElement[]} */ ([...banner.children]);
+    return { banner, words, retry };
+}
+
 export class Me {
     /** @param {People} people @param {Ports} ports */
     constructor(people, ports) {
@@ -29,6 +38,8 @@ export class Me {
         this.bannerTimer = 0;
         this.menu = new Menu(byId('me-menu'));
         byId('me').addEventListener('click', () => this.#openMenu());
+        for (const { retry } of BANNERS.map(partsOf))
+            retry.addEventListener('click', () => void ports.client().connect().catch(() => {}));
     }
 
     /** @param {string} name */
@@ -83,9 +94,10 @@ export class Me {
         byId('me-state').textContent = isOnline ? words : this.#away;
         const waiting = waitingText(client.pending.length, client.pendingChanges.length);
         const text = `${navigator.onLine ? 'Connecting…' : 'You are offline.'} ${waiting}`;
-        for (const banner of [byId('banner'), byId('chat-banner')]) {
+        for (const { banner, words, retry } of BANNERS.map(partsOf)) {
             banner.hidden = isOnline || !this.isBannerDue;
-            if (!banner.hidden && banner.textContent !== text) banner.textContent = text;
+            if (!banner.hidden && words.textContent !== text) words.textContent = text;
+            retry.hidden = client.state !== 'waiting' || !navigator.onLine;
         }
     }
 

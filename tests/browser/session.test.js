@@ -85,6 +85,30 @@ test('who logs out offline is asked once, and is at the login then, all else gon
     await closeAll(a);
 });
 
+test('while nobody answers one need not wait for the next attempt', async () => {
+    const [alice] = names('alice');
+    const a = await logIn(alice);
+    let isOpen = true;
+    await a.routeWebSocket(/\/ws/, (socket) => {
+        if (isOpen) socket.connectToServer();
+        else void socket.close({ code: 1011 });
+    });
+    await a.reload();
+    await a.locator('#me-state', { hasText: 'Online' }).waitFor();
+    isOpen = false;
+    await a.context().setOffline(true);
+    await a.locator('#banner', { hasText: 'offline' }).waitFor();
+    assert.equal(await a.locator('#banner button').isVisible(), false);
+    await a.context().setOffline(false);
+    await a.locator('#banner', { hasText: 'Connecting' }).waitFor();
+    await a.locator('#banner').getByRole('button', { name: 'Try now' }).waitFor();
+    await shot(a, 'desk-try-now');
+    isOpen = true;
+    await a.locator('#banner').getByRole('button', { name: 'Try now' }).click();
+    await a.locator('#banner').waitFor({ state: 'hidden' });
+    await closeAll(a);
+});
+
 test('edits, deletions and reactions that wait are counted, and asked about', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await logIn(alice);
