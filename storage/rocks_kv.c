@@ -13,26 +13,11 @@
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
-#include "storage/keyspace.h"
+#include "storage/rocks_kv_options.h"
 
-#define MIB                (1024u * 1024u)
-#define BLOOM_BITS         10.0 /* A key: 1 % false positives. */
-#define FILTER_PIECE_BYTES 4096u
-#define INFO_LOG_BYTES     (4u * MIB)
-#define INFO_LOG_COUNT     4u
-#define OPEN_FILES_MAX     1024
-#define META_TABLE_BYTES   (4u * MIB)
-#define FLUSH_JOBS         2 /* The state's flush must not wait for one that sorts: writes would. */
-#define COMPACTION_JOBS    1
-#define DEDUP_BUCKETS      262144u /* Of a memtable of some 160,000 rows. */
-#define DEDUP_MEMTABLES    8       /* Together as large as two of the state. */
 #define SYNC_INLINE_US_MAX 1000u
 #define SETTLED_COUNT      8192u /* Rows of a hashing memtable that are sorted in some 20 ms. */
 #define SETTLE_TABLES_MAX  12u /* At level 0; with some more, a flush would wait for compaction. */
-#define FAMILY_DEFAULT                                                                             \
-    KV_FAMILY_COUNT /* RocksDB insists on a family "default"; it stays empty.                      \
-                     */
-#define FAMILY_COUNT (KV_FAMILY_COUNT + 1)
 
 enum sync_state {
     SYNC_IDLE,    /* No one waits. */
@@ -44,8 +29,8 @@ enum sync_state {
 struct rocks_kv {
     struct kv kv;
     rocksdb_t *db;
-    rocksdb_options_t *options[FAMILY_COUNT];
-    rocksdb_column_family_handle_t *families[FAMILY_COUNT];
+    rocksdb_options_t *options[ROCKS_FAMILY_COUNT];
+    rocksdb_column_family_handle_t *families[ROCKS_FAMILY_COUNT];
     rocksdb_cache_t *cache;
     rocksdb_writeoptions_t *write_options;
     rocksdb_readoptions_t *read_options;
@@ -421,12 +406,12 @@ static void close_store(struct kv **kv)
     if (taken->failed != RC_OK || taken->synced_rc != RC_OK)
         return; /* RocksDB would touch the broken log again; the process is ending, so all is left.
                  */
-    for (int i = 0; i < FAMILY_COUNT; i++)
+    for (int i = 0; i < ROCKS_FAMILY_COUNT; i++)
         if (taken->families[i] != NULL)
             rocksdb_column_family_handle_destroy(taken->families[i]);
     if (taken->db != NULL)
         rocksdb_close(taken->db);
-    for (int i = 0; i < FAMILY_COUNT; i++)
+    for (int i = 0; i < ROCKS_FAMILY_COUNT; i++)
         rocksdb_options_destroy(taken->options[i]);
     rocksdb_cache_destroy(taken->cache);
     rocksdb_writeoptions_destroy(taken->write_options);
@@ -454,104 +439,19 @@ static const struct kv_ops rocks_kv_ops = {
     .settle = settle,
 };
 
-static uint64_t or_default(uint64_t value, uint64_t otherwise)
-{
-    return value != 0 ? value : otherwise;
-}
-
-/* What holds for the database as a whole; given with the default family's options. */
-static void set_database_options(rocksdb_options_t *o, const struct rocks_kv_options *options)
-{
-    rocksdb_options_set_create_if_missing(o, 1);
-    rocksdb_options_set_create_missing_column_families(o, 1);
-    rocksdb_options_set_paranoid_checks(o, 1);
-    rocksdb_options_set_max_background_flushes(o, FLUSH_JOBS);
-    rocksdb_options_set_max_background_compactions(o, COMPACTION_JOBS);
-    rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
-
-    /* Scheme A2: every write reaches the kernel at once, so that kill -9 loses nothing, and no log
-     * file is reused, so that its end is where a write stopped. Only a record torn there is
-     * forgiven; one damaged before the end is refused. */
-    rocksdb_options_set_manual_wal_flush(o, 0);
-    rocksdb_options_set_recycle_log_file_num(o, 0);
-    rocksdb_options_set_wal_recovery_mode(o, rocksdb_tolerate_corrupted_tail_records_recovery);
-    rocksdb_options_set_max_total_wal_size(o, or_default(options->wal_bytes_max, 256 * MIB));
-
-    /* One writer: the lock-free memtable only costs (measured: 4.0 against 3.35 us a key). */
-    rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
-
-    rocksdb_options_set_info_log_level(o, 2); /* Warnings. */
-    rocksdb_options_set_max_log_file_size(o, INFO_LOG_BYTES);
-    rocksdb_options_set_keep_log_file_num(o, INFO_LOG_COUNT);
-    rocksdb_options_set_stats_dump_period_sec(o, 0);
-}
-
-static void set_table_options(rocksdb_options_t *o, enum kv_family family, rocksdb_cache_t *cache)
-{
-    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
-    rocksdb_block_based_options_set_block_cache(table, cache);
-    rocksdb_block_based_options_set_format_version(table, 5);
-    if (family == KV_STATE || family == KV_DEDUP) {
-        /* Most reads ask for what is not there: has this message been sent before? */
-        rocksdb_block_based_options_set_filter_policy(
-            table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
-        rocksdb_block_based_options_set_whole_key_filtering(table, 1);
-        /* Filters and indexes grow with the history, so they are cached like data; in pieces, since
-         * a whole one of some 100 KiB would not stay in a shard of the cache (220 us a get). */
-        rocksdb_block_based_options_set_index_type(
-            table, rocksdb_block_based_table_index_type_two_level_index_search);
-        rocksdb_block_based_options_set_partition_filters(table, 1);
-        rocksdb_block_based_options_set_metadata_block_size(table, FILTER_PIECE_BYTES);
-        rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
-        rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
-        rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1);
-    }
-    rocksdb_options_set_block_based_table_factory(o, table);
-    rocksdb_block_based_options_destroy(table);
-}
-
-static rocksdb_options_t *family_options(enum kv_family family,
-                                         const struct rocks_kv_options *options,
-                                         rocksdb_cache_t *cache)
-{
-    rocksdb_options_t *o = rocksdb_options_create();
-    uint64_t memtable = or_default(options->memtable_bytes, 64 * MIB);
-    bool is_small = family == KV_META || family == FAMILY_DEFAULT;
-    rocksdb_options_set_write_buffer_size(o, is_small ? META_TABLE_BYTES : memtable);
-    /* Log and meta live for minutes and are mostly gone before a flush: not worth a compressor. */
-    rocksdb_options_set_compression(o, family == KV_STATE ? rocksdb_lz4_compression
-                                                          : rocksdb_no_compression);
-    if (family == KV_DEDUP) {
-        /* Random keys in a skip list are a cache miss a level, and tear the state's neighbours
-         * apart (measured, 400 messages a batch: 8.5 us a message in one skip list, 6.5 in two, 3.2
-         * with these rows hashed). The prefix is the whole key: each row hashes by itself. */
-        rocksdb_options_set_prefix_extractor(
-            o, rocksdb_slicetransform_create_fixed_prefix(KEYSPACE_DEDUP_SIZE));
-        rocksdb_options_set_hash_link_list_rep(o, DEDUP_BUCKETS);
-        /* Such a memtable is sorted when it is flushed, 5 us a row in a large one. In pieces it is
-         * quicker (3 us) and a writer that is ahead of it never waits for a whole one: 4 s. */
-        rocksdb_options_set_write_buffer_size(o, memtable * 2 / DEDUP_MEMTABLES);
-        rocksdb_options_set_max_write_buffer_number(o, DEDUP_MEMTABLES);
-    }
-    if (family == KV_STATE || family == KV_DEDUP) {
-        rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.1);
-        rocksdb_options_set_memtable_whole_key_filtering(o, 1);
-        rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
-    }
-    set_table_options(o, family, cache);
-    return o;
-}
-
 static enum rc open_database(struct rocks_kv *kv, const char *dir, char *sentence, size_t size)
 {
-    static const char *const names[FAMILY_COUNT] = {
-        [KV_META] = "meta",           [KV_LOG] = "log", [KV_STATE] = "state", [KV_DEDUP] = "dedup",
-        [FAMILY_DEFAULT] = "default",
+    static const char *const names[ROCKS_FAMILY_COUNT] = {
+        [KV_META] = "meta",
+        [KV_LOG] = "log",
+        [KV_STATE] = "state",
+        [KV_DEDUP] = "dedup",
+        [ROCKS_FAMILY_DEFAULT] = "default",
     };
     char *error = NULL;
-    kv->db = rocksdb_open_column_families(kv->options[FAMILY_DEFAULT], dir, FAMILY_COUNT, names,
-                                          (const rocksdb_options_t *const *)kv->options,
-                                          kv->families, &error);
+    kv->db = rocksdb_open_column_families(
+        kv->options[ROCKS_FAMILY_DEFAULT], dir, ROCKS_FAMILY_COUNT, names,
+        (const rocksdb_options_t *const *)kv->options, kv->families, &error);
     if (error == NULL)
         return RC_OK;
     if (strstr(error, "lock ") != NULL && strstr(error, "LOCK") != NULL &&
@@ -594,10 +494,10 @@ static struct rocks_kv *rocks_kv_new(const struct rocks_kv_options *options)
     kv->kv.ops = &rocks_kv_ops;
     kv->wake = options->wake;
     kv->wake_context = options->wake_context;
-    kv->cache = rocksdb_cache_create_lru(or_default(options->cache_bytes, 64 * MIB));
-    for (enum kv_family family = 0; family < FAMILY_COUNT; family++)
-        kv->options[family] = family_options(family, options, kv->cache);
-    set_database_options(kv->options[FAMILY_DEFAULT], options);
+    kv->cache = rocks_cache(options);
+    for (enum kv_family family = 0; family < ROCKS_FAMILY_COUNT; family++)
+        kv->options[family] = rocks_family_options(family, options, kv->cache);
+    rocks_set_database_options(kv->options[ROCKS_FAMILY_DEFAULT], options);
     kv->write_options = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(kv->write_options, 0);
     kv->read_options = rocksdb_readoptions_create();

@@ -1,6 +1,7 @@
-/* rocks_kv - the store port over RocksDB; the only file that knows rocksdb/c.h.
+/* rocks_kv - the store port over RocksDB; with rocks_kv_options the only file that knows
+ * rocksdb/c.h.
  *
- * Scheme A2: one database, three column families, everything through one write-ahead log. The loop
+ * Scheme A2: one database, four column families, everything through one write-ahead log. The loop
  * writes batches with sync off, so it never waits for the disk; a syncer thread flushes and syncs
  * the log, and what it made durable is reported to the loop. The log's order gives the promise of
  * kv.h: what survives is a prefix of the batches.

@@ -1,4 +1,5 @@
-/* report - what `chatmesh status --json` shows of a router. */
+/* report - what the node, and `chatmesh status --json`, see of a router. */
+#include "mesh/base/check.h"
 #include "mesh/base/metrics.h"
 #include "nodes/router/router_private.h"
 
@@ -136,4 +137,46 @@ void report_write(struct router *router, struct buf *into)
         write_group(router, i, into);
     }
     buf_append_string(into, "]}");
+}
+
+struct router_health router_health(const struct router *router)
+{
+    struct router_health health = {
+        .shards_total = router->options.shards,
+        .conversations_watched = router->watchers.convs.count,
+    };
+    health.moves_done = router->moves_done;
+    health.bytes_moved = router->bytes_moved;
+    health.knows_table = router->table.version > 0;
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        const struct shard *shard = &router->shards[i];
+        health.shards_led += shard->was_ready && i < router->options.shards;
+        health.replicas += shard->group != NULL;
+        health.moves_pending += shard->was_ready && !shard->moves.is_done;
+    }
+    size_t at = 0;
+    for (const struct watcher *w; (w = map_next(&router->watchers.by_id, &at)) != NULL;)
+        health.gateways += w->is_leased;
+    return health;
+}
+
+void router_shard_status(const struct router *router, uint32_t place,
+                         struct router_shard_status *ret_status)
+{
+    CHECK(place <= router->options.shards);
+    const struct shard *s = &router->shards[place];
+    *ret_status = (struct router_shard_status){.shard = s->id, .state = "none"};
+    if (s->group == NULL)
+        return;
+    ret_status->state = raft_group_state_name(s->group);
+    ret_status->term = raft_group_term(s->group);
+    ret_status->commit_index = raft_group_commit_index(s->group);
+    ret_status->applied_index = machine_applied(s->machine);
+    ret_status->entries = raft_group_last_index(s->group) + 1 - raft_group_first_index(s->group);
+    ret_status->digest = machine_digest(s->machine);
+    struct raft_group_server servers[LIMIT_SERVERS_MAX];
+    uint32_t count = raft_group_servers(s->group, router_now_ms(router), servers);
+    for (uint32_t i = 0; i < count; i++)
+        if (servers[i].id == raft_group_self(s->group))
+            ret_status->is_voter = servers[i].role == RAFT_GROUP_VOTER;
 }
