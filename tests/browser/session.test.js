@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { until } from '../integration/cluster.js';
 import {
     bubbles,
     choose,
@@ -89,9 +90,12 @@ test('while nobody answers one need not wait for the next attempt', async () => 
     const [alice] = names('alice');
     const a = await logIn(alice);
     let isOpen = true;
+    let refused = 0;
+    await a.addInitScript(() => (Math.random = () => 0.999)); // The longest waits: 1, 2, 4 s.
     await a.routeWebSocket(/\/ws/, (socket) => {
-        if (isOpen) socket.connectToServer();
-        else void socket.close({ code: 1011 });
+        if (isOpen) return socket.connectToServer();
+        refused++;
+        return socket.close({ code: 1011 });
     });
     await a.reload();
     await a.locator('#me-state', { hasText: 'Online' }).waitFor();
@@ -100,12 +104,14 @@ test('while nobody answers one need not wait for the next attempt', async () => 
     await a.locator('#banner', { hasText: 'offline' }).waitFor();
     assert.equal(await a.locator('#banner button').isVisible(), false);
     await a.context().setOffline(false);
+    await until('it waits for four seconds', () => refused === 3);
+    const since = Date.now();
     await a.locator('#banner', { hasText: 'Connecting' }).waitFor();
-    await a.locator('#banner').getByRole('button', { name: 'Try now' }).waitFor();
     await shot(a, 'desk-try-now');
     isOpen = true;
     await a.locator('#banner').getByRole('button', { name: 'Try now' }).click();
     await a.locator('#banner').waitFor({ state: 'hidden' });
+    assert.ok(Date.now() - since < 3500, 'it did not wait for its own next attempt');
     await closeAll(a);
 });
 
