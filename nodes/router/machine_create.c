@@ -83,7 +83,8 @@ static enum rc create_group(struct machine *m, const struct msg_cmd_create *c,
 }
 
 static enum rc send_first(struct machine *m, struct machine_conv *conv,
-                          const struct msg_cmd_create *c, struct machine_result *result)
+                          const struct msg_cmd_create *c, struct slice peer,
+                          struct machine_result *result)
 {
     struct machine_member *creator;
     enum rc rc = machine_cache_member(m, conv, c->user, &creator);
@@ -97,7 +98,19 @@ static enum rc send_first(struct machine *m, struct machine_conv *conv,
         .body = c->body,
         .device = c->device,
     };
-    return machine_send_message(m, conv, creator, &message, result);
+    return machine_send_message(m, conv, creator, peer, &message, result);
+}
+
+/* A zero byte after the cid: the same cid in a send is another one, or a first message would be
+ * taken for the creation again, and be lost. */
+static void creation_digest(const struct machine *m, const struct msg_cmd_create *c,
+                            uint8_t digest[KEYSPACE_DIGEST_SIZE])
+{
+    uint8_t cid[LIMIT_CID_SIZE_MAX + 1];
+    memcpy(cid, c->cid.base, c->cid.size);
+    cid[c->cid.size] = 0;
+    machine_dedup_digest(m, c->conv, machine_author(c->user), slice_of(cid, c->cid.size + 1),
+                         digest);
 }
 
 /* A group that exists: fine only for its creator who asks again with the same cid. */
@@ -107,7 +120,7 @@ static enum rc create_again(struct machine *m, const struct machine_conv *conv,
     if (c->cid.base != NULL && slice_equal(conv->info.creator, c->user)) {
         uint8_t digest[KEYSPACE_DIGEST_SIZE];
         struct row_dedup row;
-        machine_dedup_digest(m, c->conv, machine_author(c->user), c->cid, digest);
+        creation_digest(m, c, digest);
         enum rc rc = machine_dedup_find(m, conv, digest, &row);
         if (rc == RC_OK) {
             result->seq = row.seq;
@@ -129,17 +142,17 @@ static enum rc open_direct(struct machine *m, struct machine_conv *conv,
         if (rc != RC_NOT_FOUND)
             return rc;
     }
+    struct record_reader names = record_reader_of(c->members);
+    struct slice peer;
+    bool named = machine_next_name(&names, &peer);
+    CHECK(named); /* machine_check() has counted. */
     if (is_new) {
-        struct record_reader names = record_reader_of(c->members);
-        struct slice peer;
-        bool named = machine_next_name(&names, &peer);
-        CHECK(named); /* machine_check() has counted. */
         enum rc rc = machine_create_direct(m, c->conv, c->user, peer, conv, &conv);
         if (rc != RC_OK)
             return rc;
     }
     if (c->body.base != NULL)
-        return send_first(m, conv, c, result);
+        return send_first(m, conv, c, peer, result);
     uint64_t before = conv->head.seq;
     struct machine_member *member;
     enum rc rc = machine_cache_member(m, conv, c->user, &member);
@@ -147,6 +160,9 @@ static enum rc open_direct(struct machine *m, struct machine_conv *conv,
         return rc;
     if (!machine_is_current(member))
         machine_join(m, conv, c->user, c->user, member, ROLE_MEMBER);
+    rc = machine_return_peer(m, conv, c->user, peer);
+    if (rc != RC_OK)
+        return rc;
     result->seq = conv->head.seq;
     result->ts = conv->head.last_ts;
     result->dup = !is_new && conv->head.seq == before;
@@ -169,15 +185,15 @@ enum rc machine_create(struct machine *m, const struct msg_cmd_create *c,
     rc = create_group(m, c, &conv);
     if (rc != RC_OK)
         return rc;
-    if (c->body.base != NULL)
-        return send_first(m, conv, c, result);
     result->seq = conv->head.seq;
     result->ts = conv->head.last_ts;
-    if (c->cid.base != NULL) { /* So that a retry is known as one though there is no message. */
+    if (c->body.base != NULL)
+        rc = send_first(m, conv, c, (struct slice){0}, result);
+    if (rc == RC_OK && c->cid.base != NULL) { /* So that a retry is known as one. */
         uint8_t digest[KEYSPACE_DIGEST_SIZE];
-        machine_dedup_digest(m, c->conv, machine_author(c->user), c->cid, digest);
+        creation_digest(m, c, digest);
         machine_dedup_put(m, digest, result->seq);
         machine_digest_bytes(m, c->cid); /* No record bears it. */
     }
-    return RC_OK;
+    return rc;
 }

@@ -58,9 +58,10 @@ void machine_dedup_advance(struct machine *m, uint64_t clock)
 void machine_dedup_digest(const struct machine *m, struct slice conv, struct slice user,
                           struct slice cid, uint8_t digest[KEYSPACE_DIGEST_SIZE])
 {
-    uint8_t text[LIMIT_CONV_SIZE_MAX + LIMIT_USER_SIZE_MAX + LIMIT_CID_SIZE_MAX + 2];
+    uint8_t text[LIMIT_CONV_SIZE_MAX + LIMIT_USER_SIZE_MAX + LIMIT_CID_SIZE_MAX + 3];
     CHECK(conv.size + user.size + cid.size + 2 <= sizeof(text));
-    /* No name holds a zero byte, so no two triples make the same text. */
+    /* No name holds a zero byte, so no two triples make the same text; see machine_create.c for the
+     * one that a cid may end with. */
     uint8_t *at = text;
     memcpy(at, conv.base, conv.size);
     at += conv.size;

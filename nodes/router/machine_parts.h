@@ -380,11 +380,15 @@ static inline bool machine_may_return(const struct machine_conv *conv, struct sl
 {
     return peer.base != NULL && conv->info.kind == CONV_DIRECT;
 }
+/* So may the other's, when he is named: who writes to him means him, and not one who is gone. */
+MUST_CHECK enum rc machine_return_peer(struct machine *m, struct machine_conv *conv,
+                                       struct slice user, struct slice peer);
 /* A member, or one who may return and now does, sends into his conversation, `from` being said: the
- * last step of send and of create. `sender` is NULL where he never was a member. */
+ * last step of send and of create. `sender` is NULL where he never was a member, `peer` absent
+ * where it is no direct conversation or he was not named. */
 MUST_CHECK enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
-                                        struct machine_member *sender, struct msg_entry *message,
-                                        struct machine_result *result);
+                                        struct machine_member *sender, struct slice peer,
+                                        struct msg_entry *message, struct machine_result *result);
 /* The first answer to a message of this cid, dup, also of a conversation that was ended since.
  * RC_NOT_FOUND: there was none. */
 MUST_CHECK enum rc machine_send_again(struct machine *m, const struct machine_conv *conv,

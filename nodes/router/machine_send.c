@@ -25,9 +25,21 @@ enum rc machine_send_again(struct machine *m, const struct machine_conv *conv, s
     return answer_again(m, conv, digest, result);
 }
 
+enum rc machine_return_peer(struct machine *m, struct machine_conv *conv, struct slice user,
+                            struct slice peer)
+{
+    struct machine_member *member;
+    if (!machine_may_return(conv, peer))
+        return RC_OK;
+    enum rc rc = machine_cache_member(m, conv, peer, &member);
+    if (rc == RC_OK && !machine_is_current(member))
+        machine_join(m, conv, user, peer, member, ROLE_MEMBER);
+    return rc;
+}
+
 enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
-                             struct machine_member *sender, struct msg_entry *message,
-                             struct machine_result *result)
+                             struct machine_member *sender, struct slice peer,
+                             struct msg_entry *message, struct machine_result *result)
 {
     uint8_t digest[KEYSPACE_DIGEST_SIZE];
     if (message->cid.base != NULL) {
@@ -42,6 +54,9 @@ enum rc machine_send_message(struct machine *m, struct machine_conv *conv,
         return machine_refuse(result, RC_BAD_REQUEST, "reply_to is beyond the conversation's end");
     if (!machine_is_current(sender))
         sender = machine_join(m, conv, message->from, message->from, sender, ROLE_MEMBER);
+    enum rc rc = machine_return_peer(m, conv, message->from, peer);
+    if (rc != RC_OK)
+        return rc;
     message->type = ENTRY_MESSAGE;
     machine_log_append(m, conv, message);
     if (message->cid.base != NULL)
@@ -88,5 +103,5 @@ enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct mac
         .reply_to = c->reply_to,
         .device = c->device,
     };
-    return machine_send_message(m, conv, sender, &message, result);
+    return machine_send_message(m, conv, sender, c->peer, &message, result);
 }

@@ -118,6 +118,20 @@ static struct rig_result model_message(struct model *model, int c, int user, int
     return (struct rig_result){.seq = conv->head, .ts = model->clock};
 }
 
+/* Who is named, and was erased, is a member again. */
+static struct rig_result model_message_to(struct model *model, int c, int user, int peer, int cid,
+                                          uint64_t body)
+{
+    struct model_conv *conv = &model->convs[c];
+    const struct model_dedup *dedup = &model->dedup[c][user][cid];
+    bool is_again = dedup->seq != 0 && model->clock - dedup->ts < LIMIT_DEDUP_MS;
+    if (!is_again && !conv->members[user].current)
+        join(conv, user, user, ROLE_MEMBER);
+    if (!is_again && !conv->members[peer].current)
+        join(conv, user, peer, ROLE_MEMBER);
+    return model_message(model, c, user, cid, body);
+}
+
 static void model_direct(struct model_conv *conv, int user, int peer)
 {
     uint64_t first = conv->head + 1; /* Beyond 1 where it was ended before. */
@@ -161,6 +175,8 @@ static struct rig_result do_send(struct model *model, struct rig *rig)
         model_direct(conv, user, peer);
     if (!conv->members[user].current && peer < 0)
         return model_refused(RC_FORBIDDEN);
+    if (peer >= 0)
+        return model_message_to(model, c, user, peer, cid, model->bodies);
     return model_message(model, c, user, cid, model->bodies);
 }
 
@@ -187,7 +203,7 @@ static struct rig_result do_create(struct model *model, struct rig *rig)
     };
     rig_add(rig, &msg_cmd_create_desc, &command);
     buf_unref(&names);
-    struct model_dedup *dedup = &model->dedup[c][user][0];
+    struct model_dedup *dedup = &model->made[c];
     if (conv->is_dropped)
         return model_refused(RC_CONFLICT);
     if (conv->exists && conv->creator == user && dedup->seq != 0 &&
@@ -201,7 +217,9 @@ static struct rig_result do_create(struct model *model, struct rig *rig)
     join_first(conv, user, user, ROLE_OWNER, 1);
     join_first(conv, user, first, ROLE_MEMBER, 1);
     join_first(conv, user, second, ROLE_MEMBER, 1);
-    return model_message(model, c, user, 0, model->bodies);
+    struct rig_result result = model_message(model, c, user, 0, model->bodies);
+    *dedup = (struct model_dedup){.seq = result.seq, .ts = result.ts};
+    return result;
 }
 
 void model_part(struct model_conv *conv, int user, int by)

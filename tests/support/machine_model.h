@@ -55,6 +55,7 @@ struct model {
     uint64_t bodies; /* Given out. */
     struct model_conv convs[MODEL_CONVS];
     struct model_dedup dedup[MODEL_CONVS][MODEL_USERS][MODEL_CIDS];
+    struct model_dedup made[MODEL_CONVS]; /* By their creators, whose cid is always the same. */
     struct rig_result expected[MODEL_COMMANDS];
     uint64_t index_seq[MODEL_USERS][MODEL_CONVS];
     bool index_gone[MODEL_USERS][MODEL_CONVS];

@@ -229,12 +229,11 @@ static void a_direct_conversation_goes_on_without_him(void **state)
     assert_int_equal(rig_erase(rig, id, "bob", 0).seq, 0);
     assert_false(rig_holds(rig, "secret"));
     send.user = slice_string("alice");
-    send.peer = slice_string("bob");
+    send.peer = (struct slice){0};
     send.body = slice_string("1");
     assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).rc, RC_OK);
 
     send.user = slice_string("bob");
-    send.peer = (struct slice){0};
     send.cid = slice_string("2");
     assert_int_equal(rig_do(rig, &msg_cmd_send_desc, &send).rc, RC_FORBIDDEN);
     send.peer = slice_string("alice");
@@ -249,6 +248,50 @@ static void a_direct_conversation_goes_on_without_him(void **state)
     assert_true(rig_entry(rig, id, "bob", result.seq - 1, &entry, &marks));
     assert_int_equal(entry.change, MEMBER_ADD);
     assert_false(rig_entry(rig, id, "bob", result.seq - 2, &entry, &marks));
+}
+
+/* And who names him means who bears the name now: he is told, of this and of nothing before. */
+static void who_is_named_again_after_erasure_is_there_again(void **state)
+{
+    struct rig *rig = *state;
+    char id[64] = {0};
+    struct slice direct = rig_direct("alice", "bob");
+    memcpy(id, direct.base, direct.size);
+    struct msg_cmd_send send = {
+        .conv = direct,
+        .user = slice_string("alice"),
+        .peer = slice_string("bob"),
+        .cid = slice_string("1"),
+        .body = slice_string("1"),
+    };
+    rig_do(rig, &msg_cmd_send_desc, &send);
+    assert_int_equal(rig_erase(rig, id, "bob", 0).seq, 0);
+    send.cid = slice_string("2");
+    struct rig_result result = rig_do(rig, &msg_cmd_send_desc, &send);
+    assert_int_equal(result.rc, RC_OK);
+    struct msg_entry entry;
+    struct msg_marks marks;
+    assert_true(rig_entry(rig, id, "bob", result.seq, &entry, &marks));
+    assert_true(rig_entry(rig, id, "bob", result.seq - 1, &entry, &marks));
+    assert_int_equal(entry.change, MEMBER_ADD);
+    assert_true(slice_equals(entry.user, "bob"));
+    assert_false(rig_entry(rig, id, "bob", result.seq - 2, &entry, &marks));
+
+    assert_int_equal(rig_erase(rig, id, "bob", 0).seq, 0);
+    struct buf *names = rig_names("bob");
+    struct msg_cmd_create create = {
+        .conv = direct,
+        .user = slice_string("alice"),
+        .kind = CONV_DIRECT,
+        .members = buf_slice(names),
+    };
+    result = rig_do(rig, &msg_cmd_create_desc, &create);
+    assert_int_equal(result.rc, RC_OK);
+    assert_false(result.dup);
+    assert_true(rig_do(rig, &msg_cmd_create_desc, &create).dup);
+    buf_unref(&names);
+    assert_true(rig_entry(rig, id, "bob", result.seq, &entry, &marks));
+    assert_int_equal(entry.change, MEMBER_ADD);
 }
 
 /* ---- Ending a conversation ---- */
@@ -464,6 +507,7 @@ int main(void)
         TEST(an_erased_owner_has_an_heir),
         TEST(nobody_is_erased_twice),
         TEST(an_erased_name_may_come_again),
+        TEST(who_is_named_again_after_erasure_is_there_again),
         TEST(a_direct_conversation_goes_on_without_him),
         TEST(a_dropped_conversation_is_not_there),
         TEST(a_dropped_direct_conversation_begins_again),

@@ -254,6 +254,19 @@ static void a_retry_without_a_message_is_known(void **state)
     assert_int_equal(r.rc, RC_OK);
     assert_true(r.dup);
     assert_int_equal(r.seq, 1);
+    /* A first message of the same cid is a message. */
+    struct msg_cmd_send send = {
+        .conv = slice_string("new"),
+        .user = slice_string("alice"),
+        .cid = slice_string("1"),
+        .body = slice_string("1"),
+    };
+    r = rig_do(rig, &msg_cmd_send_desc, &send);
+    assert_int_equal(r.rc, RC_OK);
+    assert_false(r.dup);
+    assert_int_equal(r.seq, 2);
+    assert_true(rig_do(rig, &msg_cmd_send_desc, &send).dup);
+    assert_int_equal(rig_do(rig, &msg_cmd_create_desc, &c).seq, 1);
 }
 
 /* A direct conversation may be opened again and again; a body is then a message. */
