@@ -49,6 +49,7 @@ struct membership {
     bool superseded;
     char foreigners[FOREIGNERS_MAX][LIMIT_NODE_ID_SIZE_MAX + 1]; /* Ring. */
     uint32_t foreigner_next;
+    char foreigner[LIMIT_NODE_ID_SIZE_MAX + 1]; /* See membership_foreigner(); or empty. */
 };
 
 /* ---- Records ---- */
@@ -213,11 +214,30 @@ static void adopt_cluster(struct membership *m, const struct msg_node *node)
     m->generation++;
 }
 
+/* A gateway has the id of a router. The router holds data and the gateway nothing, so whoever came
+ * first, it is the gateway that goes: when it sees the other's counter move, for echoes of a dead
+ * one stand still. */
+static void merge_other_role(struct membership *m, const struct msg_node *node)
+{
+    if (m->self.node.role == NODE_ROUTER || m->superseded)
+        return;
+    bool is_alive = node->incarnation == m->rival_incarnation && node->counter > m->rival_counter;
+    m->rival_incarnation = node->incarnation;
+    m->rival_counter = node->counter;
+    m->superseded = is_alive && !node->leaving;
+    if (m->superseded)
+        log_error("duplicate_node_id", "node=%.*s is=router", SLICE_ARGS(m->self.node.id));
+}
+
 /* Our own id came back. Old echoes are nothing new. A newer one is our previous life, if the clock
  * went back, and then its counter stands still once its echoes are over; or a living rival. */
 static void merge_self(struct membership *m, const struct msg_node *node, uint64_t now_us)
 {
     const struct msg_node *self = &m->self.node;
+    if (node->role != self->role) {
+        merge_other_role(m, node);
+        return;
+    }
     bool is_newer = node->incarnation > self->incarnation ||
                     (node->incarnation == self->incarnation && node->counter > self->counter);
     if (!is_newer || node->incarnation < m->rival_incarnation || m->superseded)
@@ -238,6 +258,8 @@ static void merge_self(struct membership *m, const struct msg_node *node, uint64
 static bool is_newer(const struct member *member, const struct msg_node *node, uint64_t now_us)
 {
     const struct msg_node *held = &member->record.node;
+    if (member->state == MEMBER_UP && node->role != held->role)
+        return node->role == NODE_ROUTER; /* See merge_other_role(). */
     if (node->incarnation == held->incarnation)
         return node->counter > held->counter;
     return node->incarnation > held->incarnation ||
@@ -343,6 +365,19 @@ static enum rc merge_nodes(struct membership *m, struct slice bytes, uint64_t no
     return RC_OK;
 }
 
+/* A cluster is two routers and more: one alone may itself be who went astray. */
+static void note_foreigner(struct membership *m, const struct msg_gossip *gossip)
+{
+    struct record_reader nodes = record_reader_of(gossip->nodes);
+    struct msg_node node;
+    uint32_t routers = 0;
+    while (record_decode(&nodes, &msg_node_desc, &node) == RC_OK)
+        routers += node.role == NODE_ROUTER && is_foreign(m, &node) && !node.leaving;
+    if (routers < 2 || m->foreigner[0] != '\0')
+        return;
+    memcpy(m->foreigner, gossip->from.base, gossip->from.size);
+}
+
 enum rc membership_merge(struct membership *m, struct slice bytes, uint64_t now_us,
                          bool *ret_answer)
 {
@@ -357,6 +392,7 @@ enum rc membership_merge(struct membership *m, struct slice bytes, uint64_t now_
     if (is_foreign(m, &sender)) {
         metric_add(packets_bad_total, 1);
         log_foreigner_once(m, gossip.from);
+        note_foreigner(m, &gossip);
         return RC_MISMATCH;
     }
     const struct member *held = map_get(&m->members, gossip.from);
@@ -507,6 +543,11 @@ size_t membership_count_up(const struct membership *m)
 uint64_t membership_generation(const struct membership *m)
 {
     return m->generation;
+}
+
+const char *membership_foreigner(const struct membership *m)
+{
+    return m->foreigner[0] != '\0' ? m->foreigner : NULL;
 }
 
 bool membership_is_superseded(const struct membership *m)

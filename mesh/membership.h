@@ -102,6 +102,9 @@ size_t membership_count_up(const struct membership *membership); /* Likewise. */
 uint64_t membership_generation(const struct membership *membership);
 
 /* A newer process runs under our node id. Once true it stays true. */
+/* A node of another cluster, of two routers at least, that spoke to us: it has our key and knows
+ * our address. NULL: none. */
+const char *membership_foreigner(const struct membership *membership);
 bool membership_is_superseded(const struct membership *membership);
 
 #endif

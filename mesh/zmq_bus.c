@@ -517,6 +517,11 @@ const char *zmq_bus_foreign_seed(const struct zmq_bus *bus)
     return discovery_foreign_seed(bus->discovery);
 }
 
+const char *zmq_bus_foreigner(const struct zmq_bus *bus)
+{
+    return membership_foreigner(table(bus));
+}
+
 const uint8_t *zmq_bus_cluster(const struct zmq_bus *bus)
 {
     struct slice cluster = zmq_bus_self(bus)->cluster;

@@ -88,6 +88,9 @@ MUST_CHECK enum rc zmq_bus_state(const struct zmq_bus *bus);
 
 /* One of `joins`, where a node of another cluster has answered; NULL: none has. */
 const char *zmq_bus_foreign_seed(const struct zmq_bus *bus);
+/* A node of another cluster, of two routers at least, that spoke to us: it has our key and knows
+ * our address. NULL: none. */
+const char *zmq_bus_foreigner(const struct zmq_bus *bus);
 
 /* The 16 bytes of cluster id, or NULL while it is not known. */
 const uint8_t *zmq_bus_cluster(const struct zmq_bus *bus);

@@ -46,6 +46,7 @@ struct router_node {
     uint64_t began_us;          /* JOINING: since when. */
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
     uint64_t handover_until_us; /* HANDING_OVER. */
+    bool is_founder;            /* The cluster began here, in this run. */
     int code;                   /* Exit code, once the loop has ended. */
 };
 
@@ -260,6 +261,22 @@ static bool hears_router(const struct router_node *node)
     return false;
 }
 
+/* Without --join an empty directory founds a cluster. Where routers of another one, with our key,
+ * look for us here, we were one of them and lost our disk: nobody wants a second cluster beside
+ * theirs, in which gateways would be told that all is well. */
+static void check_founder(struct router_node *node)
+{
+    uint64_t age_us = now_us(node) - node->started_us;
+    const char *other = zmq_bus_foreigner(node->bus);
+    if (node->phase != PHASE_SERVING || other == NULL || node->config->join.count > 0 ||
+        (age_us < OWN_US && !node->is_founder) || age_us > START_US || hears_router(node))
+        return;
+    end(node, tools_fail(EXIT_MISTAKE,
+                         "%s, of a cluster with this key, looks for a router here: to come back to "
+                         "it empty %s and give --join; for another cluster make another key",
+                         other, node->config->data));
+}
+
 /* The data is of one cluster, --join leads to another: alone it would go on as a cluster of its
  * own, which nobody asked for. At the start only: later a stranger under an address that was a
  * router's once is no reason to end. */
@@ -288,6 +305,7 @@ static void on_turn(void *context)
     else if (node->phase != PHASE_ENDED)
         turn_router(node);
     check_cluster(node);
+    check_founder(node);
     if (node->phase != PHASE_ENDED && zmq_bus_state(node->bus) != RC_OK) {
         log_error("replaced", "reason=a newer process runs under this node id");
         end(node, EXIT_FAILED);
@@ -367,6 +385,7 @@ static int begin_cluster(struct router_node *node)
     struct router_options options = options_of(node);
     /* Not synced by itself: no later batch survives without it (storage/kv.h). */
     int code = router_data_store(&node->data, &options, loop_env(node->loop));
+    node->is_founder = true;
     if (code == EXIT_FINE)
         log_info("cluster_begun", "shards=%u replicas=%u data=%s", options.shards, options.replicas,
                  node->config->data);

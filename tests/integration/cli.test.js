@@ -282,6 +282,48 @@ test('a router with the data of another cluster does not run beside the one it i
     assert.match(stderr, / handed_over self=r1 complete=0 alone=65$/m); // There is nobody else.
 });
 
+test('a founder that lost its disk does not found a second cluster beside the one that looks for it', async () => {
+    const key = join(folder, 'lost.key');
+    await run(['keygen', key]);
+    const port = await freePorts(9);
+    const data = join(folder, 'lost-r1');
+    const args = (id, at, ...more) => [
+        ...['router', '--id', id, '--data', join(folder, `lost-${id}`), '--key', key],
+        ...['--listen', `tcp://127.0.0.1:${at}`, ...more],
+    ];
+    const first = run(args('r1', port), { timeout: 5000 }); // Then it is sent SIGTERM.
+    const seed = ['--join', `tcp://127.0.0.1:${port}`];
+    const others = [
+        run(args('r2', port + 3, ...seed), { timeout: 14000 }),
+        run(args('r3', port + 6, ...seed), { timeout: 14000 }),
+    ];
+    await first;
+    rmSync(data, { recursive: true, force: true });
+    const again = await run(args('r1', port), { timeout: 8000 });
+    assert.equal(again.code, 2, again.stderr);
+    assert.match(
+        again.stderr,
+        /^chatmesh: r[23], of a cluster with this key, looks for a router here: .+ give --join/m,
+    );
+    for (const { code, stderr } of await Promise.all(others)) assert.equal(code, 0, stderr);
+});
+
+test('a gateway with the id of a router ends, and the router does not', async () => {
+    const port = await freePorts(4);
+    const listen = `tcp://127.0.0.1:${port}`;
+    const data = join(folder, 'namesake');
+    const router = run(['router', '--id', 'r1', '--listen', listen, '--data', data], {
+        timeout: 9000,
+    });
+    const gateway = await run(['gateway', '--id', 'r1', '--port', `${port + 3}`, '--join', listen], {
+        timeout: 7000,
+    });
+    assert.equal(gateway.code, 1, gateway.stderr);
+    assert.match(gateway.stderr, / duplicate_node_id self=r1 node=r1 is=router/);
+    const { code, stderr } = await router;
+    assert.equal(code, 0, stderr);
+});
+
 test('router and gateway run without a key or a config; then no token can be good', async () => {
     const port = await freePorts(4);
     const listen = `tcp://127.0.0.1:${port}`;

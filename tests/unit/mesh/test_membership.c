@@ -205,6 +205,14 @@ static void a_foreign_cluster_is_refused(void **state)
     membership_encode(other->m, gossip);
     assert_int_equal(merge(t, buf_slice(gossip)), RC_MISMATCH);
     assert_int_equal(membership_count(t->m), 0);
+    assert_null(membership_foreigner(t->m)); /* It is alone: who of the two went astray? */
+    foreigner = router("r8", 1, 1);
+    foreigner.cluster = slice_of(theirs, 16);
+    put(other, foreigner, 0, RC_OK);
+    buf_clear(gossip);
+    membership_encode(other->m, gossip);
+    assert_int_equal(merge(t, buf_slice(gossip)), RC_MISMATCH);
+    assert_string_equal(membership_foreigner(t->m), "r9");
     buf_unref(&gossip);
     drop(other);
     drop(t);
@@ -239,6 +247,38 @@ static void the_older_of_two_living_namesakes_is_superseded(void **state)
     assert_false(membership_is_superseded(newer->m));
     drop(older);
     drop(newer);
+}
+
+/* A gateway that is given the id of a router: the gateway goes, whoever came first, once it sees
+ * that the router lives; nobody else takes it for the router meanwhile. */
+static void a_gateway_gives_way_to_the_router_of_its_id(void **state)
+{
+    (void)state;
+    struct msg_node gateway = router("r1", 200, 1);
+    gateway.role = NODE_GATEWAY;
+    struct told *g = table_of(gateway);
+    struct told *r = table_of(router("r1", 100, 1));
+    struct told *other = table_of(router("r2", 100, 1));
+    put(other, router("r1", 100, 1), 0, RC_OK);
+    put(g, router("r1", 100, 1), 0, RC_OK);
+    put(g, router("r1", 100, 1), SECOND, RC_OK);
+    assert_false(membership_is_superseded(g->m)); /* It may be dead. */
+    put(g, router("r1", 100, 2), SECOND, RC_OK);
+    assert_true(membership_is_superseded(g->m));
+    for (uint64_t i = 1; i <= 7; i++) {
+        gateway.counter = i;
+        put(r, gateway, i * SECOND / 2, RC_OK);
+        put(other, gateway, i * SECOND / 2, RC_OK);
+        put(other, router("r1", 100, i), i * SECOND / 2, RC_OK);
+    }
+    assert_false(membership_is_superseded(r->m));
+    size_t at = 0;
+    const struct msg_node *held = membership_next_up(other->m, &at);
+    assert_non_null(held);
+    assert_int_equal(held->role, NODE_ROUTER);
+    drop(g);
+    drop(r);
+    drop(other);
 }
 
 /* After the clock went back, echoes of the previous life are newer than we are, but they stand
@@ -507,6 +547,7 @@ int main(void)
         cmocka_unit_test(a_foreign_cluster_is_refused),
         cmocka_unit_test(a_gateway_takes_the_cluster_of_the_first_router),
         cmocka_unit_test(the_older_of_two_living_namesakes_is_superseded),
+        cmocka_unit_test(a_gateway_gives_way_to_the_router_of_its_id),
         cmocka_unit_test(echoes_of_the_previous_life_do_not_supersede),
         cmocka_unit_test(records_that_are_not_valid_are_refused),
         cmocka_unit_test(gossip_that_is_garbage_or_cut_short_is_refused),
