@@ -51,7 +51,7 @@ static void on_turn(void *context)
     if (node->is_draining && gateway_is_drained(node->gateway)) {
         end(node, EXIT_FINE);
     } else if (zmq_bus_state(node->bus) != RC_OK && node->edge != NULL) {
-        log_error("replaced", "reason=a newer process runs under this node id");
+        log_error("replaced", "reason=\"a newer process runs under this node id\"");
         end(node, EXIT_FAILED);
     }
 }
@@ -82,7 +82,7 @@ static void on_reload(void *context)
     struct config fresh;
     struct sentence sentence;
     if (config_read_again(node->config, &fresh, &sentence) != RC_OK) {
-        log_error("reload_refused", "reason=%s", sentence.text);
+        log_error("reload_refused", "reason=\"%s\"", sentence.text);
     } else if (fresh.auth.key_count == 0) {
         log_error("reload_refused", "reason=no auth/key is left");
     } else {

@@ -69,7 +69,20 @@ static size_t name_size_at(const char *at)
     return at[size] == '=' ? size : 0;
 }
 
-/* "a=1 b=two words c=3": a value reaches to the next name, so sentences need no quotes. */
+/* Where the value that begins here ends: at its closing quote, else before the next name. */
+static const char *end_of_value(const char *value)
+{
+    const char *end = *value == '"' ? strchr(value + 1, '"') : NULL;
+    while (end != NULL && end[1] != ' ' && end[1] != '\0')
+        end = strchr(end + 1, '"');
+    if (end != NULL)
+        return end + 1;
+    for (end = value; *end != '\0' && !(*end == ' ' && name_size_at(end + 1) != 0);)
+        end++;
+    return end;
+}
+
+/* `a=1 b="two words" c=3`; a sentence without quotes reaches to the next name. */
 static void put_json_fields(struct line *l, const char *fields)
 {
     const char *at = fields;
@@ -77,10 +90,10 @@ static void put_json_fields(struct line *l, const char *fields)
         size_t name_size = name_size_at(at);
         const char *name = name_size != 0 ? at : "message";
         const char *value = name_size != 0 ? at + name_size + 1 : at;
-        const char *end = value;
-        while (*end != '\0' && !(*end == ' ' && name_size_at(end + 1) != 0))
-            end++;
-        put_json_pair(l, name, name_size != 0 ? name_size : 7, value, (size_t)(end - value));
+        const char *end = end_of_value(value);
+        size_t quotes = end > value + 1 && *value == '"' && end[-1] == '"';
+        put_json_pair(l, name, name_size != 0 ? name_size : 7, value + quotes,
+                      (size_t)(end - value) - 2 * quotes);
         at = end + (*end == ' ');
     }
 }

@@ -115,7 +115,7 @@ void node_start_reload(const struct config *fresh, const char *node, struct zmq_
             zmq_bus_set_accepted(bus, &key);
             keyfile_wipe(&key);
         } else {
-            log_error("reload_refused", "reason=%s", sentence.text);
+            log_error("reload_refused", "reason=\"%s\"", sentence.text);
         }
     }
     log_info("reloaded", "level=%s", fresh->log_level);

@@ -150,7 +150,7 @@ static void turn_router(struct router_node *node)
     router_turn(node->router);
     if (router_is_failed(node->router)) {
         const char *data = node->config->data;
-        log_error("router_failed", "data=%s reason=%s", data,
+        log_error("router_failed", "data=%s reason=\"%s\"", data,
                   disk_is_full(data) ? "the disk is full"
                                      : "the disk failed or the log is damaged; nothing more can be "
                                        "acknowledged");
@@ -193,7 +193,7 @@ static void say_progress(struct router_node *node)
         return;
     node->progress_due_us = now + PROGRESS_US;
     join_describe(node->join, waits_for, sizeof(waits_for));
-    log_info("joining", "seconds=%lu waits_for=%s",
+    log_info("joining", "seconds=%lu waits_for=\"%s\"",
              (unsigned long)((now - node->began_us) / 1000000), waits_for);
 }
 
@@ -307,7 +307,7 @@ static void on_turn(void *context)
     check_cluster(node);
     check_founder(node);
     if (node->phase != PHASE_ENDED && zmq_bus_state(node->bus) != RC_OK) {
-        log_error("replaced", "reason=a newer process runs under this node id");
+        log_error("replaced", "reason=\"a newer process runs under this node id\"");
         end(node, EXIT_FAILED);
     }
 }
@@ -362,7 +362,7 @@ static void on_reload(void *context)
     if (config_read_again(node->config, &fresh, &sentence) == RC_OK)
         node_start_reload(&fresh, node->config->id, node->bus);
     else
-        log_error("reload_refused", "reason=%s", sentence.text);
+        log_error("reload_refused", "reason=\"%s\"", sentence.text);
     config_fini(&fresh);
 }
 

@@ -243,7 +243,7 @@ test('a router with an empty folder and --join waits, ends at SIGTERM, and begin
     });
     const { code, stderr } = await joining;
     assert.equal(code, 0, stderr);
-    assert.match(stderr, / joining self=r2 seconds=5 waits_for=a router that can be reached/);
+    assert.match(stderr, / joining self=r2 seconds=5 waits_for="a router that can be reached/);
     assert.doesNotMatch(stderr, /cluster_begun|router_started/);
     // What waits for a cluster is still new: without --join one begins there.
     const founder = await run(args, { timeout: 1500 });

@@ -36,6 +36,9 @@ static void a_json_line_has_a_member_for_each_field(void **state)
     assert_string_equal(line, "{\"time\":\"" TIME "\",\"level\":\"warn\",\"event\":\"peer_up\","
                               "\"self\":\"r1\",\"peer\":\"g1\","
                               "\"reason\":\"the disk is \\\"full\\\"\",\"n\":\"7\"}\n");
+    format(true, "reason=\"the disk: n=3 is \"full\"\" n=7 name=\"\"");
+    assert_non_null(strstr(line, "\"reason\":\"the disk: n=3 is \\\"full\\\"\",\"n\":\"7\","
+                                 "\"name\":\"\"}\n"));
     format(true, "no key here");
     assert_non_null(strstr(line, "\"message\":\"no key here\"}"));
 }
