@@ -153,10 +153,30 @@ void watch_start(struct gateway *gateway, struct watch *watch, uint64_t head)
     skip_to(gateway, watch, head > watch->known ? head : watch->known);
 }
 
+/* The leader knows of none, so it does not tell of it either, also where it begins again: who waits
+ * for the stream would wait for ever. Each asks for himself what became of it. */
+static void watch_anew(struct watch *watch)
+{
+    if (watch->large != NULL)
+        large_end(watch);
+    LIST_EACH(node, &watch->catching)
+    {
+        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        if (pair->state != PAIR_TO_WATCH && pair->state != PAIR_WATCHING)
+            pair_move(pair, PAIR_TO_WATCH);
+    }
+    LIST_EACH(node, &watch->live)
+    pair_move(LIST_ENTRY(node, struct pair, in_watch), PAIR_TO_WATCH);
+}
+
 void watch_on_head(struct gateway *gateway, struct slice conv, uint64_t head)
 {
     struct watch *watch = map_get(&gateway->watches, conv);
-    if (watch != NULL && watch->is_started && head > watch->head)
+    if (watch == NULL || !watch->is_started)
+        return;
+    if (head == 0)
+        watch_anew(watch);
+    else if (head > watch->head)
         skip_to(gateway, watch, head);
 }
 

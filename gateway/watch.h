@@ -70,7 +70,8 @@ void watch_on_entry(struct gateway *gateway, const struct msg_event_entry *event
 void watch_on_receipt(struct gateway *gateway, const struct msg_event_receipt *event);
 void watch_on_tally(struct gateway *gateway, const struct msg_event_tally *event);
 void watch_on_typing(struct gateway *gateway, const struct msg_event_typing *event);
-void watch_on_head(struct gateway *gateway, struct slice conv, uint64_t head); /* Rewatched. */
+/* Rewatched. 0: there is no such conversation, any more, and the router does not tell of it. */
+void watch_on_head(struct gateway *gateway, struct slice conv, uint64_t head);
 
 void watches_turn(struct gateway *gateway);    /* Suspects. */
 void watches_collect(struct gateway *gateway); /* Gives up what nobody watches: last in a turn. */

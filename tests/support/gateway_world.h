@@ -26,6 +26,7 @@ struct world_conv {
     uint64_t removed_at[8];
     uint64_t read[8];
     const char *typist;             /* Who types at the moment; NULL: nobody. */
+    bool is_ended;                  /* The operator ended it: routers know of none. */
     bool is_watched[WORLD_ROUTERS]; /* Whether that router publishes it to the gateway. */
 };
 

@@ -74,7 +74,7 @@ void world_beat(struct world *world, uint32_t router)
 static struct world_conv *find(struct world *world, struct slice name)
 {
     for (uint32_t i = 0; i < world->conv_count; i++)
-        if (slice_equals(name, world->convs[i].name))
+        if (slice_equals(name, world->convs[i].name) && !world->convs[i].is_ended)
             return &world->convs[i];
     return NULL;
 }
@@ -128,7 +128,7 @@ static void on_user_open(struct world *world, uint32_t router, const struct msg_
         a.rc = RC_NOT_LEADER;
     for (uint32_t i = 0; i < world->conv_count; i++) {
         int member = member_of(&world->convs[i], m->user);
-        if (member >= 0 && world->convs[i].removed_at[member] == 0)
+        if (member >= 0 && !world->convs[i].is_ended && world->convs[i].removed_at[member] == 0)
             record_put_slice(convs, slice_string(world->convs[i].name));
     }
     a.convs = buf_slice(convs);

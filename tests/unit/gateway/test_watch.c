@@ -224,6 +224,31 @@ static void tells_of_a_removal_that_was_dropped_while_watching_again(void **stat
     world_free(&world);
 }
 
+/* A new leader, and before it is asked for heads the conversation was ended; its members' lists
+ * have told of that already. Nothing would come any more of what is waited for. */
+static void asks_anew_what_became_of_a_conversation_that_is_not_there(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    for (options.fanout_members = 1; options.fanout_members <= 100; options.fanout_members += 99) {
+        struct world *world = world_new(&options, 4);
+        world_start(world);
+        struct world_conv *conv = world_conv(world, "c1", "alice bob");
+        struct world_link *alice = world_connect(world, "alice", NULL, false);
+        world_run(world, 200);
+        world_say(world, conv, "bob");
+        world_run(world, 1500);
+        uint32_t shard = world_shard(world, conv);
+        conv->is_ended = true;
+        world_lead(world, shard, 1 - world->leaders[shard]);
+        world_run(world, 1500);
+        assert_int_equal(world_count(alice, "\"conv\":\"c1\",\"gone\":true"), 1);
+        world_close(&alice);
+        world_free(&world);
+    }
+}
+
 /* What the client was told of c1 goes on one by one, or says where it does not, up to `last`. */
 static void expect_whole(const struct world_link *link, uint64_t last, uint32_t gaps)
 {
@@ -432,6 +457,7 @@ int main(void)
         cmocka_unit_test(a_slow_client_may_take_something_as_it_is_closed),
         cmocka_unit_test(follows_changes_of_membership),
         cmocka_unit_test(tells_of_a_removal_that_was_dropped_while_watching_again),
+        cmocka_unit_test(asks_anew_what_became_of_a_conversation_that_is_not_there),
         cmocka_unit_test(tells_of_a_gap_only_behind_what_it_follows),
         cmocka_unit_test(asks_again_for_a_gap_that_found_no_room),
         cmocka_unit_test(shares_one_fetch),
