@@ -173,8 +173,8 @@ void pair_lose(struct pair *pair, bool is_ended)
 {
     struct session *session = pair->session;
     struct slice conv = watch_conv(pair->watch);
-    bool has_some = pair->is_past || (pair->is_cursor_known && pair->cursor > 0);
-    bool is_news = is_ended && has_some && !pair->is_reopened && !pair->is_told_gone;
+    bool is_known = pair->is_past || pair->is_cursor_known;
+    bool is_news = is_ended && is_known && !pair->is_reopened && !pair->is_told_gone;
     if (pair->is_cursor_known && !pair->is_reopened)
         left_put(session, conv, pair->cursor); /* It may begin again. */
     pair_drop(pair);

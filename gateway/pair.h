@@ -79,7 +79,8 @@ void pair_drop(struct pair *pair);
 /* The user's removal at `seq` is known here: that is the end of the pair, for now. */
 void pair_leave(struct pair *pair, uint64_t seq);
 /* The leader has nothing for its user: he may not see it, or the conversation was ended. Of that he
- * is told where his device has some of it, as far as anybody knows. */
+ * is told where his device knows of it, as far as anybody knows: also where it was given nothing of
+ * it yet, for it was told, or says, that there is one. */
 void pair_lose(struct pair *pair, bool is_ended);
 
 /* The only way to change the state: the lists that a pair is on follow from it. */

@@ -249,6 +249,25 @@ static void asks_anew_what_became_of_a_conversation_that_is_not_there(void **sta
     }
 }
 
+/* He is added, and before his gateway has asked for anything of it the conversation was ended. What
+ * he was told of is to be taken back. */
+static void tells_of_the_end_of_what_had_only_been_announced(void **state)
+{
+    (void)state;
+    struct world *world = world_new(NULL, 4);
+    world_start(world);
+    struct world_conv *conv = world_conv(world, "c1", "bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    world_add(world, conv, "alice");
+    conv->is_ended = true;
+    world_run(world, 500);
+    assert_int_equal(world_count(alice, "\"conversation\",\"conv\":\"c1\"}"), 1);
+    assert_int_equal(world_count(alice, "\"conv\":\"c1\",\"gone\":true"), 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* What the client was told of c1 goes on one by one, or says where it does not, up to `last`. */
 static void expect_whole(const struct world_link *link, uint64_t last, uint32_t gaps)
 {
@@ -458,6 +477,7 @@ int main(void)
         cmocka_unit_test(follows_changes_of_membership),
         cmocka_unit_test(tells_of_a_removal_that_was_dropped_while_watching_again),
         cmocka_unit_test(asks_anew_what_became_of_a_conversation_that_is_not_there),
+        cmocka_unit_test(tells_of_the_end_of_what_had_only_been_announced),
         cmocka_unit_test(tells_of_a_gap_only_behind_what_it_follows),
         cmocka_unit_test(asks_again_for_a_gap_that_found_no_room),
         cmocka_unit_test(shares_one_fetch),
