@@ -74,13 +74,15 @@ enum rc machine_send(struct machine *m, const struct msg_cmd_send *c, struct mac
     if (rc != RC_OK)
         return rc;
     bool is_new = machine_may_begin(conv, c->peer.base != NULL);
-    if (!is_new && conv->info.dropped != 0)
-        return machine_refuse(result, RC_NOT_FOUND, "the conversation was ended");
-    if (is_new && conv != NULL) { /* What was said before its end does not begin it again. */
+    /* What was said before its end does not begin it again, and was said: a gateway that asks what
+     * became of a send takes NOT_FOUND for the proof that it was not executed (gateway/calls.h). */
+    if (conv != NULL && conv->info.dropped != 0) {
         rc = machine_send_again(m, conv, c->user, c->cid, result);
         if (rc != RC_NOT_FOUND)
             return rc;
     }
+    if (!is_new && conv->info.dropped != 0)
+        return machine_refuse(result, RC_NOT_FOUND, "the conversation was ended");
     if (is_new) {
         if (c->peer.base == NULL)
             return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");

@@ -166,11 +166,11 @@ static struct rig_result do_send(struct model *model, struct rig *rig)
         command.peer = slice_string(model_users[peer]);
     }
     rig_add(rig, &msg_cmd_send_desc, &command);
-    if (!model_is_there(conv) && peer < 0)
-        return model_refused(RC_NOT_FOUND);
     const struct model_dedup *dedup = &model->dedup[c][user][cid];
     if (!model_is_there(conv) && dedup->seq != 0 && model->clock - dedup->ts < LIMIT_DEDUP_MS)
         return (struct rig_result){.seq = dedup->seq, .ts = dedup->ts, .dup = true};
+    if (!model_is_there(conv) && peer < 0)
+        return model_refused(RC_NOT_FOUND);
     if (!model_is_there(conv))
         model_direct(conv, user, peer);
     if (!conv->members[user].current && peer < 0)
