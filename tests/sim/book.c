@@ -110,10 +110,12 @@ uint64_t book_acked_seq(struct book *b, struct slice conv)
     return c != NULL ? c->acked : 0;
 }
 
-uint64_t book_trimmed_seq(struct book *b, struct slice conv)
+uint64_t book_lost_seq(struct book *b, struct slice conv)
 {
     const struct book_conv *c = book_conv(b, conv);
-    return c != NULL ? c->trimmed : 0;
+    if (c == NULL)
+        return 0;
+    return c->trimmed > c->ended ? c->trimmed : c->ended;
 }
 
 uint64_t book_messages(struct book *b, struct slice conv)
@@ -196,10 +198,14 @@ static void note_member(struct book *b, struct book_conv *conv, const struct msg
     b->changes++;
     if (joins) {
         member->joined = entry->seq;
+        /* In a direct conversation all that was before him counts as read. */
+        if (strncmp(conv->id, "dm:", 3) == 0 && member->read_most < entry->seq - 1)
+            member->read_most = entry->seq - 1;
         conv->member_count++;
     }
     if (entry->change == MEMBER_REMOVE || entry->change == MEMBER_LEAVE) {
         member->left = entry->seq;
+        member->was_ended = entry->from.size == 0;
         conv->member_count--;
     }
     member->is_member = joins || entry->change == MEMBER_ROLE;
@@ -260,6 +266,7 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
                             node);
         return;
     }
+    book_goes_on(b, c, seq);
     if (seq != c->head + 1)
         world_violation(b->world, "C4: %s jumps from %lu to %lu on %s", c->id, c->head, seq, node);
     struct msg_entry entry;
@@ -281,20 +288,24 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
         book_changed(b, c, &entry);
 }
 
-/* Only groups have retention here, and never fewer entries than they are to keep. */
-void book_trimmed(struct book *b, const char *node, struct slice conv, uint64_t head,
-                  uint64_t trimmed)
+/* Only groups have retention here, and never fewer entries than they are to keep; but of what ended
+ * nothing is kept. */
+void book_told(struct book *b, const char *node, struct slice conv, const struct row_head *head,
+               const struct row_conv *info)
 {
     struct book_conv *c = get_conv(b, conv);
+    uint64_t trimmed = head->trimmed;
+    if (info->dropped == BOOK_DROPPED || info->begun != 0)
+        book_ended(b, c, node, info->begun != 0 ? info->begun - 1 : head->seq);
     bool is_right = strncmp(c->id, "group", 5) == 0 && b->retain_count != 0 &&
-                    trimmed + b->retain_count <= head;
-    if (trimmed != 0 && !is_right)
+                    trimmed + b->retain_count <= head->seq;
+    if (trimmed > c->ended && !is_right)
         world_violation(b->world, "C14: %s removed %s up to %lu of %lu", node, c->id, trimmed,
-                        head);
+                        head->seq);
     if (trimmed <= c->trimmed)
         return;
+    b->trims += trimmed > c->ended;
     c->trimmed = trimmed;
-    b->trims++;
 }
 
 /* ---- What clients report ---- */

@@ -12,6 +12,7 @@
 #include "mesh/base/slice.h"
 #include "mesh/wire/messages.h"
 #include "storage/kv.h"
+#include "storage/rows.h"
 #include "tests/sim/world.h"
 
 /* A message that a client sends, under one cid. */
@@ -26,6 +27,9 @@ struct book_send {
     bool was_refused; /* Definitely: it will never be in the log. */
     bool is_given_up; /* Refused after other tries, whose outcome is unknown. */
 };
+
+/* row_conv.dropped of what ended: the members are gone. */
+#define BOOK_DROPPED 2u
 
 /* What stood in an entry's place at some time: hashes of its record and body; 0: none. */
 struct book_version {
@@ -50,6 +54,7 @@ struct book_member {
     uint64_t role; /* enum member_role. */
     uint64_t joined;
     uint64_t left;       /* Seq of his last removal; 0: never. */
+    bool was_ended;      /* That was the operator's word. */
     uint64_t changed_us; /* When he was last added, removed or given a role. */
     uint64_t read_least; /* His read cursor is here at least; */
     uint64_t read_most;  /* and here at most. */
@@ -60,7 +65,10 @@ struct book_conv {
     struct book_entry *entries; /* By seq. */
     uint64_t capacity;
     uint64_t head;
-    uint64_t trimmed;   /* Retention removed everything up to here. */
+    uint64_t trimmed;   /* Everything up to here was removed. */
+    uint64_t ended;     /* The operator ended it, and this was its last seq then; 0: never. */
+    uint64_t over;      /* The same, where he was told that it is so; */
+    uint64_t over_us;   /* since then. */
     uint64_t acked;     /* The highest seq acknowledged. */
     struct map members; /* struct book_member */
     uint64_t member_count, owner_count;
@@ -82,6 +90,8 @@ struct book {
     uint64_t rewrites;     /* Edits, deletions and reactions. */
     uint64_t retain_count; /* Of groups; 0: all. */
     uint64_t trims;
+    uint64_t repeats;      /* Of what was acknowledged. */
+    uint64_t ends, begins; /* Of conversations that the operator ended; those begun again. */
     uint64_t acked, delivered, refused, changes;
     uint64_t activities, again;     /* Told of large conversations; entries given again. */
     uint64_t presences, typings;    /* Told to clients. */
@@ -97,9 +107,9 @@ void book_fini(struct book *b);
 /* From a tap: the entry at seq is written. */
 void book_written(void *book, const char *node, struct slice conv, uint64_t seq, uint64_t messages,
                   struct slice record);
-/* From a tap: the conversation's head is so. */
-void book_trimmed(struct book *b, const char *node, struct slice conv, uint64_t head,
-                  uint64_t trimmed);
+/* From a tap: the conversation is so. */
+void book_told(struct book *b, const char *node, struct slice conv, const struct row_head *head,
+               const struct row_conv *info);
 /* From a tap: the state of this replica of the group has this digest at this index. */
 void book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest);
 /* NULL: there is no such conversation. */
@@ -111,7 +121,8 @@ bool book_is_member(struct book *b, struct slice conv, struct slice user);
 uint64_t book_visible(struct book *b, struct slice conv, struct slice user);
 uint64_t book_head(struct book *b, struct slice conv);
 uint64_t book_acked_seq(struct book *b, struct slice conv); /* The highest acknowledged. */
-uint64_t book_trimmed_seq(struct book *b, struct slice conv);
+/* What was up to here nobody needs to be given any more: it was removed, or ended. */
+uint64_t book_lost_seq(struct book *b, struct slice conv);
 uint64_t book_messages(struct book *b, struct slice conv); /* All there ever were. */
 /* Messages after `seq` that are there. */
 uint64_t book_unread(struct book *b, struct slice conv, uint64_t seq);
@@ -134,6 +145,23 @@ void book_change_acked(struct book *b, struct slice conv, struct slice user, uin
                        uint64_t seq);
 /* A cursor: sent with `seq`, and, where `is_sure`, known to be stored as at least `least`. */
 void book_read(struct book *b, struct slice conv, struct slice user, uint64_t seq, uint64_t least);
+
+/* ---- book_ends.c: what the operator ends ---- */
+
+/* A replica has it as ended at `seq`. */
+void book_ended(struct book *b, struct book_conv *c, const char *node, uint64_t seq);
+/* A new entry of it, at `seq`: groups do not begin again. */
+void book_goes_on(struct book *b, const struct book_conv *c, uint64_t seq);
+/* The operator was told that it is ended; when he asked, its head was here. */
+void book_end_acked(struct book *b, struct slice conv, uint64_t head);
+/* He was told that there is none. */
+void book_end_unknown(struct book *b, struct slice conv, uint64_t head);
+/* Someone was given the entry at `seq`, or, where it is 0, an answer, for what he asked at
+ * `asked_us`. */
+void book_given(struct book *b, struct slice viewer, struct slice conv, uint64_t seq,
+                uint64_t asked_us);
+/* Is all of what was ended removed? Else the reason is written into `why`. */
+bool book_ends_are_done(const struct book *b, char *why, size_t why_size);
 
 /* ---- book_changes.c: what entries are, and become by others ---- */
 

@@ -1,5 +1,6 @@
 /* What replicas hold, against what is so. */
 #include "mesh/base/buf.h"
+#include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/wire/key.h"
 #include "storage/keyspace.h"
@@ -73,11 +74,60 @@ static void check_log(struct book *b, const struct book_conv *c, const struct bo
     buf_unref(&value);
 }
 
+/* The user of a member's row, a cursor or a device: he has come since the end. */
+static bool is_of_now(const struct book_conv *c, struct slice key)
+{
+    struct slice user;
+    const struct book_member *member =
+        keyspace_get_second_name(key, &user) ? map_get(&c->members, user) : NULL;
+    return member != NULL && member->joined > c->ended;
+}
+
+static void check_rows(struct book *b, const struct book_conv *c,
+                       const struct book_replica *replica, const struct keyspace_key *from,
+                       const struct keyspace_key *to, bool is_of_user)
+{
+    struct slice key;
+    struct slice value;
+    struct kv_iterator *rows = replica->kv->ops->iterate(
+        replica->kv, KV_STATE, keyspace_slice(from), keyspace_slice(to), false);
+    while (replica->kv->ops->next(rows, &key, &value))
+        if (!is_of_user || !is_of_now(c, key))
+            world_violation(b->world, "C16: %s holds a row '%c' of %s, which was ended at %lu",
+                            replica->node, key.base[KEYSPACE_HEADER_SIZE - 1], c->id, c->ended);
+    enum rc rc = replica->kv->ops->iterator_free(&rows);
+    CHECK(rc == RC_OK);
+}
+
+/* Of what was ended a replica holds its id and its last seq, and of what began again what is new.
+ */
+static void check_end(struct book *b, const struct book_conv *c, const struct book_replica *replica)
+{
+    static const enum keyspace_table tables[] = {KEYSPACE_MEMBER, KEYSPACE_CURSOR, KEYSPACE_DEVICE,
+                                                 KEYSPACE_OWED, KEYSPACE_RETAIN};
+    const struct keyspace space = {.shard = replica->shard, .generation = replica->generation};
+    struct keyspace_key from;
+    struct keyspace_key to;
+    for (size_t i = 0; c->ended != 0 && i < sizeof(tables) / sizeof(tables[0]); i++) {
+        keyspace_name(&from, &space, tables[i], slice_string(c->id));
+        to = from;
+        keyspace_to_end(&to);
+        bool is_of_user = tables[i] != KEYSPACE_OWED && tables[i] != KEYSPACE_RETAIN;
+        if (is_of_user || c->head == c->ended)
+            check_rows(b, c, replica, &from, &to, is_of_user);
+    }
+    keyspace_reactions(&from, &space, slice_string(c->id), 0);
+    keyspace_reactions(&to, &space, slice_string(c->id), c->ended + 1);
+    check_rows(b, c, replica, &from, &to, false);
+}
+
 void book_check_replica(struct book *b, const struct book_replica *replica)
 {
     size_t at = 0;
     for (struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;)
         if (key_conv_shard(replica->cluster, replica->shards, slice_string(c->id)) ==
-            replica->shard)
+            replica->shard) {
             check_log(b, c, replica);
+            check_end(b, c, replica);
+        }
 }

@@ -105,13 +105,22 @@ void people_end_duel(struct people *people)
 
 /* ---- In the end ---- */
 
+/* It ended with him in it. */
+static bool has_ended(const struct person *p, struct slice conv)
+{
+    const struct book_conv *c = book_conv(p->people->book, conv);
+    const struct book_member *member = book_member(p->people->book, conv, slice_string(p->user));
+    return member != NULL && member->was_ended && c->ended != 0 && c->ended == c->head;
+}
+
 static bool has_place(struct person *p, struct place *place, char *why, size_t why_size)
 {
     struct slice conv = slice_string(place->conv);
     uint64_t visible = book_visible(p->people->book, conv, slice_string(p->user));
     if (!book_is_member(p->people->book, conv, slice_string(p->user))) {
-        /* Who does not say what he has is not told what he lost while he was away. */
-        if (p->wire->is_named && place->is_in) {
+        /* Who does not say what he has is not told what he lost while he was away; but he is where
+         * all that he had was ended. */
+        if ((p->wire->is_named || has_ended(p, conv)) && place->is_in) {
             snprintf(why, why_size,
                      "C12: %s/%s has %s up to %lu and was not told of his removal at %lu", p->user,
                      p->device, place->conv, place->cursor, visible);

@@ -18,6 +18,7 @@ struct people_options {
     uint64_t retain_count; /* Entries of a group that are kept; 0: all. */
     uint32_t twins;        /* So many devices run twice. */
     double churn;          /* How often memberships change: 0 never, 1 all the time. */
+    double repeats;        /* How often what was acknowledged is sent again. */
     double foreign_reset;  /* Of connections that leave the resume point to the server. */
 };
 

@@ -218,6 +218,22 @@ void audit_on_reply(struct person *p, const struct event *e)
     audit_next(p);
 }
 
+/* What was ended has no cursors. */
+void audit_on_error(struct person *p, const struct event *e)
+{
+    p->audit.is_asked = false;
+    if (slice_equals(e->code, "unavailable") || slice_equals(e->code, "rate_limited"))
+        return;
+    const struct book_conv *conv =
+        p->audit.step < p->place_count
+            ? book_conv(p->people->book, slice_string(p->places[p->audit.step].conv))
+            : NULL;
+    if (!slice_equals(e->code, "not_found") || conv == NULL || conv->ended < conv->head)
+        world_violation(p->people->world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
+    step(p);
+    audit_next(p);
+}
+
 void people_audit(struct people *people)
 {
     for (uint32_t i = 0; i < people->count; i++) {

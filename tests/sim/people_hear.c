@@ -162,6 +162,7 @@ static void on_entry(struct person *p, const struct event *e)
         out_of_order(p, place, e);
     place->at = e->seq;
     p->people->book->again += again;
+    book_given(p->people->book, slice_string(p->user), e->conv, e->seq, p->wire->opened_us);
     book_seen(p->people->book, slice_string(p->user), e->conv, e->seq, e->from, e->cid, e->body,
               e->raw);
     if (e->seq <= place->cursor) {
@@ -216,9 +217,9 @@ static void on_gap(struct person *p, const struct event *e)
     bool is_right = is_next(place, e->gap_from) || is_again(place, e->gap_from);
     if (!is_right || e->gap_to < e->gap_from)
         out_of_order(p, place, e);
-    if (e->trimmed && e->gap_to > book_trimmed_seq(p->people->book, e->conv))
-        world_violation(p->people->world, "C14: %s is trimmed up to %lu, and %s got %.*s",
-                        place->conv, book_trimmed_seq(p->people->book, e->conv), p->user,
+    if (e->trimmed && e->gap_to > book_lost_seq(p->people->book, e->conv))
+        world_violation(p->people->world, "C14: %s is removed up to %lu, and %s got %.*s",
+                        place->conv, book_lost_seq(p->people->book, e->conv), p->user,
                         SLICE_ARGS(e->raw));
     place->at = e->gap_to;
     if (e->gap_to <= place->cursor)
@@ -239,12 +240,14 @@ static void on_page(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     place->filling = false;
-    uint64_t trimmed = book_trimmed_seq(p->people->book, e->conv);
+    uint64_t asked_us = place->fill_us; /* What is in the page may ask for the next. */
+    uint64_t trimmed = book_lost_seq(p->people->book, e->conv);
     uint32_t at = 0;
     struct slice key;
     struct json_value value;
     while (json_next(e->entries, &at, &key, &value)) {
         struct event entry = event_parse(value);
+        book_given(p->people->book, slice_string(p->user), e->conv, entry.seq, asked_us);
         book_seen(p->people->book, slice_string(p->user), e->conv, entry.seq, entry.from, entry.cid,
                   entry.body, entry.raw);
         if (place->fill_from == 0 || entry.seq < place->fill_from)
@@ -290,6 +293,7 @@ static void on_newest(struct person *p, struct probe *probe, const struct event 
     bool was_out = probe->was_told_out && was_always(p, probe->conv, false, probe->asked_us);
     if (was_stranger || was_out)
         world_violation(world, "C12: %s is not in %s and got its history", p->user, probe->conv);
+    book_given(p->people->book, slice_string(p->user), e->conv, 0, probe->asked_us);
     p->people->book->reads++;
     p->people->book->reads_bound += probe->was_member && probe->floor > 0;
     if (probe->was_member && e->head < probe->floor)
@@ -308,7 +312,7 @@ static void on_newest(struct person *p, struct probe *probe, const struct event 
         book_seen(p->people->book, slice_string(p->user), e->conv, entry.seq, entry.from, entry.cid,
                   entry.body, entry.raw);
     }
-    if (last != e->head && (last != 0 || e->head > book_trimmed_seq(p->people->book, e->conv)))
+    if (last != e->head && (last != 0 || e->head > book_lost_seq(p->people->book, e->conv)))
         world_violation(world, "C9: the history of %s ends at %lu, its head is %lu", probe->conv,
                         last, e->head);
 }
@@ -388,9 +392,11 @@ static struct place *asked_place(struct person *p, const struct event *e, char k
 static void on_fill_refused(struct person *p, struct place *place, const struct event *e,
                             uint64_t wait_us)
 {
+    const struct book_conv *conv = book_conv(p->people->book, slice_string(place->conv));
+    bool is_right = slice_equals(e->code, "forbidden") ||
+                    (slice_equals(e->code, "not_found") && conv != NULL && conv->ended != 0);
     place->filling = false;
-    if (!may_try_again(e) &&
-        (!slice_equals(e->code, "forbidden") || was_always(p, place->conv, true, place->fill_us)))
+    if (!may_try_again(e) && (!is_right || was_always(p, place->conv, true, place->fill_us)))
         world_violation(p->people->world, "a gap of %s was refused to %s: %.*s", place->conv,
                         p->user, SLICE_ARGS(e->raw));
     if (may_try_again(e))
@@ -426,6 +432,8 @@ static void on_error(struct person *p, const struct event *e)
         on_probe_refused(p, probe, e);
     } else if ((place = asked_place(p, e, 'h')) != NULL) {
         on_fill_refused(p, place, e, wait_us);
+    } else if (slice_equals(e->id, "again") && may_try_again(e)) {
+        return;
     } else if (slice_equals(e->id, "k") || slice_equals(e->id, "create")) {
         return;
     } else if ((place = asked_place(p, e, 'o')) != NULL) {
@@ -436,9 +444,10 @@ static void on_error(struct person *p, const struct event *e)
         change_on_error(p, e);
     } else if (soft_on_error(p, e, wait_us)) {
         return;
-    } else if (slice_equals(e->id, "audit") && may_try_again(e)) {
-        p->audit.is_asked = false;
-        say_again_after(p, wait_us);
+    } else if (slice_equals(e->id, "audit")) {
+        audit_on_error(p, e);
+        if (may_try_again(e))
+            say_again_after(p, wait_us);
     } else {
         struct outgoing *out = outgoing_of(p, e->id);
         if (out == NULL)

@@ -57,6 +57,7 @@ struct wire {
     struct sim_node *gateway;
     struct list node; /* On people.wires. */
     uint64_t number;
+    uint64_t opened_us;
     bool is_cut;    /* Neither end hears the other any more. */
     bool is_closed; /* The gateway closed it. */
     unsigned close_code;

@@ -104,6 +104,23 @@ static void draw_conv(struct person *p, struct outgoing *out)
     snprintf(out->conv, sizeof(out->conv), "%.*s", (int)sizeof(id), id);
 }
 
+/* As a client may that lost its own record: the first answer comes again, whatever became of the
+ * conversation, and nothing else comes of it. */
+static void repeat_one(struct person *p)
+{
+    struct world *world = p->people->world;
+    const struct outgoing *out = &p->sends[world_between(world, 0, p->send_count - 1)];
+    if (p->wire == NULL || !p->welcomed || out->seq == 0 || out->to[0] != '@')
+        return;
+    struct buf *text = buf_new(160);
+    buf_append_format(text,
+                      "{\"type\":\"send\",\"id\":\"again\",\"to\":\"%s\",\"cid\":\"%s\","
+                      "\"body\":{\"t\":\"%s\"}}",
+                      out->to + 1, out->cid, out->cid);
+    p->people->book->repeats++;
+    wire_say(p, text);
+}
+
 static void new_send(void *context, uint64_t argument)
 {
     (void)argument;
@@ -118,6 +135,8 @@ static void new_send(void *context, uint64_t argument)
     out->record = book_invoked(people->book, slice_string(out->conv), slice_string(p->user),
                                slice_string(out->cid), p->index, p->send_count);
     say_sends(p);
+    if (people->options.repeats > 0 && world_chance(people->world, people->options.repeats))
+        repeat_one(p);
     /* Now and then several at once, so that a batch holds more than one. */
     uint64_t pause = world_chance(people->world, 0.2) ? 100 : people->count * UINT64_C(60000);
     world_after(people->world, world_between(people->world, 50, pause), new_send, p, 0);

@@ -222,6 +222,7 @@ static void try_connect(void *context, uint64_t argument)
     wire->link.ops = &wire_ops;
     wire->person = p;
     wire->number = ++p->wires;
+    wire->opened_us = people->world->now_us;
     wire->gateway = gateway;
     list_append(&people->wires, &wire->node);
     p->wire = wire;

@@ -30,10 +30,11 @@ static void on_entry(void *context, const char *node, struct slice conv, uint64_
     book_written(&run->book, node, conv, seq, messages, record);
 }
 
-static void on_head(void *context, const char *node, struct slice conv, const struct row_head *head)
+static void on_conv(void *context, const char *node, struct slice conv, const struct row_head *head,
+                    const struct row_conv *info)
 {
     struct run *run = context;
-    book_trimmed(&run->book, node, conv, head->seq, head->trimmed);
+    book_told(&run->book, node, conv, head, info);
 }
 
 static void on_applied(void *context, const char *node, uint32_t group, uint64_t index,
@@ -88,9 +89,18 @@ static void draw_cluster(struct run *run)
     steward_init(&run->steward, &run->cluster);
 }
 
+static void on_gateway_down(void *context, struct sim_node *gateway)
+{
+    struct run *run = context;
+    people_gateway_down(run->people, gateway);
+    reaper_gateway_down(&run->reaper, gateway);
+}
+
 static void draw_people(struct run *run)
 {
     struct world *world = &run->world;
+    /* Not from the generator, so that nights without it stay as they were. */
+    run->is_reaping = world->random_state / 32 % 3 == 0;
     struct people_options options = {
         .users = (uint32_t)world_between(world, 2, 6),
         .devices = (uint32_t)world_between(world, 1, 2),
@@ -107,17 +117,22 @@ static void draw_people(struct run *run)
         options.retain_count = world_between(world, 20, 60);
     if (run->cluster.options.routers > 1 && options.groups == 0)
         options.groups = 1; /* Histories are asked for in groups. */
+    if (run->is_reaping) {
+        options.groups += (uint32_t)world_between(world, 1, 2); /* So that some are left. */
+        options.repeats = 0.15;
+    }
     run->twins = options.twins;
     book_init(&run->book, world);
     run->book.retain_count = options.retain_count;
     run->people = people_new(world, &run->cluster, &run->book, &options);
-    run->cluster.on_gateway_down = people_gateway_down;
-    run->cluster.context = run->people;
+    run->cluster.on_gateway_down = on_gateway_down;
+    run->cluster.context = run;
+    reaper_init(&run->reaper, &run->cluster, &run->book, options.users, options.groups);
     run->cluster.on_disk_failed = on_disk_failed;
     run->cluster.disk_context = run;
     run->cluster.listener = (struct tap_listener){.context = run,
                                                   .on_entry = on_entry,
-                                                  .on_head = on_head,
+                                                  .on_conv = on_conv,
                                                   .on_applied = on_applied,
                                                   .on_conf = on_conf,
                                                   .on_list = on_list,
@@ -149,6 +164,8 @@ static void start(struct run *run, uint64_t safety_us)
             cluster_start(c, node);
     }
     people_start(run->people);
+    if (run->is_reaping)
+        reaper_begin(&run->reaper);
 }
 
 static void heal(struct run *run)
@@ -158,6 +175,7 @@ static void heal(struct run *run)
     run->is_healing = true;
     cluster_heal(&run->cluster);
     people_quiet(run->people);
+    reaper_quiet(&run->reaper);
     for (uint32_t i = 0; i < run->cluster.node_count; i++)
         faults_restart(run, &run->cluster.nodes[i]);
 }
@@ -167,6 +185,12 @@ static void heal(struct run *run)
 static bool are_led(struct run *run, char *why, size_t why_size)
 {
     return groups_are_led(&run->cluster, why, why_size);
+}
+
+static bool is_reaped(struct run *run, char *why, size_t why_size)
+{
+    return reaper_is_done(&run->reaper, why, why_size) &&
+           book_ends_are_done(&run->book, why, why_size);
 }
 
 static bool are_content(struct run *run, char *why, size_t why_size)
@@ -211,6 +235,10 @@ static void add_up(struct run *run, struct plan_totals *totals)
     totals->refused += run->book.refused;
     totals->rewrites += run->book.rewrites;
     totals->trims += run->book.trims;
+    totals->ends += run->book.ends;
+    totals->begins += run->book.begins;
+    totals->repeats += run->book.repeats;
+    totals->end_tries += run->reaper.tries;
     totals->presences += run->book.presences;
     totals->typings += run->book.typings;
     totals->changes += run->book.changes;
@@ -259,6 +287,7 @@ void plan_run(uint64_t seed, bool verbose, struct plan_totals *totals)
     await(run, are_led); /* Until then nobody can tell which of two connections is the newer. */
     if (run->twins > 0)
         duel(run);
+    await(run, is_reaped);
     await(run, are_content);
     people_audit(run->people);
     await(run, are_audited);
@@ -268,6 +297,7 @@ void plan_run(uint64_t seed, bool verbose, struct plan_totals *totals)
     add_up(run, totals);
     cluster_fini(&run->cluster);
     people_free(&run->people);
+    reaper_fini(&run->reaper);
     book_fini(&run->book);
     world_fini(&run->world);
     mem_free(run);

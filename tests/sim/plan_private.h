@@ -6,6 +6,7 @@
 #include "tests/sim/book.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/people.h"
+#include "tests/sim/reaper.h"
 #include "tests/sim/steward.h"
 
 struct run {
@@ -14,11 +15,13 @@ struct run {
     struct book book;
     struct people *people;
     struct steward steward;
+    struct reaper reaper;
     unsigned faults; /* Bits by enum fault (plan_faults.c). */
     uint64_t pause_us_max;
     uint32_t twins;
     uint64_t drains, hand_overs, partitions, transfers;
     int64_t elections_before, elections; /* The metric at its beginning; until all healed. */
+    bool is_reaping;                     /* Conversations are ended in this night. */
     bool is_healing;
 };
 

@@ -89,7 +89,7 @@ static bool is_told(enum kv_family family, struct slice key)
         return false;
     char table = key.base[KEYSPACE_HEADER_SIZE - 1];
     return table == KEYSPACE_ENTRY || table == KEYSPACE_HEAD || table == KEYSPACE_APPLIED ||
-           table == KEYSPACE_ROUTER;
+           table == KEYSPACE_CONV || table == KEYSPACE_ROUTER;
 }
 
 static void tap_put(struct kv_batch *batch, enum kv_family family, struct slice key,
@@ -139,14 +139,37 @@ static void tell_entry(const struct tap *tap, struct slice key, struct slice val
     tap->listener.on_entry(tap->listener.context, tap->node, conv, seq, messages, record);
 }
 
-static void tell_head(const struct tap *tap, struct slice key, struct slice value)
+/* The row of this table beside the one that was put, as stored; false: there is none. */
+static bool get_beside(const struct tap *tap, struct slice key, enum keyspace_table table,
+                       const struct record_desc *desc, struct buf *value, void *ret_row)
+{
+    uint8_t bytes[KEYSPACE_SIZE_MAX];
+    memcpy(bytes, key.base, key.size);
+    bytes[KEYSPACE_HEADER_SIZE - 1] = (uint8_t)table;
+    struct slice beside = slice_of(bytes, key.size);
+    buf_clear(value);
+    enum rc rc = tap->inner->ops->get(tap->inner, KV_STATE, beside, value);
+    if (rc == RC_OK)
+        rc = rows_decode(beside, buf_slice(value), desc, ret_row);
+    CHECK(rc == RC_OK || rc == RC_NOT_FOUND);
+    return rc == RC_OK;
+}
+
+/* Both rows as they are after the batch, so that one is never told with an older other one. A state
+ * that is being transferred may have only one of them yet. */
+static void tell_conv(const struct tap *tap, struct slice key)
 {
     struct slice conv;
     struct row_head head;
+    struct row_conv info;
+    struct buf *head_value = buf_new(64);
+    struct buf *info_value = buf_new(128);
     CHECK(keyspace_get_name(key, &conv));
-    enum rc rc = rows_decode(key, value, &row_head_desc, &head);
-    CHECK(rc == RC_OK);
-    tap->listener.on_head(tap->listener.context, tap->node, conv, &head);
+    if (get_beside(tap, key, KEYSPACE_HEAD, &row_head_desc, head_value, &head) &&
+        get_beside(tap, key, KEYSPACE_CONV, &row_conv_desc, info_value, &info))
+        tap->listener.on_conv(tap->listener.context, tap->node, conv, &head, &info);
+    buf_unref(&head_value);
+    buf_unref(&info_value);
 }
 
 static void tell_applied(const struct tap *tap, struct slice key, struct slice value)
@@ -187,8 +210,9 @@ static void tell_row(struct tap *tap, enum kv_family family, struct slice key, s
         tell_log(tap, key, value);
     else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ENTRY)
         tell_entry(tap, key, value);
-    else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_HEAD)
-        tell_head(tap, key, value);
+    else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_HEAD ||
+             key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_CONV)
+        tell_conv(tap, key);
     else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ROUTER)
         tap->listener.on_list(tap->listener.context, tap->node);
     else

@@ -17,9 +17,9 @@ struct tap_listener {
     /* `record` is the entry as it goes out; `messages` counts those up to and including it. */
     void (*on_entry)(void *context, const char *node, struct slice conv, uint64_t seq,
                      uint64_t messages, struct slice record);
-    /* The conversation's head as it is now. */
-    void (*on_head)(void *context, const char *node, struct slice conv,
-                    const struct row_head *head);
+    /* The conversation as it is now, after the batch that put one of the two. */
+    void (*on_conv)(void *context, const char *node, struct slice conv, const struct row_head *head,
+                    const struct row_conv *info);
     /* The state of the shard (or control group) is at this index, and has this digest. */
     void (*on_applied)(void *context, const char *node, uint32_t shard, uint64_t index,
                        uint64_t digest);
