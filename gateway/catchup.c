@@ -40,8 +40,11 @@ static void take_entries(struct gateway *gateway, struct list *taking, struct sl
         {
             struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
             bool is_seen = pair->until == 0 || entry.seq <= pair->until;
-            if (entry.seq == pair->cursor + 1 && is_seen && session_has_room(pair->session) &&
-                pair_give(pair, entry.seq, frame) && pair_is_own_removal(pair, &entry))
+            if (entry.seq != pair->cursor + 1 || !is_seen || !session_has_room(pair->session) ||
+                !pair_give(pair, entry.seq, frame))
+                continue;
+            pair_note(pair, &entry);
+            if (pair_is_own_removal(pair, &entry))
                 pass_old_removal(pair, is_his_answer);
         }
         buf_unref(&frame);

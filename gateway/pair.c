@@ -208,12 +208,21 @@ bool pair_give(struct pair *pair, uint64_t seq, struct buf *frame)
     return true;
 }
 
+void pair_note(struct pair *pair, const struct msg_entry *entry)
+{
+    if (entry->type == ENTRY_MEMBER && entry->change == MEMBER_ADD &&
+        slice_equal(entry->user, session_user(pair->session)))
+        pair->is_told_gone = false;
+}
+
 void pair_deliver(struct pair *pair, const struct msg_entry *entry, struct buf *frame)
 {
     if (!pair_give(pair, entry->seq, frame))
         pair_settle(pair);
     else if (pair_is_own_removal(pair, entry))
         pair_leave(pair, entry->seq);
+    else
+        pair_note(pair, entry);
 }
 
 /* Back to the log. Where a gap that it was given lies ahead again, that is told again, not read. */

@@ -110,6 +110,9 @@ static inline bool pair_must_rest(const struct pair *pair)
 bool pair_is_removal(const struct msg_entry *entry);
 /* Is this the entry with which the pair's own user left? */
 bool pair_is_own_removal(const struct pair *pair, const struct msg_entry *entry);
+/* It was given this entry. Where that adds its user, the news of his list that he is out are not
+ * the last that his client has heard. */
+void pair_note(struct pair *pair, const struct msg_entry *entry);
 /* Give the session this frame of the entry at cursor + 1. False: no room, from the log later. */
 bool pair_give(struct pair *pair, uint64_t seq, struct buf *frame);
 /* Give the session this entry, which is cursor + 1. The pair is gone where the entry removes its

@@ -188,7 +188,7 @@ static void on_fetch(struct world *world, uint32_t router, const struct msg_fetc
     if (!leads(world, router, m->shard)) {
         a.rc = RC_NOT_LEADER;
     } else if (member < 0) {
-        a.rc = RC_FORBIDDEN;
+        a.rc = conv != NULL ? RC_FORBIDDEN : RC_NOT_FOUND;
     } else {
         a.head = conv->removed_at[member] != 0 ? conv->removed_at[member] : conv->head;
         uint64_t after = m->after;

@@ -9,6 +9,7 @@
 
 #include "mesh/base/limits.h"
 #include "mesh/base/metrics.h"
+#include "mesh/wire/key.h"
 #include "tests/support/gateway_world.h"
 
 static void cross_the_seam(uint64_t before_ms, uint64_t count, bool is_alone)
@@ -268,6 +269,34 @@ static void tells_of_the_end_of_what_had_only_been_announced(void **state)
     world_free(&world);
 }
 
+/* The news of the end overtake the entry that adds him, and what comes behind it is gone by then.
+ */
+static void tells_of_the_end_behind_an_older_beginning(void **state)
+{
+    (void)state;
+    struct world *world = world_new(NULL, 4);
+    world_start(world);
+    struct world_conv *conv = world_conv(world, "c1", "bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 200);
+    world->page = 1;
+    world_add(world, conv, "alice");
+    for (int i = 0; i < 3; i++)
+        world_say(world, conv, "bob");
+    const struct msg_event_user gone = {
+        .user = slice_string("alice"), .conv = slice_string("c1"), .gone = 1, .seq = 5};
+    uint32_t shard = key_user_shard(world_cluster, WORLD_SHARDS, gone.user);
+    world_publish(world, world->leaders[shard], &msg_event_user_desc, &gone);
+    while (world_count(alice, "\"change\":\"joined\"") == 0)
+        world_turn(world);
+    assert_int_equal(world_count(alice, "\"conv\":\"c1\",\"gone\":true"), 1);
+    conv->is_ended = true;
+    world_run(world, 500);
+    assert_int_equal(world_count(alice, "\"conv\":\"c1\",\"gone\":true"), 2);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* What the client was told of c1 goes on one by one, or says where it does not, up to `last`. */
 static void expect_whole(const struct world_link *link, uint64_t last, uint32_t gaps)
 {
@@ -478,6 +507,7 @@ int main(void)
         cmocka_unit_test(tells_of_a_removal_that_was_dropped_while_watching_again),
         cmocka_unit_test(asks_anew_what_became_of_a_conversation_that_is_not_there),
         cmocka_unit_test(tells_of_the_end_of_what_had_only_been_announced),
+        cmocka_unit_test(tells_of_the_end_behind_an_older_beginning),
         cmocka_unit_test(tells_of_a_gap_only_behind_what_it_follows),
         cmocka_unit_test(asks_again_for_a_gap_that_found_no_room),
         cmocka_unit_test(shares_one_fetch),
