@@ -33,6 +33,7 @@ void book_init(struct book *b, struct world *world)
     map_init(&b->sends, send_key);
     map_init(&b->groups, group_key);
     book_changes_init(b);
+    book_erase_init(b);
 }
 
 static void conv_free(struct book_conv *c)
@@ -66,6 +67,7 @@ void book_fini(struct book *b)
         mem_free(g);
     }
     book_changes_fini(b);
+    book_erase_fini(b);
     map_fini(&b->convs);
     map_fini(&b->sends);
     map_fini(&b->groups);
@@ -198,6 +200,8 @@ static void note_member(struct book *b, struct book_conv *conv, const struct msg
     b->changes++;
     if (joins) {
         member->joined = entry->seq;
+        if (book_is_erased(b, entry->user))
+            member->read_least = 0; /* His cursors are gone, or go. */
         /* In a direct conversation all that was before him counts as read. */
         if (strncmp(conv->id, "dm:", 3) == 0 && member->read_most < entry->seq - 1)
             member->read_most = entry->seq - 1;
@@ -255,13 +259,14 @@ static void make_room(struct book_conv *c, uint64_t seq)
 }
 
 void book_written(void *book, const char *node, struct slice conv, uint64_t seq, uint64_t messages,
-                  struct slice record)
+                  struct slice record, bool is_news)
 {
     struct book *b = book;
     struct book_conv *c = get_conv(b, conv);
     /* By another replica, again after a crash, or as a change has made it. */
     if (seq <= c->head) {
-        if (!book_entry_had(&c->entries[seq], record) || c->entries[seq].messages != messages)
+        if (!book_erase_explains(b, c, seq, record, is_news) ||
+            c->entries[seq].messages != messages)
             world_violation(b->world, "C3: %s %lu is applied again by %s and differs", c->id, seq,
                             node);
         return;
@@ -275,7 +280,8 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
         world_violation(b->world, "C4: what stands at %s %lu is not it", c->id, seq);
     make_room(c, seq);
     c->head = seq;
-    c->entries[seq] = (struct book_entry){.messages = messages, .by = node};
+    c->entries[seq] =
+        (struct book_entry){.messages = messages, .by = node, .at_us = b->world->now_us};
     book_entry_set(&c->entries[seq], record);
     uint64_t before = seq > 1 ? c->entries[seq - 1].messages : 0;
     if (messages != before + (entry.type == ENTRY_MESSAGE))

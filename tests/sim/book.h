@@ -34,10 +34,12 @@ struct book_send {
 /* What stood in an entry's place at some time: hashes of its record and body; 0: none. */
 struct book_version {
     uint64_t record, body;
+    struct buf *bytes; /* The record. */
 };
 
 struct book_entry {
-    struct buf *record; /* As it is now. */
+    struct buf *record; /* As it is now: the last version's. */
+    uint64_t at_us;     /* When it was first applied. */
     struct book_version *versions;
     uint32_t version_count;
     uint32_t shown_count;
@@ -78,6 +80,7 @@ struct book_conv {
 struct book_group {
     uint32_t id;
     uint64_t *digests; /* By applied index; 0: none told. */
+    uint64_t newest;   /* The highest of those told. */
     uint64_t capacity;
 };
 
@@ -87,8 +90,10 @@ struct book {
     struct map sends;  /* struct book_send */
     struct map groups; /* struct book_group */
     struct map reactions;
-    uint64_t rewrites;     /* Edits, deletions and reactions. */
-    uint64_t retain_count; /* Of groups; 0: all. */
+    struct map erased;         /* Users who are, or are to be. */
+    uint64_t erasures, blanks; /* Done; entries changed so. */
+    uint64_t rewrites;         /* Edits, deletions and reactions. */
+    uint64_t retain_count;     /* Of groups; 0: all. */
     uint64_t trims;
     uint64_t repeats;      /* Of what was acknowledged. */
     uint64_t ends, begins; /* Of conversations that the operator ended; those begun again. */
@@ -106,12 +111,13 @@ void book_fini(struct book *b);
 
 /* From a tap: the entry at seq is written. */
 void book_written(void *book, const char *node, struct slice conv, uint64_t seq, uint64_t messages,
-                  struct slice record);
+                  struct slice record, bool is_news);
 /* From a tap: the conversation is so. */
 void book_told(struct book *b, const char *node, struct slice conv, const struct row_head *head,
                const struct row_conv *info);
-/* From a tap: the state of this replica of the group has this digest at this index. */
-void book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest);
+/* From a tap: the state of this replica of the group has this digest at this index. True where it
+ * is the first that is as far. */
+bool book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest);
 /* NULL: there is no such conversation. */
 struct book_conv *book_conv(struct book *b, struct slice conv);
 /* NULL: he was never in it. */
@@ -163,11 +169,29 @@ void book_given(struct book *b, struct slice viewer, struct slice conv, uint64_t
 /* Is all of what was ended removed? Else the reason is written into `why`. */
 bool book_ends_are_done(const struct book *b, char *why, size_t why_size);
 
+/* ---- book_erase.c: users who are forgotten ---- */
+
+void book_erase_init(struct book *b);
+void book_erase_fini(struct book *b);
+/* The operator wants him erased. */
+void book_erase_asked(struct book *b, struct slice user);
+bool book_is_erased(const struct book *b, struct slice user);
+/* Is he added by this entry? */
+bool book_joined_at(struct book *b, struct slice conv, struct slice user, uint64_t seq);
+/* An entry that is there is told again: as it is, or, where that is no news, as it was; or is that
+ * because somebody is erased? */
+bool book_erase_explains(struct book *b, struct book_conv *c, uint64_t seq, struct slice record,
+                         bool is_news);
+/* The operator was told that it is done, for what he asked at `asked_us`. */
+void book_erase_acked(struct book *b, struct slice user, uint64_t asked_us);
+
 /* ---- book_changes.c: what entries are, and become by others ---- */
 
 void book_changes_init(struct book *b);
 void book_changes_fini(struct book *b);
-void book_entry_set(struct book_entry *e, struct slice record); /* Its next version. */
+void book_entry_set(struct book_entry *e, struct slice record); /* Its next version, */
+/* or one that came before the newest. */
+void book_entry_put(struct book_entry *e, struct slice record, bool is_newest);
 bool book_entry_had(const struct book_entry *e, struct slice record);
 bool book_entry_is(const struct book_entry *e, struct slice record);
 /* Did it ever have this body? */
@@ -175,6 +199,14 @@ bool book_entry_said(const struct book_entry *e, struct slice body);
 /* Someone sees it so. False: it never was so, or there are more ways to see it than versions. */
 bool book_entry_show(struct book_entry *e, struct slice raw, struct slice body);
 void book_entry_fini(struct book_entry *e);
+/* Did he ever react so, to the message at `target`? */
+bool book_has_reacted(struct book *b, const struct book_conv *c, uint64_t target,
+                      struct slice emoji, struct slice user);
+/* Does he, in any way, and did before this time? */
+bool book_reacted_before(struct book *b, const struct book_conv *c, uint64_t target,
+                         struct slice user, uint64_t before_us);
+void book_take_reaction(struct book *b, const struct book_conv *c, uint64_t target,
+                        struct slice emoji, struct slice user);
 /* An edit, a deletion or a reaction is written. */
 void book_changed(struct book *b, struct book_conv *c, const struct msg_entry *change);
 

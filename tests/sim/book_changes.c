@@ -11,6 +11,7 @@
 struct reaction {
     char *key; /* Conversation, target, emoji and user. */
     bool is_set;
+    uint64_t since_us;
 };
 
 static struct slice reaction_key(const void *thing)
@@ -42,17 +43,29 @@ void book_entry_set(struct book_entry *e, struct slice record)
 {
     struct buf *bytes = buf_new(record.size);
     buf_append_slice(bytes, record); /* It may lie in the one before. */
-    buf_unref(&e->record);
     e->record = bytes;
     struct msg_entry entry;
-    struct record_reader r = record_reader_of(record);
+    struct record_reader r = record_reader_of(buf_slice(bytes));
     if (record_decode(&r, &msg_entry_desc, &entry) != RC_OK)
         entry.body = (struct slice){0};
     e->versions = mem_resize(e->versions, (e->version_count + 1) * sizeof(*e->versions));
     e->versions[e->version_count++] = (struct book_version){
         .record = hash_of(record),
         .body = entry.body.base != NULL ? hash_of(entry.body) : 0,
+        .bytes = bytes,
     };
+}
+
+void book_entry_put(struct book_entry *e, struct slice record, bool is_newest)
+{
+    book_entry_set(e, record);
+    if (is_newest)
+        return;
+    struct book_version *last = &e->versions[e->version_count - 1];
+    const struct book_version before = *last;
+    *last = last[-1];
+    last[-1] = before;
+    e->record = last->bytes;
 }
 
 bool book_entry_had(const struct book_entry *e, struct slice record)
@@ -94,7 +107,8 @@ bool book_entry_show(struct book_entry *e, struct slice raw, struct slice body)
 
 void book_entry_fini(struct book_entry *e)
 {
-    buf_unref(&e->record);
+    for (uint32_t i = 0; i < e->version_count; i++)
+        buf_unref(&e->versions[i].bytes);
     mem_free(e->versions);
     mem_free(e->shown);
 }
@@ -135,23 +149,60 @@ static void strip_edit(struct book_conv *c, uint64_t seq, const struct msg_marks
     rewrite(&c->entries[seq], &entry, why);
 }
 
-/* Who reacts does something new: what is so already makes no entry. */
-static void note_reaction(struct book *b, const struct book_conv *c, const struct msg_entry *change)
+static struct reaction *get_reaction(struct book *b, const struct book_conv *c, uint64_t target,
+                                     struct slice emoji, struct slice user, bool make)
 {
     struct buf *key = buf_new(128);
-    buf_append_format(key, "%s %lu %.*s %.*s", c->id, change->target, SLICE_ARGS(change->emoji),
-                      SLICE_ARGS(change->from));
+    buf_append_format(key, "%s %lu %.*s %.*s", c->id, target, SLICE_ARGS(emoji), SLICE_ARGS(user));
     struct reaction *reaction = map_get(&b->reactions, buf_slice(key));
-    if (reaction == NULL) {
+    if (reaction == NULL && make) {
         reaction = mem_new(struct reaction);
         reaction->key = mem_string((const char *)key->bytes, key->size);
         map_put(&b->reactions, reaction);
     }
+    buf_unref(&key);
+    return reaction;
+}
+
+bool book_has_reacted(struct book *b, const struct book_conv *c, uint64_t target,
+                      struct slice emoji, struct slice user)
+{
+    return get_reaction(b, c, target, emoji, user, false) != NULL;
+}
+
+bool book_reacted_before(struct book *b, const struct book_conv *c, uint64_t target,
+                         struct slice user, uint64_t before_us)
+{
+    struct msg_entry entry;
+    struct msg_marks marks;
+    decode(&c->entries[target], &entry, &marks);
+    struct record_reader r = record_reader_of(marks.reactions);
+    struct msg_reaction_count item;
+    while (marks.reactions.size > 0 && !record_reader_at_end(&r) &&
+           record_decode(&r, &msg_reaction_count_desc, &item) == RC_OK) {
+        const struct reaction *reaction = get_reaction(b, c, target, item.emoji, user, false);
+        if (reaction != NULL && reaction->is_set && reaction->since_us < before_us)
+            return true;
+    }
+    return false;
+}
+
+void book_take_reaction(struct book *b, const struct book_conv *c, uint64_t target,
+                        struct slice emoji, struct slice user)
+{
+    get_reaction(b, c, target, emoji, user, true)->is_set = false;
+}
+
+/* Who reacts does something new: what is so already makes no entry. */
+static void note_reaction(struct book *b, const struct book_conv *c, const struct msg_entry *change)
+{
+    struct reaction *reaction =
+        get_reaction(b, c, change->target, change->emoji, change->from, true);
     if (reaction->is_set == (change->on != 0))
         world_violation(b->world, "C14: %lu of %s says again what is so: %s", change->seq, c->id,
                         reaction->key);
     reaction->is_set = change->on != 0;
-    buf_unref(&key);
+    reaction->since_us = b->world->now_us;
 }
 
 static void count(struct slice before, const struct msg_entry *change, struct buf *counts)

@@ -31,7 +31,7 @@ static void make_room(struct book_group *g, uint64_t index)
 }
 
 /* C10: at equal index all replicas, in all their lives, are in the same state. */
-void book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest)
+bool book_applied(void *book, const char *node, uint32_t group, uint64_t index, uint64_t digest)
 {
     struct book *b = book;
     struct book_group *g = get_group(b, group);
@@ -41,6 +41,10 @@ void book_applied(void *book, const char *node, uint32_t group, uint64_t index, 
         world_violation(b->world, "C10: group %u at %lu is in another state on %s", group, index,
                         node);
     g->digests[index] = told;
+    bool is_newest = index > g->newest;
+    if (is_newest)
+        g->newest = index;
+    return is_newest;
 }
 
 static void check_log(struct book *b, const struct book_conv *c, const struct book_replica *replica)

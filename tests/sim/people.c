@@ -105,12 +105,18 @@ void people_end_duel(struct people *people)
 
 /* ---- In the end ---- */
 
+static bool is_erased(const struct person *p)
+{
+    return book_is_erased(p->people->book, slice_string(p->user));
+}
+
 /* It ended with him in it. */
 static bool has_ended(const struct person *p, struct slice conv)
 {
     const struct book_conv *c = book_conv(p->people->book, conv);
     const struct book_member *member = book_member(p->people->book, conv, slice_string(p->user));
-    return member != NULL && member->was_ended && c->ended != 0 && c->ended == c->head;
+    return member != NULL && member->was_ended && !is_erased(p) && c->ended != 0 &&
+           c->ended == c->head;
 }
 
 static bool has_place(struct person *p, struct place *place, char *why, size_t why_size)
@@ -119,8 +125,9 @@ static bool has_place(struct person *p, struct place *place, char *why, size_t w
     uint64_t visible = book_visible(p->people->book, conv, slice_string(p->user));
     if (!book_is_member(p->people->book, conv, slice_string(p->user))) {
         /* Who does not say what he has is not told what he lost while he was away; but he is where
-         * all that he had was ended. */
-        if ((p->wire->is_named || has_ended(p, conv)) && place->is_in) {
+         * all that he had was ended. Of who is erased nobody knows that he was there. */
+        bool is_to_know = (p->wire->is_named && !is_erased(p)) || has_ended(p, conv);
+        if (is_to_know && place->is_in) {
             snprintf(why, why_size,
                      "C12: %s/%s has %s up to %lu and was not told of his removal at %lu", p->user,
                      p->device, place->conv, place->cursor, visible);

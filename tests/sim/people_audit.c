@@ -218,7 +218,7 @@ void audit_on_reply(struct person *p, const struct event *e)
     audit_next(p);
 }
 
-/* What was ended has no cursors. */
+/* What was ended has no cursors, and who was erased has none. */
 void audit_on_error(struct person *p, const struct event *e)
 {
     p->audit.is_asked = false;
@@ -228,7 +228,12 @@ void audit_on_error(struct person *p, const struct event *e)
         p->audit.step < p->place_count
             ? book_conv(p->people->book, slice_string(p->places[p->audit.step].conv))
             : NULL;
-    if (!slice_equals(e->code, "not_found") || conv == NULL || conv->ended < conv->head)
+    bool is_over = slice_equals(e->code, "not_found") && conv != NULL && conv->ended == conv->head;
+    bool is_forgotten =
+        slice_equals(e->code, "forbidden") && conv != NULL &&
+        book_is_erased(p->people->book, slice_string(p->user)) &&
+        !book_is_member(p->people->book, slice_string(conv->id), slice_string(p->user));
+    if (!is_over && !is_forgotten)
         world_violation(p->people->world, "%s got %.*s", p->user, SLICE_ARGS(e->raw));
     step(p);
     audit_next(p);

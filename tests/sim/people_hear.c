@@ -99,11 +99,24 @@ _Noreturn static void out_of_order(const struct person *p, const struct place *p
                     p->device, place->conv, place->cursor, (long)place->at, SLICE_ARGS(e->raw));
 }
 
+/* Who was erased and came again into a direct conversation begins there: of what was before nothing
+ * is known of him, and he gets nothing. */
+static bool begins_at(const struct person *p, const struct place *place, uint64_t seq)
+{
+    struct book *book = p->people->book;
+    struct slice user = slice_string(p->user);
+    return strncmp(place->conv, "dm:", 3) == 0 && book_is_erased(book, user) &&
+           book_joined_at(book, slice_string(place->conv), user, seq);
+}
+
 /* The stream of a connection goes on one by one from its resume point: the one that `connect` said,
  * or the server's record, which is never ahead of what the client has acknowledged. */
-static bool is_next(const struct place *place, uint64_t seq)
+static bool is_next(const struct person *p, const struct place *place, uint64_t seq)
 {
-    return place->at != AT_UNKNOWN ? seq == place->at + 1 : seq >= 1 && seq <= place->cursor + 1;
+    if (place->at != AT_UNKNOWN && place->at != 0)
+        return seq == place->at + 1;
+    return (seq >= 1 && seq <= (place->at == 0 ? 0 : place->cursor) + 1) ||
+           begins_at(p, place, seq);
 }
 
 /* What it did not acknowledge in time is given again, from the last cursor that the server heard
@@ -127,6 +140,14 @@ static void begin_anew(struct place *place)
 {
     if (place->at != AT_UNKNOWN && place->at > place->acked)
         place->acked = place->at;
+}
+
+/* The server's record of him begins here: where he came again, or where what he has ended. Nothing
+ * before it is given again. */
+static void note_record(const struct person *p, struct place *place, uint64_t seq, bool is_end)
+{
+    if ((is_end || begins_at(p, place, seq)) && place->acked < seq - 1)
+        place->acked = seq - 1;
 }
 
 static void note_membership(struct person *p, struct place *place, const struct event *e)
@@ -158,8 +179,9 @@ static void on_entry(struct person *p, const struct event *e)
     struct place *place = place_of(p, e->conv);
     take_over(p, place, e->seq);
     bool again = is_again(place, e->seq);
-    if (!again && !is_next(place, e->seq))
+    if (!again && !is_next(p, place, e->seq))
         out_of_order(p, place, e);
+    note_record(p, place, e->seq, false);
     place->at = e->seq;
     p->people->book->again += again;
     book_given(p->people->book, slice_string(p->user), e->conv, e->seq, p->wire->opened_us);
@@ -214,13 +236,17 @@ static void on_gap(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     take_over(p, place, e->gap_from);
-    bool is_right = is_next(place, e->gap_from) || is_again(place, e->gap_from);
+    bool is_right = is_next(p, place, e->gap_from) || is_again(place, e->gap_from);
     if (!is_right || e->gap_to < e->gap_from)
         out_of_order(p, place, e);
-    if (e->trimmed && e->gap_to > book_lost_seq(p->people->book, e->conv))
+    bool is_lost =
+        e->gap_to <= book_lost_seq(p->people->book, e->conv) || begins_at(p, place, e->gap_to + 1);
+    if (e->trimmed && !is_lost)
         world_violation(p->people->world, "C14: %s is removed up to %lu, and %s got %.*s",
                         place->conv, book_lost_seq(p->people->book, e->conv), p->user,
                         SLICE_ARGS(e->raw));
+    const struct book_conv *conv = book_conv(p->people->book, e->conv);
+    note_record(p, place, e->gap_from, conv != NULL && conv->ended >= e->gap_from);
     place->at = e->gap_to;
     if (e->gap_to <= place->cursor)
         return;
@@ -252,7 +278,8 @@ static void on_page(struct person *p, const struct event *e)
                   entry.body, entry.raw);
         if (place->fill_from == 0 || entry.seq < place->fill_from)
             continue; /* A page that was asked for twice. */
-        if (entry.seq != place->fill_from && entry.seq > trimmed + 1)
+        if (entry.seq != place->fill_from && entry.seq > trimmed + 1 &&
+            !begins_at(p, place, entry.seq))
             world_violation(p->people->world, "C4: history of %s after %lu gave %.*s", place->conv,
                             place->fill_from - 1, SLICE_ARGS(value.raw));
         if (entry.seq != place->fill_from)

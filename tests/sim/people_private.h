@@ -126,6 +126,7 @@ struct person {
     bool is_dueling;     /* Does not come again once it was replaced. */
     bool is_retired;     /* Does not come again. */
     bool is_sloppy;      /* Reads beyond what there is. */
+    bool has_forgotten;  /* It was logged out once. */
     struct wire *wire;   /* NULL: offline. */
     uint64_t wires;
     bool is_slow;

@@ -31,12 +31,12 @@ struct outgoing *outgoing_of(struct person *p, struct slice cid)
 /* ---- Connecting ---- */
 
 /* Some leave the resume point to the server; some say it so late that it has begun from its own
- * record meanwhile. Not those whose record may be ahead of them: who read beyond the end, or share
- * the device with another client. */
+ * record meanwhile. Not those whose record may be ahead of them: who read beyond the end, share the
+ * device with another client, or were logged out and forgot. */
 void say_connect(struct person *p)
 {
     struct people *people = p->people;
-    bool has_record = p->twin == NULL && !p->is_sloppy;
+    bool has_record = p->twin == NULL && !p->is_sloppy && !p->has_forgotten;
     double draw = (double)world_between(people->world, 0, 999) / 1000;
     if (has_record && draw < people->options.foreign_reset)
         return;

@@ -156,6 +156,17 @@ static void gateway_notices(void *context, uint64_t argument)
     cluster_wake(wire->gateway);
 }
 
+/* Logged out, he takes nothing along. */
+static void forget_all(struct person *p)
+{
+    p->has_forgotten = true;
+    for (uint32_t i = 0; i < p->place_count; i++) {
+        struct place fresh = {.at = AT_UNKNOWN};
+        memcpy(fresh.conv, p->places[i].conv, sizeof(fresh.conv));
+        p->places[i] = fresh;
+    }
+}
+
 /* The close frame, behind all that was written before it. */
 static void close_arrives(void *context, uint64_t argument)
 {
@@ -175,6 +186,8 @@ static void close_arrives(void *context, uint64_t argument)
         world_violation(world, "C11: %s/%s was replaced by a connection older than its own",
                         p->user, p->device);
     bool is_replaced = wire->close_code == CLOSE_REPLACED;
+    if (wire->close_code == CLOSE_LOGGED_OUT)
+        forget_all(p);
     hang_up(p);
     if (is_replaced && p->is_dueling)
         return;

@@ -24,10 +24,10 @@ static void on_disk_failed(void *context, struct sim_node *router)
 }
 
 static void on_entry(void *context, const char *node, struct slice conv, uint64_t seq,
-                     uint64_t messages, struct slice record)
+                     uint64_t messages, struct slice record, bool is_news)
 {
     struct run *run = context;
-    book_written(&run->book, node, conv, seq, messages, record);
+    book_written(&run->book, node, conv, seq, messages, record, is_news);
 }
 
 static void on_conv(void *context, const char *node, struct slice conv, const struct row_head *head,
@@ -37,11 +37,11 @@ static void on_conv(void *context, const char *node, struct slice conv, const st
     book_told(&run->book, node, conv, head, info);
 }
 
-static void on_applied(void *context, const char *node, uint32_t group, uint64_t index,
+static bool on_applied(void *context, const char *node, uint32_t group, uint64_t index,
                        uint64_t digest)
 {
     struct run *run = context;
-    book_applied(&run->book, node, group, index, digest);
+    return book_applied(&run->book, node, group, index, digest);
 }
 
 static void on_conf(void *context, const char *node, uint32_t group, struct slice encoded)
@@ -237,6 +237,8 @@ static void add_up(struct run *run, struct plan_totals *totals)
     totals->trims += run->book.trims;
     totals->ends += run->book.ends;
     totals->begins += run->book.begins;
+    totals->erasures += run->book.erasures;
+    totals->blanks += run->book.blanks;
     totals->repeats += run->book.repeats;
     totals->end_tries += run->reaper.tries;
     totals->presences += run->book.presences;
@@ -285,9 +287,9 @@ void plan_run(uint64_t seed, bool verbose, struct plan_totals *totals)
     /* What was held on its way is there by then. */
     world_run(&run->world, run->world.now_us + (run->cluster.stalls > 0 ? 10000000 : 3000000));
     await(run, are_led); /* Until then nobody can tell which of two connections is the newer. */
+    await(run, is_reaped);
     if (run->twins > 0)
         duel(run);
-    await(run, is_reaped);
     await(run, are_content);
     people_audit(run->people);
     await(run, are_audited);

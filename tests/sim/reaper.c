@@ -10,6 +10,7 @@
 #define MOST_US        3000000u
 #define AGAIN_US       1000000u
 #define IMPATIENT      0.1 /* To hang up before the answer is there. */
+#define ERASURE_SHARE  0.15
 #define GROUP_SHARE    0.25
 #define LAST_GROUP_END 0.05 /* That no group is left to talk in. */
 
@@ -33,7 +34,10 @@ static void on_ok(struct reaper_word *word)
     struct reaper *r = word->reaper;
     word->is_open = false;
     r->done++;
-    book_end_acked(r->book, slice_string(word->name), word->head);
+    if (word->is_erasure)
+        book_erase_acked(r->book, slice_string(word->name), word->asked_us);
+    else
+        book_end_acked(r->book, slice_string(word->name), word->head);
 }
 
 static void on_answer(void *context, const struct api_answer *answer)
@@ -46,7 +50,7 @@ static void on_answer(void *context, const struct api_answer *answer)
     world_mix(world, answer->status);
     if (answer->status == 200) {
         on_ok(word);
-    } else if (answer->status == 404) {
+    } else if (answer->status == 404 && !word->is_erasure) {
         book_end_unknown(r->book, slice_string(word->name), word->head);
         word->is_open = false;
     } else if (answer->status == 503 || answer->status == 429) {
@@ -76,6 +80,7 @@ static void ask_at(struct reaper_word *word, struct sim_node *gateway)
         .method = API_DELETE, .path = slice_string(word->path), .authorization = buf_slice(bearer)};
     word->gateway = gateway;
     word->number = ++r->tries;
+    word->asked_us = world_of(r)->now_us;
     world_of(r)->speaker = gateway->id;
     word->call = api_open(gateway->gateway, &head, word->refusal, &refused);
     buf_unref(&bearer);
@@ -135,14 +140,39 @@ static void choose_direct(struct reaper *r, struct reaper_word *word)
     snprintf(word->name, sizeof(word->name), "%.*s", (int)sizeof(id), id);
 }
 
+/* One at a time: what is told of entries then has one reason. */
+static bool is_erasing(const struct reaper *r)
+{
+    for (uint32_t i = 0; i < REAPER_WORDS_MAX; i++)
+        if (r->words[i].is_open && r->words[i].is_erasure)
+            return true;
+    return false;
+}
+
+static void begin_erasure(struct reaper *r, struct reaper_word *word)
+{
+    uint64_t user = world_between(world_of(r), 1, r->users);
+    snprintf(word->name, sizeof(word->name), "u%lu", user);
+    snprintf(word->path, sizeof(word->path), "/v1/users/u%lu", user);
+    book_erase_asked(r->book, slice_string(word->name));
+    word->is_erasure = true;
+    word->is_open = true;
+    ask(word, 0);
+}
+
 static void begin(struct reaper *r, struct reaper_word *word)
 {
+    if (!is_erasing(r) && world_chance(world_of(r), ERASURE_SHARE)) {
+        begin_erasure(r, word);
+        return;
+    }
     bool is_group = world_chance(world_of(r), GROUP_SHARE);
     if (is_group && !choose_group(r, word))
         return;
     if (!is_group)
         choose_direct(r, word);
     snprintf(word->path, sizeof(word->path), "/v1/conversations/%s", word->name);
+    word->is_erasure = false;
     word->head = book_head(r->book, slice_string(word->name));
     word->is_open = true;
     ask(word, 0);

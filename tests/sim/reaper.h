@@ -1,4 +1,5 @@
-/* reaper - an operator who ends conversations, by the HTTP API of one gateway or another.
+/* reaper - an operator who ends conversations and erases users, by the HTTP API of one gateway or
+ * another.
  *
  * He asks until he is told that it is done: a gateway may die, be slow or know no leader. The
  * routes are the real ones (gateway/api.h), without the bytes of HTTP around them. */
@@ -16,13 +17,15 @@ struct reaper;
 /* Something that is to go. */
 struct reaper_word {
     struct reaper *reaper;
-    bool is_open; /* Not done yet. */
+    bool is_open;    /* Not done yet. */
+    bool is_erasure; /* Of a user; else a conversation is ended. */
     char name[64];
     char path[96];
     uint64_t head; /* Of the conversation, when it was asked for first. */
     struct sim_node *gateway;
     struct api_call *call; /* NULL: it is to be asked for again. */
-    uint64_t number;       /* Of the request. */
+    uint64_t number;       /* Of the request, */
+    uint64_t asked_us;     /* and when it was made. */
     struct buf *refusal;
 };
 

@@ -16,6 +16,8 @@ struct tap {
     const char *node;
     struct tap_listener listener;
     uint32_t generations[CONTROL_GROUP + 1];      /* In use; 0: not heard of. */
+    uint64_t news[CONTROL_GROUP + 1];             /* The last batch with a state that is news. */
+    uint64_t batch;                               /* Number of the one being told. */
     void (*on_synced)(void *context, enum rc rc); /* NULL: no sync is pending. */
     void *context;
     bool may_lose; /* After so many more syncs. */
@@ -127,6 +129,16 @@ static uint32_t shard_of(const char *bytes)
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
+/* Of several puts of one key in a batch only the last one is. */
+static bool is_stored(const struct tap *tap, struct slice key, struct slice value)
+{
+    struct buf *stored = buf_new(256);
+    enum rc rc = tap->inner->ops->get(tap->inner, KV_STATE, key, stored);
+    bool is_so = rc == RC_OK && slice_equal(buf_slice(stored), value);
+    buf_unref(&stored);
+    return is_so;
+}
+
 static void tell_entry(const struct tap *tap, struct slice key, struct slice value)
 {
     struct slice conv;
@@ -136,7 +148,8 @@ static void tell_entry(const struct tap *tap, struct slice key, struct slice val
     CHECK(keyspace_get_name(key, &conv) && keyspace_get_seq(key, &seq));
     enum rc rc = rows_decode_entry(key, value, &messages, &record);
     CHECK(rc == RC_OK);
-    tap->listener.on_entry(tap->listener.context, tap->node, conv, seq, messages, record);
+    bool is_news = tap->news[shard_of(key.base)] == tap->batch && is_stored(tap, key, value);
+    tap->listener.on_entry(tap->listener.context, tap->node, conv, seq, messages, record, is_news);
 }
 
 /* The row of this table beside the one that was put, as stored; false: there is none. */
@@ -172,13 +185,14 @@ static void tell_conv(const struct tap *tap, struct slice key)
     buf_unref(&info_value);
 }
 
-static void tell_applied(const struct tap *tap, struct slice key, struct slice value)
+static void tell_applied(struct tap *tap, struct slice key, struct slice value)
 {
     struct row_applied row;
     enum rc rc = rows_decode(key, value, &row_applied_desc, &row);
     CHECK(rc == RC_OK);
-    tap->listener.on_applied(tap->listener.context, tap->node, shard_of(key.base), row.index,
-                             row.digest);
+    uint32_t shard = shard_of(key.base);
+    if (tap->listener.on_applied(tap->listener.context, tap->node, shard, row.index, row.digest))
+        tap->news[shard] = tap->batch;
 }
 
 static void tell_log(const struct tap *tap, struct slice key, struct slice value)
@@ -215,8 +229,28 @@ static void tell_row(struct tap *tap, enum kv_family family, struct slice key, s
         tell_conv(tap, key);
     else if (key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_ROUTER)
         tap->listener.on_list(tap->listener.context, tap->node);
-    else
-        tell_applied(tap, key, value);
+}
+
+static bool is_applied(enum kv_family family, struct slice key)
+{
+    return family == KV_STATE && key.base[KEYSPACE_HEADER_SIZE - 1] == KEYSPACE_APPLIED;
+}
+
+/* What states the batch is of, or else what is in it. */
+static void tell_rows(struct tap *tap, const struct buf *rows, bool are_states)
+{
+    for (size_t at = 0; at < rows->size;) {
+        struct tap_row row;
+        memcpy(&row, rows->bytes + at, sizeof(row));
+        at += sizeof(row);
+        struct slice key = slice_of(rows->bytes + at, row.key_size);
+        struct slice value = slice_of(key.base + key.size, row.value_size);
+        if (are_states && is_applied(row.family, key))
+            tell_applied(tap, key, value);
+        else if (!are_states && !is_applied(row.family, key))
+            tell_row(tap, row.family, key, value);
+        at += row.key_size + row.value_size;
+    }
 }
 
 static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
@@ -224,18 +258,13 @@ static enum rc tap_write(struct kv *kv, struct kv_batch *batch)
     struct tap *tap = (struct tap *)kv;
     struct tap_batch *b = (struct tap_batch *)batch;
     enum rc rc = tap->inner->ops->write(tap->inner, b->inner);
-    for (size_t at = 0; rc == RC_OK && at < b->rows->size;) {
-        struct tap_row row;
-        memcpy(&row, b->rows->bytes + at, sizeof(row));
-        at += sizeof(row);
-        struct slice key = slice_of(b->rows->bytes + at, row.key_size);
-        struct slice value = slice_of(key.base + key.size, row.value_size);
-        tell_row(tap, row.family, key, value);
-        at += row.key_size + row.value_size;
-    }
-    if (rc == RC_OK)
-        buf_clear(b->rows);
-    return rc;
+    if (rc != RC_OK)
+        return rc;
+    tap->batch++;
+    tell_rows(tap, b->rows, true);
+    tell_rows(tap, b->rows, false);
+    buf_clear(b->rows);
+    return RC_OK;
 }
 
 static void note_rc(void *context, enum rc rc)

@@ -14,14 +14,16 @@
 
 struct tap_listener {
     void *context;
-    /* `record` is the entry as it goes out; `messages` counts those up to and including it. */
+    /* `record` is the entry as it goes out; `messages` counts those up to and including it. It is
+     * news where the state that it is of is newer than any that was told. */
     void (*on_entry)(void *context, const char *node, struct slice conv, uint64_t seq,
-                     uint64_t messages, struct slice record);
+                     uint64_t messages, struct slice record, bool is_news);
     /* The conversation as it is now, after the batch that put one of the two. */
     void (*on_conv)(void *context, const char *node, struct slice conv, const struct row_head *head,
                     const struct row_conv *info);
-    /* The state of the shard (or control group) is at this index, and has this digest. */
-    void (*on_applied)(void *context, const char *node, uint32_t shard, uint64_t index,
+    /* The state of the shard (or control group) is at this index, and has this digest: told before
+     * what else is in the batch. True where nobody was as far yet. */
+    bool (*on_applied)(void *context, const char *node, uint32_t shard, uint64_t index,
                        uint64_t digest);
     /* A configuration of the group is in the log, committed or not. */
     void (*on_conf)(void *context, const char *node, uint32_t group, struct slice encoded);
