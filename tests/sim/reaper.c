@@ -46,7 +46,8 @@ static void on_answer(void *context, const struct api_answer *answer)
     struct reaper *r = word->reaper;
     struct world *world = world_of(r);
     word->call = NULL;
-    world_note(world, "%s: %u to DELETE %s", word->gateway->id, answer->status, word->path);
+    world_note(world, "%s: %u to DELETE %s %.*s", word->gateway->id, answer->status, word->path,
+               SLICE_ARGS(answer->body));
     world_mix(world, answer->status);
     if (answer->status == 200) {
         on_ok(word);
