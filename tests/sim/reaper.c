@@ -172,7 +172,9 @@ static void begin(struct reaper *r, struct reaper_word *word)
         return;
     if (!is_group)
         choose_direct(r, word);
-    snprintf(word->path, sizeof(word->path), "/v1/conversations/%s", word->name);
+    char name[sizeof(word->name)]; /* A copy: gcc fears for what lies in one struct. */
+    memcpy(name, word->name, sizeof(name));
+    snprintf(word->path, sizeof(word->path), "/v1/conversations/%s", name);
     word->is_erasure = false;
     word->head = book_head(r->book, slice_string(word->name));
     word->is_open = true;
