@@ -75,9 +75,9 @@ static void send_close(struct edge_conn *conn)
     write_frames(conn, frame, 4 + reason_size);
 }
 
-static void close_orderly(const struct edge_conn *conn)
+static void reset_at_exit(const struct edge_conn *conn, bool resets)
 {
-    edge_tcp_reset_at_exit(lws_get_socket_fd(conn->wsi), false);
+    edge_tcp_reset_at_exit(lws_get_socket_fd(conn->wsi), resets);
 }
 
 static void link_close(struct link *link, unsigned code, const char *reason)
@@ -90,7 +90,7 @@ static void link_close(struct link *link, unsigned code, const char *reason)
     conn->close_reason = mem_string(reason, strlen(reason));
     if (conn->is_broken)
         return;
-    close_orderly(conn);
+    reset_at_exit(conn, false);
     end_within(conn, EDGE_CLOSE_S);
     if (!lws_partial_buffered(conn->wsi))
         send_close(conn);
@@ -211,7 +211,7 @@ static void begin_session(struct edge_conn *conn)
     struct slice device = {0};
     if (upgrade->device_size > 0)
         device = slice_of(upgrade->device, upgrade->device_size);
-    edge_tcp_reset_at_exit(lws_get_socket_fd(conn->wsi), true);
+    reset_at_exit(conn, true);
     conn->session =
         gateway_accept(conn->edge->gateway, &conn->link,
                        upgrade->has_identity ? &upgrade->identity : NULL, device, upgrade->batch);
@@ -251,7 +251,7 @@ static int on_writable(struct edge_conn *conn)
 static int on_peer_close(struct edge_conn *conn)
 {
     end_session(conn);
-    close_orderly(conn);
+    reset_at_exit(conn, false);
     return conn->is_close_sent ? -1 : 0;
 }
 
@@ -312,7 +312,7 @@ static int on_event(struct edge_conn *conn, enum lws_callback_reasons event, voi
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
         return on_peer_close(conn);
     case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL: /* libwebsockets closes by itself: 1002, 1007. */
-        close_orderly(conn);
+        reset_at_exit(conn, false);
         end_session(conn);
         return 0;
     case LWS_CALLBACK_CLOSED:

@@ -371,11 +371,12 @@ static void note_foreigner(struct membership *m, const struct msg_gossip *gossip
     struct record_reader nodes = record_reader_of(gossip->nodes);
     struct msg_node node;
     uint32_t routers = 0;
+    if (m->foreigner[0] != '\0')
+        return;
     while (record_decode(&nodes, &msg_node_desc, &node) == RC_OK)
         routers += node.role == NODE_ROUTER && is_foreign(m, &node) && !node.leaving;
-    if (routers < 2 || m->foreigner[0] != '\0')
-        return;
-    memcpy(m->foreigner, gossip->from.base, gossip->from.size);
+    if (routers >= 2)
+        memcpy(m->foreigner, gossip->from.base, gossip->from.size);
 }
 
 enum rc membership_merge(struct membership *m, struct slice bytes, uint64_t now_us,

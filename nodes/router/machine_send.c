@@ -29,7 +29,7 @@ enum rc machine_return_peer(struct machine *m, struct machine_conv *conv, struct
                             struct slice peer)
 {
     struct machine_member *member;
-    if (!machine_may_return(conv, peer))
+    if (!machine_may_return(conv, peer) || conv->head.members == 2) /* Both are there. */
         return RC_OK;
     enum rc rc = machine_cache_member(m, conv, peer, &member);
     if (rc == RC_OK && !machine_is_current(member))
