@@ -157,7 +157,7 @@ static void turn_router(struct router_node *node)
         end(node, EXIT_FAILED);
     } else if (node->phase == PHASE_HANDING_OVER &&
                (router_is_drained(node->router) || now_us(node) >= node->handover_until_us)) {
-        /* Nobody else votes in the groups of one router or two, so there is nobody to wait for. */
+        /* Nobody waits for groups that nobody else could lead. */
         uint32_t alone = router_count_alone(node->router);
         log_info("handed_over", "complete=%d alone=%u",
                  alone == 0 && router_is_drained(node->router), alone);

@@ -17,6 +17,8 @@
 #define CAUGHT_UP      8u    /* Entries behind what is committed. */
 #define FILLING_MAX    8u    /* Groups of one leader whose newcomers catch up at a time. */
 #define DRAIN_AGAIN_MS 50u
+/* Others may be told to stop in the same moment: whoever hears that makes none of them a voter. */
+#define DRAIN_HEAR_MS 200u
 
 _Static_assert((int)PLACEMENT_STANDBY == (int)RAFT_GROUP_STANDBY &&
                    (int)PLACEMENT_VOTER == (int)RAFT_GROUP_VOTER &&
@@ -148,6 +150,26 @@ static bool is_present(const struct router *router, const char *node)
     return peer != NULL && peer->is_up && !peer->is_leaving;
 }
 
+static bool is_leaving(const struct router *router, const char *node)
+{
+    const struct router_peer *peer = router_peers_get(router, slice_string(node));
+    return peer != NULL && peer->is_leaving;
+}
+
+/* Who is about to stop is the last choice: where not all of the target vote, he is the copy. */
+static uint32_t list_targets(const struct router *router, const struct shard *shard,
+                             const char *ret_nodes[LIMIT_REPLICAS_MAX])
+{
+    const char *nodes[LIMIT_REPLICAS_MAX];
+    uint32_t count = control_targets(router, shard, nodes);
+    uint32_t listed = 0;
+    for (uint32_t leaves = 0; leaves <= 1; leaves++)
+        for (uint32_t i = 0; i < count; i++)
+            if (is_leaving(router, nodes[i]) == (leaves == 1))
+                ret_nodes[listed++] = nodes[i];
+    return listed;
+}
+
 /* How often in this term others were asked to lead, and did not. */
 static uint32_t asked_in_vain(const struct shard *shard)
 {
@@ -170,7 +192,7 @@ static void make_view(const struct router *router, const struct shard *shard, st
         s->is_live = is_self || (servers[i].is_live && !s->is_gone && is_present(router, s->node));
         s->is_caught_up = is_self || (s->is_live && s->match + CAUGHT_UP >= commit);
     }
-    uint32_t targets = control_targets(router, shard, v->targets);
+    uint32_t targets = list_targets(router, shard, v->targets);
     for (uint32_t i = 0; i < targets; i++) {
         v->prepared[i] = prepared_at(shard, v->targets[i]);
         v->is_heard[i] = is_present(router, v->targets[i]);
@@ -265,23 +287,78 @@ static enum rc do_step(struct router *router, struct shard *shard,
     return RC_OK;
 }
 
-/* Before the process stops: to any voter that is caught up, the preferred one first. */
-static void drain(struct router *router, struct shard *shard, const struct view *v)
+/* ---- Before the process stops ---- */
+
+static uint32_t count_voters(const struct view *v)
 {
-    uint64_t best = 0, best_match = 0;
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < v->view.server_count; i++)
+        voters += v->servers[i].role == PLACEMENT_VOTER;
+    return voters;
+}
+
+/* Who could lead instead: the live voter that has most; where nobody else votes (two routers), the
+ * copy, if it is whole, once it is made a voter. NULL: nobody. */
+static const struct placement_server *find_heir(const struct view *v)
+{
+    const struct placement_server *heir = NULL;
+    bool is_alone = count_voters(v) == 1;
     for (uint32_t i = 0; i < v->view.server_count; i++) {
         const struct placement_server *s = &v->servers[i];
+        bool is_whole = s->is_caught_up && s->match >= v->view.last_conf_index;
         bool is_fit =
-            s->role == PLACEMENT_VOTER && s->id != v->view.self && s->is_live && s->is_caught_up;
-        if (is_fit && (best == 0 || s->match > best_match)) {
-            best = s->id;
-            best_match = s->match;
-        }
+            s->id != v->view.self && s->is_live &&
+            (s->role == PLACEMENT_VOTER || (s->role == PLACEMENT_STANDBY && is_alone && is_whole));
+        if (is_fit && (heir == NULL || s->match > heir->match))
+            heir = s;
     }
-    shard->moves.next_ms = router_now_ms(router) + DRAIN_AGAIN_MS;
-    enum rc rc = best != 0 ? raft_group_transfer(shard->group, router_now_ms(router), best) : RC_OK;
+    return heir;
+}
+
+/* What was a copy takes our vote once it leads, as we are its last choice now (list_targets). */
+static void drain(struct router *router, struct shard *shard, const struct view *v)
+{
+    uint64_t now_ms = router_now_ms(router);
+    const struct placement_server *heir = find_heir(v);
+    enum rc rc = RC_OK;
+    shard->moves.next_ms = now_ms + DRAIN_AGAIN_MS;
+    if (heir == NULL || !heir->is_caught_up || v->view.is_changing)
+        return;
+    if (heir->role == PLACEMENT_VOTER)
+        rc = raft_group_transfer(shard->group, now_ms, heir->id);
+    else if (now_ms >= router->draining_ms + DRAIN_HEAR_MS)
+        rc = raft_group_change(shard->group, now_ms, heir->id, slice_string(heir->node),
+                               RAFT_GROUP_VOTER);
     (void)rc; /* Tried again until the process stops. */
 }
+
+/* One of two voters: without us the other cannot lead, until it has taken our vote. */
+static bool is_needed(const struct router *router, const struct view *v)
+{
+    bool votes = false;
+    bool has_other = false;
+    for (uint32_t i = 0; i < v->view.server_count; i++) {
+        const struct placement_server *s = &v->servers[i];
+        if (s->role == PLACEMENT_VOTER && s->id == v->view.self)
+            votes = true;
+        else if (s->role == PLACEMENT_VOTER)
+            has_other |= is_present(router, s->node);
+    }
+    return votes && has_other && count_voters(v) == 2;
+}
+
+enum moves_duty moves_duty(const struct router *router, const struct shard *shard)
+{
+    struct view v;
+    if (shard->group == NULL)
+        return MOVES_FREE;
+    make_view(router, shard, &v);
+    if (shard->was_ready)
+        return find_heir(&v) != NULL ? MOVES_AWAITED : MOVES_ALONE;
+    return is_needed(router, &v) ? MOVES_AWAITED : MOVES_FREE;
+}
+
+/* ---- The turn ---- */
 
 static bool is_filling(const struct view *v)
 {

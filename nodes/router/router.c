@@ -462,6 +462,7 @@ void router_free(struct router **router)
 void router_drain(struct router *router)
 {
     router->is_draining = true;
+    router->draining_ms = router_now_ms(router);
     router->beats_due = true;
     if (router->push != NULL)
         push_stop(router->push);
@@ -472,33 +473,22 @@ void router_drain(struct router *router)
     }
 }
 
-/* Groups led here, by whether another voter lives. */
-static uint32_t count_led(const struct router *router, bool has_other)
+static uint32_t count_duty(const struct router *router, enum moves_duty duty)
 {
-    struct raft_group_server servers[LIMIT_SERVERS_MAX];
-    uint32_t led = 0;
-    for (uint32_t i = 0; i <= router->options.shards; i++) {
-        const struct shard *shard = &router->shards[i];
-        if (!shard->was_ready || shard->group == NULL)
-            continue;
-        uint32_t count = raft_group_servers(shard->group, router_now_ms(router), servers);
-        bool is_found = false;
-        for (uint32_t j = 0; j < count; j++)
-            is_found |= servers[j].role == RAFT_GROUP_VOTER && servers[j].is_live &&
-                        servers[j].id != raft_group_self(shard->group);
-        led += is_found == has_other;
-    }
-    return led;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i <= router->options.shards; i++)
+        count += moves_duty(router, &router->shards[i]) == duty;
+    return count;
 }
 
 bool router_is_drained(const struct router *router)
 {
-    return count_led(router, true) == 0;
+    return count_duty(router, MOVES_AWAITED) == 0;
 }
 
 uint32_t router_count_alone(const struct router *router)
 {
-    return count_led(router, false);
+    return count_duty(router, MOVES_ALONE);
 }
 
 bool router_is_failed(const struct router *router)

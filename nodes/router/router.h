@@ -62,9 +62,9 @@ uint64_t router_due_us(struct router *router); /* When a turn is due though noth
 
 /* Hand every leadership over, take none: before the process stops. Turn on meanwhile. */
 void router_drain(struct router *router);
-bool router_is_drained(
-    const struct router *router); /* It leads nothing, or nobody could take it. */
-/* Groups led here that nobody could take: no other voter of them lives. */
+/* It leads nothing that another could take, and no leader needs its vote. */
+bool router_is_drained(const struct router *router);
+/* Groups led here that nobody could take: no other replica of them lives and is whole. */
 uint32_t router_count_alone(const struct router *router);
 
 /* How the push port's post went; see push_on_posted(). */

@@ -63,6 +63,7 @@ struct router {
     uint32_t packed_count; /* Commands that this turn packed into entries. */
     bool is_failed;
     bool is_draining;
+    uint64_t draining_ms; /* Since when. */
     uint64_t next_tick_ms, ticked_ms;
     uint64_t next_beat_us;
     bool beats_due;          /* Leadership changed: beat at once. */
@@ -249,6 +250,14 @@ void moves_on_gone(struct router *router, struct router_peer *peer,
                    const struct msg_replica_gone *message);
 void moves_on_ready(struct router *router, struct shard *shard, bool ready);
 uint64_t moves_due_ms(const struct router *router, const struct shard *shard);
+
+/* What a router that is about to stop owes a group. */
+enum moves_duty {
+    MOVES_FREE,    /* Nothing: others go on without it. */
+    MOVES_AWAITED, /* It leads, or its vote is needed, until another one can do without. */
+    MOVES_ALONE,   /* It leads, and nobody could take that. */
+};
+enum moves_duty moves_duty(const struct router *router, const struct shard *shard);
 
 /* ---- router_push.c ---- */
 

@@ -152,15 +152,24 @@ test('SIGTERM hands over what a router leads, and clients hardly notice', () =>
         }
     }));
 
-test('two routers: what one leads nobody takes at SIGTERM, and the last one active is not drained', () =>
+test('two routers: each hands the other what it leads, and the last one active is not drained', () =>
     withCluster({ routers: 2, args: [...args, '--respawn'] }, async (cluster) => {
-        await untilHeld(cluster, { r1: GROUPS, r2: GROUPS });
-        const pid = cluster.pid('r1');
-        cluster.signal('r1', 'SIGTERM');
-        await until('r1 is back', () => ![null, pid].includes(cluster.pid('r1')));
-        const log = readFileSync(join(cluster.data, 'r1.log'), 'utf8');
-        assert.match(log, / handed_over self=r1 complete=0 alone=[1-9]\d*$/m);
-        await untilHeld(cluster, { r1: GROUPS, r2: GROUPS });
+        const both = { r1: GROUPS, r2: GROUPS };
+        const alice = await Peer.join(cluster, 'alice');
+        for (const router of ['r1', 'r2']) {
+            await untilHeld(cluster, both);
+            const pid = cluster.pid(router);
+            cluster.signal(router, 'SIGTERM');
+            for (let n = 0; cluster.pid(router) === pid; n++) {
+                const asked = Date.now();
+                await alice.must('send', { to: `bob${n}`, cid: router, body: n }); // Any shard.
+                assert.ok(Date.now() - asked < 2000, `answered after ${Date.now() - asked} ms`);
+            }
+            const log = readFileSync(join(cluster.data, `${router}.log`), 'utf8');
+            assert.match(log, new RegExp(` handed_over self=${router} complete=1 alone=0$`, 'm'));
+        }
+        await alice.close();
+        await untilHeld(cluster, both);
 
         const operate = (command, node) =>
             run([command, node, '--data', cluster.data], { timeout: MOVE_MS });
