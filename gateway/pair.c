@@ -110,6 +110,7 @@ struct pair *pair_open(struct session *session, struct slice conv, bool is_curso
     pair->cursor = cursor;
     pair->is_cursor_known = is_cursor_known;
     pair->is_resuming = is_resuming;
+    redelivery_on_opened(pair);
     session->pair_count++;
     session->resuming += is_resuming;
     if (watch->pair_count++ == 0)

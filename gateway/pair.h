@@ -39,6 +39,11 @@ struct proof;
 struct rest;
 struct unacked;
 
+/* Entries in a row; to 0: none. */
+struct pair_run {
+    uint64_t from, to;
+};
+
 struct pair {
     struct list in_watch;
     struct list in_session; /* On its waiting list in the TO_ states, else on pairs. */
@@ -49,7 +54,8 @@ struct pair {
     struct unacked *unacked; /* Of redelivery.c; NULL where nothing is awaited. */
     struct proof *proof;     /* Of proof.c, likewise. */
     uint64_t cursor;         /* Last seq given to the session. */
-    uint64_t acked;          /* Up to here the client has it, as far as it said. */
+    uint64_t acked;          /* Up to here the client has it: it said so, or sent it itself. */
+    struct pair_run sent;    /* The newest that the session sent in a row (redelivery.h). */
     uint64_t gap_to;         /* The last gap it was given ends here; 0: none. */
     uint64_t until;          /* Where not 0: the user was removed here and sees nothing beyond. */
     uint8_t state;           /* enum pair_state. */

@@ -1,14 +1,25 @@
 #include "gateway/redelivery.h"
 
 #include "gateway/session.h"
+#include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
+
+#define EARLY_MAX 32u /* Of one that is forgotten the client has to acknowledge its own. */
 
 struct unacked {
     struct list node; /* On its session's unacked, in the order of since_us. */
     struct pair *pair;
     uint64_t since_us; /* When the wait began. */
     uint32_t times;    /* Given again since the acked cursor moved last. */
+};
+
+/* Sent to a conversation that the session is not in yet: a direct one begins like that. */
+struct early {
+    struct list node; /* On its session's early, oldest first. */
+    struct pair_run sent;
+    uint8_t conv_size;
+    char conv[];
 };
 
 /* The wait begins now: it is the last one due. */
@@ -29,10 +40,22 @@ void redelivery_forget(struct pair *pair)
     mem_free(unacked);
 }
 
+/* What it sent itself begins where the acked cursor is: that moves on. True: it did. */
+static bool pass_sent(struct pair *pair)
+{
+    if (pair->sent.from > pair->acked + 1 || pair->sent.to <= pair->acked)
+        return false;
+    pair->acked = pair->sent.to;
+    return true;
+}
+
 void redelivery_on_given(struct pair *pair)
 {
     struct session *session = pair->session;
-    if (!session->has_acked || pair->unacked != NULL || pair->cursor <= pair->acked)
+    if (!session->has_acked || pair->unacked != NULL)
+        return;
+    pass_sent(pair);
+    if (pair->cursor <= pair->acked)
         return;
     bool is_first = list_is_empty(&session->unacked);
     pair->unacked = mem_new(struct unacked);
@@ -87,12 +110,88 @@ void redelivery_on_ack(struct session *session, struct slice conv, uint64_t seq)
         return;
     struct pair *pair = unacked->pair;
     pair->acked = seq;
+    pass_sent(pair);
     unacked->times = 0;
-    if (seq >= pair->cursor)
+    if (pair->acked >= pair->cursor)
         redelivery_forget(pair);
     else
         begin(session, unacked);
 }
+
+/* ---- What it sent itself ---- */
+
+static void add_to_run(struct pair_run *run, uint64_t seq)
+{
+    if (seq == run->to + 1 && run->to != 0)
+        run->to = seq;
+    else if (seq + 1 == run->from)
+        run->from = seq;
+    else if (seq > run->to)
+        *run = (struct pair_run){seq, seq};
+}
+
+static struct early *find_early(struct session *session, struct slice conv)
+{
+    LIST_EACH(node, &session->early)
+    {
+        struct early *early = LIST_ENTRY(node, struct early, node);
+        if (slice_equal(slice_of(early->conv, early->conv_size), conv))
+            return early;
+    }
+    return NULL;
+}
+
+static void free_early(struct session *session, struct early *early)
+{
+    list_remove(&early->node);
+    session->early_count--;
+    mem_free(early);
+}
+
+static struct early *make_early(struct session *session, struct slice conv)
+{
+    CHECK(conv.size <= LIMIT_CONV_SIZE_MAX);
+    if (session->early_count == EARLY_MAX)
+        free_early(session, LIST_FIRST(&session->early, struct early, node));
+    struct early *early = mem_zero(sizeof(*early) + conv.size);
+    early->conv_size = (uint8_t)conv.size;
+    memcpy(early->conv, conv.base, conv.size);
+    list_init(&early->node);
+    list_append(&session->early, &early->node);
+    session->early_count++;
+    return early;
+}
+
+void redelivery_on_sent(struct session *session, struct slice conv, uint64_t seq)
+{
+    struct pair *pair = pair_find(session, conv);
+    if (pair == NULL) {
+        struct early *early = find_early(session, conv);
+        add_to_run(&(early != NULL ? early : make_early(session, conv))->sent, seq);
+        return;
+    }
+    add_to_run(&pair->sent, seq);
+    if (pass_sent(pair) && pair->cursor <= pair->acked)
+        redelivery_forget(pair);
+}
+
+void redelivery_on_opened(struct pair *pair)
+{
+    struct early *early = find_early(pair->session, watch_conv(pair->watch));
+    if (early == NULL)
+        return;
+    pair->sent = early->sent;
+    free_early(pair->session, early);
+}
+
+void redelivery_fini(struct session *session)
+{
+    struct early *early;
+    while ((early = LIST_FIRST(&session->early, struct early, node)) != NULL)
+        free_early(session, early);
+}
+
+/* ---- The clock ---- */
 
 uint64_t redelivery_due_us(const struct session *session)
 {

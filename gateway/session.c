@@ -156,11 +156,12 @@ struct session *gateway_accept(struct gateway *gateway, struct link *link,
     session->batch = batch;
     session->id = env_random(gateway->env);
     session->accepted_us = session->heard_us = session->pinged_us = session->second_us = now_us;
-    struct list *lists[] = {
-        &session->in_user, &session->in_dirty,  &session->in_ready, &session->in_fenced,
-        &session->pairs,   &session->waiting,   &session->requests, &session->receipts,
-        &session->left,    &session->unacked,   &session->proofs,   &session->fences,
-        &session->typing,  &session->interests, &session->queries,  &session->listings};
+    struct list *lists[] = {&session->in_user,   &session->in_dirty,  &session->in_ready,
+                            &session->in_fenced, &session->pairs,     &session->waiting,
+                            &session->requests,  &session->receipts,  &session->left,
+                            &session->unacked,   &session->proofs,    &session->fences,
+                            &session->typing,    &session->interests, &session->queries,
+                            &session->listings,  &session->early};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     wheel_timer_init(&session->timer);
@@ -331,6 +332,7 @@ void session_free(struct session *session)
     CHECK(session->state == SESSION_CLOSED && session->user == NULL);
     list_remove(&session->node);
     left_forget_all(session);
+    redelivery_fini(session);
     fence_fini(&session->fences);
     mem_free(session->device);
     mem_free(session);

@@ -14,7 +14,7 @@
  *                  the client reads slowly: entries are dropped from the outbox and read again
  * later on stop        server_restart, then 1012
  *
- * Loop thread only. An idle session costs about half a KiB, and 112 bytes for each conversation. */
+ * Loop thread only. An idle session costs about half a KiB, and 136 bytes for each conversation. */
 #ifndef GATEWAY_SESSION_H
 #define GATEWAY_SESSION_H
 
@@ -73,6 +73,7 @@ struct session {
     struct list queries;   /* `presence` requests whose answers are awaited. */
     struct list left;      /* Conversations that it left, oldest first (left.h). */
     struct list unacked;   /* Pairs of which an acknowledgement is awaited (redelivery.h). */
+    struct list early;     /* What it sent before its pair was there (redelivery.h). */
     struct list proofs;    /* Pairs of which a pong is to tell (proof.h). */
     struct list receipts;  /* Cursors sent within the last second, oldest first. */
     struct wheel_timer timer;
@@ -101,6 +102,7 @@ struct session {
     uint16_t receipt_count;  /* Length of `receipts`. */
     uint16_t left_count;     /* Length of `left`. */
     uint16_t interest_count; /* Length of `interests`. */
+    uint8_t early_count;     /* Length of `early`. */
     uint8_t query_count;     /* Length of `queries`. */
     uint8_t typing_count;    /* Length of `typing`. */
     uint8_t state;           /* enum session_state. */

@@ -1,6 +1,7 @@
 #include "gateway/session_call.h"
 
 #include "gateway/fence.h"
+#include "gateway/redelivery.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
 
@@ -129,6 +130,34 @@ void session_refuse_fenced(struct session *session)
 
 /* ---- On its way ---- */
 
+/* The entry that the answer tells the client of is its own. Where a change was nothing new, its
+ * entry may be another device's. */
+static bool is_of_own_entry(const struct client_call *call, const struct msg_result *result)
+{
+    switch (call->type) {
+    case CLIENT_SEND:
+        return result->seq != 0;
+    case CLIENT_EDIT:
+    case CLIENT_DELETE:
+    case CLIENT_REACT:
+        return result->seq != 0 && result->dup == 0;
+    default:
+        return false;
+    }
+}
+
+/* What every answer means here, before the client is told of it. */
+static void on_answered(struct gateway *gateway, struct request *request, enum rc rc,
+                        const void *data)
+{
+    struct client_call *call = (struct client_call *)request;
+    struct session *session = call->base.session;
+    if (session != NULL && rc == RC_OK && is_of_own_entry(call, data))
+        redelivery_on_sent(session, session_call_conv(call),
+                           ((const struct msg_result *)data)->seq);
+    call->on_done(gateway, request, rc, data);
+}
+
 struct client_call *session_call_begin(struct session *session,
                                        const struct client_request *request, struct slice conv,
                                        enum message_number answer_number,
@@ -157,7 +186,8 @@ struct client_call *session_call_begin(struct session *session,
     call->base.request.id = calls_next_id(gateway);
     call->base.request.shard = shard;
     call->base.request.answer_number = answer_number;
-    call->base.request.on_done = on_done;
+    call->base.request.on_done = on_answered;
+    call->on_done = on_done;
     call->base.request.may_wait = true;
     return call;
 }

@@ -13,6 +13,7 @@ struct client_call {
     struct session_request base;
     enum client_request_type type;
     enum conv_kind kind;
+    void (*on_done)(struct gateway *, struct request *, enum rc, const void *); /* Replies. */
     bool is_making; /* There may have been no such conversation. */
     uint64_t seq;
     uint16_t id_size; /* 0: the reply bears no id. */

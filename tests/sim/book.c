@@ -106,6 +106,16 @@ uint64_t book_head(struct book *b, struct slice conv)
     return c != NULL ? c->head : 0;
 }
 
+bool book_is_from(struct book *b, struct slice conv, uint64_t seq, struct slice user)
+{
+    const struct book_conv *c = book_conv(b, conv);
+    if (c == NULL || seq == 0 || seq > c->head)
+        return false;
+    struct record_reader r = record_reader_of(buf_slice(c->entries[seq].record));
+    struct msg_entry entry;
+    return record_decode(&r, &msg_entry_desc, &entry) == RC_OK && slice_equal(entry.from, user);
+}
+
 uint64_t book_acked_seq(struct book *b, struct slice conv)
 {
     const struct book_conv *c = book_conv(b, conv);

@@ -126,6 +126,7 @@ bool book_is_member(struct book *b, struct slice conv, struct slice user);
 /* The newest seq that `user` may see: the head, or his removal, or 0. */
 uint64_t book_visible(struct book *b, struct slice conv, struct slice user);
 uint64_t book_head(struct book *b, struct slice conv);
+bool book_is_from(struct book *b, struct slice conv, uint64_t seq, struct slice user);
 uint64_t book_acked_seq(struct book *b, struct slice conv); /* The highest acknowledged. */
 /* What was up to here nobody needs to be given any more: it was removed, or ended. */
 uint64_t book_lost_seq(struct book *b, struct slice conv);

@@ -124,12 +124,17 @@ static bool is_next(const struct person *p, const struct place *place, uint64_t 
 }
 
 /* What it did not acknowledge in time is given again, from the last cursor that the server heard
- * of: that is not beyond the last one said, and not before the resume point, also where he was
- * removed and added again since. */
-static bool is_again(const struct place *place, uint64_t seq)
+ * of: that is not beyond the last one said and what he sent himself right behind it, and not before
+ * the resume point, also where he was removed and added again since. */
+static bool is_again(const struct person *p, const struct place *place, uint64_t seq)
 {
+    if (place->at == AT_UNKNOWN || seq <= place->begun || seq > place->at)
+        return false;
     uint64_t said = place->told > place->acked ? place->told : place->acked;
-    return place->at != AT_UNKNOWN && seq > place->begun && seq <= place->at && seq <= said + 1;
+    while (said + 1 < seq && book_is_from(p->people->book, slice_string(place->conv), said + 1,
+                                          slice_string(p->user)))
+        said++;
+    return seq <= said + 1;
 }
 
 /* The second client of a device goes on from what the first one acknowledged. */
@@ -182,7 +187,7 @@ static void on_entry(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     take_over(p, place, e->seq);
-    bool again = is_again(place, e->seq);
+    bool again = is_again(p, place, e->seq);
     if (!again && !is_next(p, place, e->seq))
         out_of_order(p, place, e);
     note_record(p, place, e->seq, false);
@@ -240,7 +245,7 @@ static void on_gap(struct person *p, const struct event *e)
 {
     struct place *place = place_of(p, e->conv);
     take_over(p, place, e->gap_from);
-    bool is_right = is_next(p, place, e->gap_from) || is_again(place, e->gap_from);
+    bool is_right = is_next(p, place, e->gap_from) || is_again(p, place, e->gap_from);
     if (!is_right || e->gap_to < e->gap_from)
         out_of_order(p, place, e);
     bool is_lost =

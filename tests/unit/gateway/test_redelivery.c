@@ -32,6 +32,18 @@ static void ack(struct world_link *link, const char *conv, uint64_t seq)
     world_send(link, frame);
 }
 
+static void say(struct world *world, struct world_link *link, const char *conv)
+{
+    static unsigned count;
+    char frame[128];
+    count++;
+    snprintf(frame, sizeof(frame),
+             "{\"type\":\"send\",\"id\":%u,\"conv\":\"%s\",\"cid\":\"s%u\",\"body\":1}", count,
+             conv, count);
+    world_send(link, frame);
+    world_run(world, 20);
+}
+
 static uint32_t copies(const struct world_link *link, const char *conv, uint64_t seq)
 {
     char text[96];
@@ -240,6 +252,117 @@ static void announces_a_gap_again(void **state)
     world_free(&world);
 }
 
+/* What the client sent it has, whether what others said before it is acknowledged already or
+ * later; on the user's other device it is awaited like any other. */
+static void awaits_no_acknowledgement_of_what_it_sent_itself(void **state)
+{
+    (void)state;
+    struct world *world = new_world(0);
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", "a", false);
+    struct world_link *other = world_connect(world, "alice", "b", false);
+    world_run(world, 100);
+    world_say(world, conv, "bob");
+    world_run(world, 20);
+    ack(alice, "c1", 1);
+    ack(other, "c1", 1);
+    say(world, alice, "c1");
+    say(world, alice, "c1");
+    world_say(world, conv, "bob");
+    world_run(world, 20);
+    say(world, alice, "c1");
+    say(world, alice, "c1");
+    ack(alice, "c1", 4);
+    world_run(world, 10 * WAIT_MS);
+    world_expect_seqs(alice, "c1", 1, 6);
+    assert_int_equal(alice->code, 0);
+    assert_int_equal(copies(other, "c1", 2), 1 + LIMIT_REDELIVER_COUNT);
+    assert_int_equal(other->code, 4008);
+    world_close(&alice);
+    world_close(&other);
+    world_free(&world);
+}
+
+/* The first acknowledgement may come after it. */
+static void awaits_nothing_sent_before_the_first_ack(void **state)
+{
+    (void)state;
+    struct world *world = new_world(0);
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    world_conv(world, "c2", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_say(world, conv, "bob");
+    world_run(world, 20);
+    say(world, alice, "c1");
+    say(world, alice, "c2");
+    ack(alice, "c1", 1);
+    world_run(world, 10 * WAIT_MS);
+    assert_int_equal(copies(alice, "c1", 2), 1);
+    assert_int_equal(copies(alice, "c2", 1), 1);
+    assert_int_equal(alice->code, 0);
+    world_close(&alice);
+    world_free(&world);
+}
+
+/* It acknowledges nothing of what others said before it or after. */
+static void still_awaits_what_others_said_around_it(void **state)
+{
+    (void)state;
+    struct world *world = new_world(0);
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    ack(alice, "c1", 0);
+    say(world, alice, "c1");
+    world_say(world, conv, "bob");
+    world_run(world, 20);
+    say(world, alice, "c1");
+    world_run(world, WAIT_MS + 100);
+    assert_int_equal(copies(alice, "c1", 1), 1);
+    assert_int_equal(copies(alice, "c1", 2), 2);
+    assert_int_equal(copies(alice, "c1", 3), 2);
+    ack(alice, "c1", 2);
+    world_run(world, 2 * WAIT_MS);
+    assert_int_equal(copies(alice, "c1", 3), 2);
+    world_say(world, conv, "bob");
+    world_run(world, WAIT_MS + 100);
+    assert_int_equal(copies(alice, "c1", 3), 2);
+    assert_int_equal(copies(alice, "c1", 4), 2);
+    world_run(world, 6 * WAIT_MS);
+    assert_int_equal(alice->code, 4008);
+    world_close(&alice);
+    world_free(&world);
+}
+
+/* Its answer comes before the news that the conversation is there. */
+static void knows_what_it_sent_to_begin_a_conversation(void **state)
+{
+    (void)state;
+    struct world *world = new_world(0);
+    struct world_conv *one = world_conv(world, "c1", "alice bob");
+    struct world_conv *two = world_conv(world, "c2", "bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_say(world, one, "bob");
+    world_run(world, 20);
+    ack(alice, "c1", 1);
+    say(world, alice, "c2");
+    say(world, alice, "c2");
+    world_add(world, two, "alice");
+    world_run(world, 100);
+    assert_int_equal(copies(alice, "c2", 2), 1);
+    ack(alice, "c2", 3); /* The entry that lets her in. */
+    world_run(world, 10 * WAIT_MS);
+    say(world, alice, "c2");
+    world_run(world, 10 * WAIT_MS);
+    assert_int_equal(copies(alice, "c2", 2), 1);
+    assert_int_equal(copies(alice, "c2", 4), 1);
+    assert_int_equal(alice->code, 0);
+    world_close(&alice);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +373,10 @@ int main(void)
         cmocka_unit_test(begins_at_the_resume_point),
         cmocka_unit_test(waits_for_a_slow_client),
         cmocka_unit_test(announces_a_gap_again),
+        cmocka_unit_test(awaits_no_acknowledgement_of_what_it_sent_itself),
+        cmocka_unit_test(awaits_nothing_sent_before_the_first_ack),
+        cmocka_unit_test(still_awaits_what_others_said_around_it),
+        cmocka_unit_test(knows_what_it_sent_to_begin_a_conversation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
