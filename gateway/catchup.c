@@ -39,7 +39,7 @@ static void take_entries(struct gateway *gateway, struct list *taking, struct sl
         LIST_EACH(node, taking)
         {
             struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
-            bool is_seen = pair->until == 0 || entry.seq <= pair->until;
+            bool is_seen = pair->until == 0 ? !pair_must_rest(pair) : entry.seq <= pair->until;
             if (entry.seq != pair->cursor + 1 || !is_seen || !session_has_room(pair->session) ||
                 !pair_give(pair, entry.seq, frame))
                 continue;
@@ -296,7 +296,8 @@ static bool advance(struct pair *pair)
 {
     struct buf *frame;
     uint64_t before = pair->cursor;
-    while (pair->state == PAIR_TO_FETCH && pair->until == 0 && session_has_room(pair->session) &&
+    while (pair->state == PAIR_TO_FETCH && pair->until == 0 && !pair_must_rest(pair) &&
+           session_has_room(pair->session) &&
            (frame = watch_recent(pair->watch, pair->cursor + 1)) != NULL &&
            pair_give(pair, pair->cursor + 1, frame))
         ;

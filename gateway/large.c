@@ -152,10 +152,17 @@ void large_begin(struct watch *watch)
     list_init(&large->resting);
     list_init(&large->stirred);
     list_init(&large->node);
+    large->begun_at = watch->head;
     watch->large = large;
+    LIST_EACH(node, &watch->catching)
+    {
+        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        pair->is_finishing = pair->state == PAIR_TO_FETCH || pair->state == PAIR_FETCHING;
+    }
     LIST_EACH(node, &watch->live)
     {
         struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        pair->is_finishing = true; /* What it was given may be dropped yet. */
         if (pair_must_rest(pair))
             rest_from_live(pair);
     }
@@ -266,6 +273,7 @@ bool large_on_watched(struct pair *pair, const struct msg_watched *answer)
         return false;
     /* Where it stood, or what is left of that. */
     pair->cursor = answer->gap_from != 0 ? answer->gap_from - 1 : answer->from;
+    pair->is_finishing &= pair->cursor >= watch->large->begun_at;
     pair->is_cursor_known = true;
     pair->is_again = true;
     redelivery_forget(pair);

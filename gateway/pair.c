@@ -55,6 +55,13 @@ void pair_cancel_call(struct pair *pair)
     pair->call = NULL;
 }
 
+bool pair_must_rest(const struct pair *pair)
+{
+    const struct large *large = pair->watch->large;
+    return large != NULL && !pair->is_open &&
+           !(pair->is_finishing && pair->cursor < large->begun_at);
+}
+
 /* ---- Life ---- */
 
 static struct pair *find_in_session(struct list *list, const struct watch *watch)
@@ -256,7 +263,7 @@ void pair_go_back(struct pair *pair, uint64_t cursor)
 {
     CHECK(cursor <= pair->cursor);
     pair->cursor = cursor;
-    if (pair->state == PAIR_RESTING) {
+    if (pair->state == PAIR_RESTING && pair_must_rest(pair)) {
         large_on_behind(pair);
         return;
     }

@@ -65,6 +65,7 @@ struct pair {
     bool is_told_gone;       /* The last event about his membership was `gone`. */
     bool is_reopened;        /* Added again while still here: open once more when removal comes. */
     bool is_open;            /* The client said so. */
+    bool is_finishing;       /* Streamed when it became large: it gets the rest of that. */
     bool is_past;            /* He left lately, as his list says: he may not have heard of it. */
 };
 
@@ -106,11 +107,9 @@ static inline bool pair_is_up(const struct pair *pair)
 {
     return pair->state == PAIR_LIVE || pair->state == PAIR_PARKED;
 }
-/* Its conversation is large, and the client has not opened it. */
-static inline bool pair_must_rest(const struct pair *pair)
-{
-    return pair->watch->large != NULL && !pair->is_open;
-}
+/* Its conversation is large, the client has not opened it, and it has what came before that where
+ * it streamed then. */
+bool pair_must_rest(const struct pair *pair);
 
 /* The entry says that somebody is a member no longer. */
 bool pair_is_removal(const struct msg_entry *entry);

@@ -485,6 +485,83 @@ static void tells_again_what_a_slow_client_was_not_written(void **state)
     world_free(&world);
 }
 
+/* Who reads slowly while it grows is given what the others were, and then rests like them. */
+static void goes_on_up_to_the_entry_that_made_it_large(void **state)
+{
+    (void)state;
+    for (uint32_t page = 1; page <= 64; page *= 4) {
+        struct gateway_options options;
+        gateway_options_init(&options);
+        options.fanout_members = FANOUT;
+        options.outbox_bytes_max = 4096;
+        struct world *world = world_new(&options, 20);
+        world->page = page;
+        world_start(world);
+        struct world_conv *conv = new_conv(world, "c1", LOUD);
+        struct world_link *alice = world_connect(world, "alice", NULL, false);
+        world_run(world, 100);
+        alice->is_blocked = true;
+        for (int i = 0; i < 400; i++)
+            world_say(world, conv, "somebody");
+        world_run(world, 100);
+        world_crowd(world, conv, CROWD);
+        for (int i = 0; i < 10; i++)
+            world_say(world, conv, "somebody");
+        world_run(world, 100);
+        alice->is_blocked = false;
+        session_on_writable(alice->session);
+        world_run(world, 3000);
+        assert_int_equal(entries(alice), 401);
+        world_expect_seqs(alice, "c1", 1, 401);
+        assert_int_equal(world_count(alice, "\"head\":411,\"unread\":410"), 1);
+        world_say(world, conv, "somebody");
+        world_run(world, 1500);
+        assert_int_equal(entries(alice), 401);
+        assert_int_equal(world_count(alice, "\"head\":412,"), 1);
+        send(world, alice, "open");
+        world_run(world, 100);
+        assert_int_equal(entries(alice), 412);
+        world_close(&alice);
+        world_free(&world);
+    }
+}
+
+/* What was not written yet when it grew is read again, where it is dropped then. */
+static void gives_again_what_was_dropped_after_it_grew(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.fanout_members = FANOUT;
+    options.outbox_bytes_max = 4096;
+    struct world *world = world_new(&options, 21);
+    world_start(world);
+    struct world_conv *conv = new_conv(world, "c1", LOUD);
+    struct world_conv *other = new_conv(world, "c2", 0);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    alice->is_blocked = true;
+    for (int i = 0; i < 10; i++)
+        world_say(world, conv, "somebody");
+    world_crowd(world, conv, CROWD);
+    world_say(world, conv, "somebody");
+    world_run(world, 1500);
+    for (int i = 0; i < 200; i++)
+        world_say(world, other, "bob");
+    world_run(world, 1500);
+    alice->is_blocked = false;
+    session_on_writable(alice->session);
+    world_run(world, 3000);
+    world_expect_seqs(alice, "c1", 1, 11);
+    world_expect_seqs(alice, "c2", 1, 200);
+    assert_true(world_count(alice, "\"conv\":\"c1\",\"head\":12,\"unread\":11") >= 1);
+    send(world, alice, "open");
+    world_run(world, 100);
+    world_expect_seqs(alice, "c1", 1, 12);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* A client that has no room for one more activity is told later, and the gateway goes on. */
 static void tells_later_who_has_no_room(void **state)
 {
@@ -672,6 +749,8 @@ int main(void)
         cmocka_unit_test(tells_who_types),
         cmocka_unit_test(stays_closed_when_closed_at_once),
         cmocka_unit_test(tells_again_what_a_slow_client_was_not_written),
+        cmocka_unit_test(goes_on_up_to_the_entry_that_made_it_large),
+        cmocka_unit_test(gives_again_what_was_dropped_after_it_grew),
         cmocka_unit_test(tells_later_who_has_no_room),
         cmocka_unit_test(stays_open_beyond_a_late_connect),
         cmocka_unit_test(spends_a_bounded_share_on_telling),
