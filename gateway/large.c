@@ -141,7 +141,7 @@ uint64_t large_due_us(const struct gateway *gateway)
 static void rest_from_live(struct pair *pair)
 {
     rest_of(pair)->member_at = pair->cursor;
-    redelivery_forget(pair);
+    redelivery_stop(pair);
     pair_move(pair, PAIR_RESTING);
 }
 
@@ -276,7 +276,7 @@ bool large_on_watched(struct pair *pair, const struct msg_watched *answer)
     pair->is_finishing &= pair->cursor >= watch->large->begun_at;
     pair->is_cursor_known = true;
     pair->is_again = true;
-    redelivery_forget(pair);
+    redelivery_stop(pair);
     if (answer->head < watch->left_at) { /* Somebody left meanwhile, perhaps he. */
         pair_move(pair, PAIR_TO_WATCH);
         return true;

@@ -39,34 +39,28 @@ struct proof;
 struct rest;
 struct unacked;
 
-/* Entries in a row; to 0: none. */
-struct pair_run {
-    uint64_t from, to;
-};
-
 struct pair {
     struct list in_watch;
     struct list in_session; /* On its waiting list in the TO_ states, else on pairs. */
     struct session *session;
     struct watch *watch;
-    struct request *call;    /* PAIR_WATCHING: a struct pair_call. */
-    struct rest *rest;       /* Of large.c; NULL where there is nothing to know. */
-    struct unacked *unacked; /* Of redelivery.c; NULL where nothing is awaited. */
-    struct proof *proof;     /* Of proof.c, likewise. */
-    uint64_t cursor;         /* Last seq given to the session. */
-    uint64_t acked;          /* Up to here the client has it: it said so, or sent it itself. */
-    struct pair_run sent;    /* The newest that the session sent in a row (redelivery.h). */
-    uint64_t gap_to;         /* The last gap it was given ends here; 0: none. */
-    uint64_t until;          /* Where not 0: the user was removed here and sees nothing beyond. */
-    uint8_t state;           /* enum pair_state. */
-    bool is_cursor_known;    /* Else the stored one of the device is asked for. */
-    bool is_resuming;        /* Counts for the session's `resumed`. */
-    bool is_again;           /* Watched before: his removal in the log may have been an old one. */
-    bool is_told_gone;       /* The last event about his membership was `gone`. */
-    bool is_reopened;        /* Added again while still here: open once more when removal comes. */
-    bool is_open;            /* The client said so. */
-    bool is_finishing;       /* Streamed when it became large: it gets the rest of that. */
-    bool is_past;            /* He left lately, as his list says: he may not have heard of it. */
+    struct request *call;     /* PAIR_WATCHING: a struct pair_call. */
+    struct rest *rest;        /* Of large.c; NULL where there is nothing to know. */
+    struct unacked *unacked;  /* Of redelivery.c; NULL where there is nothing to acknowledge. */
+    struct proof *proof;      /* Of proof.c, likewise. */
+    uint64_t cursor;          /* Last seq given to the session. */
+    uint64_t acked;           /* Up to here the client has it: it said so, or sent it itself. */
+    uint64_t gap_to;          /* The last gap it was given ends here; 0: none. */
+    uint64_t until;           /* Where not 0: the user was removed here and sees nothing beyond. */
+    uint8_t state;            /* enum pair_state. */
+    bool is_cursor_known : 1; /* Else the stored one of the device is asked for. */
+    bool is_resuming : 1;     /* Counts for the session's `resumed`. */
+    bool is_again : 1;        /* Watched before: his removal in the log may have been an old one. */
+    bool is_told_gone : 1;    /* The last event about his membership was `gone`. */
+    bool is_reopened : 1;     /* Added again while still here: open once more when removal comes. */
+    bool is_open : 1;         /* The client said so. */
+    bool is_finishing : 1;    /* Streamed when it became large: it gets the rest of that. */
+    bool is_past : 1;         /* He left lately, as his list says: he may not have heard of it. */
 };
 
 /* A `watch` on its way. */

@@ -7,9 +7,16 @@
 
 #define EARLY_MAX 32u /* Of one that is forgotten the client has to acknowledge its own. */
 
+/* Entries in a row; to 0: none. */
+struct run {
+    uint64_t from, to;
+};
+
+/* Of a pair whose client has not acknowledged everything. */
 struct unacked {
-    struct list node; /* On its session's unacked, in the order of since_us. */
+    struct list node; /* On its session's unacked, in the order of since_us, while it is awaited. */
     struct pair *pair;
+    struct run sent;   /* The newest that the session sent in a row. */
     uint64_t since_us; /* When the wait began. */
     uint32_t times;    /* Given again since the acked cursor moved last. */
 };
@@ -17,10 +24,25 @@ struct unacked {
 /* Sent to a conversation that the session is not in yet: a direct one begins like that. */
 struct early {
     struct list node; /* On its session's early, oldest first. */
-    struct pair_run sent;
+    struct run sent;
     uint8_t conv_size;
     char conv[];
 };
+
+static struct unacked *unacked_of(struct pair *pair)
+{
+    if (pair->unacked == NULL) {
+        pair->unacked = mem_new(struct unacked);
+        pair->unacked->pair = pair;
+        list_init(&pair->unacked->node);
+    }
+    return pair->unacked;
+}
+
+static bool is_awaited(const struct pair *pair)
+{
+    return pair->unacked != NULL && !list_is_empty(&pair->unacked->node);
+}
 
 /* The wait begins now: it is the last one due. */
 static void begin(struct session *session, struct unacked *unacked)
@@ -40,28 +62,41 @@ void redelivery_forget(struct pair *pair)
     mem_free(unacked);
 }
 
-/* What it sent itself begins where the acked cursor is: that moves on. True: it did. */
-static bool pass_sent(struct pair *pair)
+/* What the session sent is still to be known where its place is not reached yet. */
+void redelivery_stop(struct pair *pair)
 {
-    if (pair->sent.from > pair->acked + 1 || pair->sent.to <= pair->acked)
-        return false;
-    pair->acked = pair->sent.to;
-    return true;
+    struct unacked *unacked = pair->unacked;
+    if (unacked == NULL)
+        return;
+    if (unacked->sent.to <= pair->acked) {
+        redelivery_forget(pair);
+        return;
+    }
+    list_remove(&unacked->node);
+    unacked->times = 0;
+}
+
+/* Where what it sent itself begins at the acked cursor, that moves on. Nothing is awaited any more
+ * where it has come to the end. */
+static void settle(struct pair *pair)
+{
+    const struct unacked *unacked = pair->unacked;
+    if (unacked != NULL && unacked->sent.from <= pair->acked + 1 && unacked->sent.to > pair->acked)
+        pair->acked = unacked->sent.to;
+    if (pair->cursor <= pair->acked)
+        redelivery_stop(pair);
 }
 
 void redelivery_on_given(struct pair *pair)
 {
     struct session *session = pair->session;
-    if (!session->has_acked || pair->unacked != NULL)
+    if (!session->has_acked || is_awaited(pair))
         return;
-    pass_sent(pair);
+    settle(pair);
     if (pair->cursor <= pair->acked)
         return;
     bool is_first = list_is_empty(&session->unacked);
-    pair->unacked = mem_new(struct unacked);
-    pair->unacked->pair = pair;
-    list_init(&pair->unacked->node);
-    begin(session, pair->unacked);
+    begin(session, unacked_of(pair));
     if (is_first)
         session_wake_by(session, redelivery_due_us(session));
 }
@@ -69,7 +104,7 @@ void redelivery_on_given(struct pair *pair)
 void redelivery_on_dropped(struct pair *pair)
 {
     if (pair->cursor <= pair->acked)
-        redelivery_forget(pair);
+        redelivery_stop(pair);
 }
 
 /* The first acknowledgement: from now on all that was given is awaited. */
@@ -110,24 +145,21 @@ void redelivery_on_ack(struct session *session, struct slice conv, uint64_t seq)
         return;
     struct pair *pair = unacked->pair;
     pair->acked = seq;
-    pass_sent(pair);
     unacked->times = 0;
-    if (pair->acked >= pair->cursor)
-        redelivery_forget(pair);
-    else
-        begin(session, unacked);
+    begin(session, unacked);
+    settle(pair);
 }
 
 /* ---- What it sent itself ---- */
 
-static void add_to_run(struct pair_run *run, uint64_t seq)
+static void add_to_run(struct run *run, uint64_t seq)
 {
     if (seq == run->to + 1 && run->to != 0)
         run->to = seq;
     else if (seq + 1 == run->from)
         run->from = seq;
     else if (seq > run->to)
-        *run = (struct pair_run){seq, seq};
+        *run = (struct run){seq, seq};
 }
 
 static struct early *find_early(struct session *session, struct slice conv)
@@ -170,9 +202,10 @@ void redelivery_on_sent(struct session *session, struct slice conv, uint64_t seq
         add_to_run(&(early != NULL ? early : make_early(session, conv))->sent, seq);
         return;
     }
-    add_to_run(&pair->sent, seq);
-    if (pass_sent(pair) && pair->cursor <= pair->acked)
-        redelivery_forget(pair);
+    if (seq <= pair->acked)
+        return;
+    add_to_run(&unacked_of(pair)->sent, seq);
+    settle(pair);
 }
 
 void redelivery_on_opened(struct pair *pair)
@@ -180,7 +213,7 @@ void redelivery_on_opened(struct pair *pair)
     struct early *early = find_early(pair->session, watch_conv(pair->watch));
     if (early == NULL)
         return;
-    pair->sent = early->sent;
+    unacked_of(pair)->sent = early->sent;
     free_early(pair->session, early);
 }
 

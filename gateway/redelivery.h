@@ -23,8 +23,9 @@
 void redelivery_on_given(struct pair *pair);
 /* The pair's cursor moved back, since what lay beyond was not written. */
 void redelivery_on_dropped(struct pair *pair);
-/* Nothing is awaited of it any more: it rests, or dies. */
-void redelivery_forget(struct pair *pair);
+/* Nothing is awaited of it for now: it rests. */
+void redelivery_stop(struct pair *pair);
+void redelivery_forget(struct pair *pair); /* It goes. */
 /* The client has everything up to `seq`. */
 void redelivery_on_ack(struct session *session, struct slice conv, uint64_t seq);
 /* The client is told that the entry at `seq` is what it sent. */

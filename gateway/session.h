@@ -14,7 +14,7 @@
  *                  the client reads slowly: entries are dropped from the outbox and read again
  * later on stop        server_restart, then 1012
  *
- * Loop thread only. An idle session costs about half a KiB, and 144 bytes for each conversation. */
+ * Loop thread only. An idle session costs about half a KiB, and 120 bytes for each conversation. */
 #ifndef GATEWAY_SESSION_H
 #define GATEWAY_SESSION_H
 
