@@ -133,7 +133,7 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
     }
     if (large_on_watched(pair, answer))
         return;
-    if (is_bare) { /* The conversation shrank meanwhile. */
+    if (is_bare) { /* The conversation shrank meanwhile, or it turned out that it is finishing. */
         pair_move(pair, PAIR_TO_WATCH);
         return;
     }
@@ -151,7 +151,8 @@ static bool send_watch(struct pair *pair)
         return false;
     struct pair_call *call = mem_new(struct pair_call);
     call->pair = pair;
-    call->fanout = pair->is_open ? 0 : gateway->options.fanout_members;
+    bool wants_entries = pair->is_open || pair_is_finishing(pair);
+    call->fanout = wants_entries ? 0 : gateway->options.fanout_members;
     call->request.id = calls_next_id(gateway);
     call->request.shard = watch->shard;
     call->request.answer_number = MSG_WATCHED;

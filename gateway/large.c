@@ -145,27 +145,36 @@ static void rest_from_live(struct pair *pair)
     pair_move(pair, PAIR_RESTING);
 }
 
-void large_begin(struct watch *watch)
+static void rest_live(struct watch *watch)
+{
+    LIST_EACH(node, &watch->live)
+    {
+        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+        if (pair_must_rest(pair))
+            rest_from_live(pair);
+    }
+}
+
+/* Who resumes just now is told what a resume tells of a large one. All others streamed: they may be
+ * behind, behind a gap that has to be told again, or be it yet, where what they were given is
+ * dropped from the outbox. */
+void large_begin(struct watch *watch, uint64_t seq)
 {
     CHECK(watch->large == NULL);
     struct large *large = mem_new(struct large);
     list_init(&large->resting);
     list_init(&large->stirred);
     list_init(&large->node);
-    large->begun_at = watch->head;
+    large->begun_at = greater(watch->head, seq); /* An answer may have overtaken the stream. */
     watch->large = large;
-    LIST_EACH(node, &watch->catching)
-    {
-        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
-        pair->is_finishing = pair->state == PAIR_TO_FETCH || pair->state == PAIR_FETCHING;
-    }
-    LIST_EACH(node, &watch->live)
-    {
-        struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
-        pair->is_finishing = true; /* What it was given may be dropped yet. */
-        if (pair_must_rest(pair))
-            rest_from_live(pair);
-    }
+    struct list *lists[2] = {&watch->catching, &watch->live};
+    for (size_t i = 0; i < 2; i++)
+        LIST_EACH(node, lists[i])
+        {
+            struct pair *pair = LIST_ENTRY(node, struct pair, in_watch);
+            pair->is_finishing = pair->is_again;
+        }
+    rest_live(watch);
 }
 
 static void forget_all(struct list *pairs)
@@ -198,6 +207,8 @@ void large_on_head(struct gateway *gateway, struct watch *watch, bool has_hole)
         return;
     if (has_hole)
         large->hole_at = watch->head;
+    else if (watch->head == large->begun_at)
+        rest_live(watch);
     list_append_all(&large->stirred, &large->resting);
     stir(gateway, large);
 }
@@ -269,11 +280,12 @@ bool large_on_watched(struct pair *pair, const struct msg_watched *answer)
     struct rest *rest = rest_of(pair);
     large_on_read(pair, answer->read_messages);
     rest->member_at = greater(rest->member_at, answer->head);
-    if (pair->is_open)
+    if (!pair_must_rest(pair))
         return false;
     /* Where it stood, or what is left of that. */
     pair->cursor = answer->gap_from != 0 ? answer->gap_from - 1 : answer->from;
-    pair->is_finishing &= pair->cursor >= watch->large->begun_at;
+    if (pair->cursor < watch->large->begun_at)
+        pair->is_finishing = false;
     pair->is_cursor_known = true;
     pair->is_again = true;
     redelivery_stop(pair);
@@ -402,8 +414,8 @@ static void close_pair(struct pair *pair)
 {
     bool did_stream = pair->watch->large != NULL && pair->is_open;
     pair->is_open = false;
-    if (!did_stream || pair->until != 0)
-        return; /* Where he was removed it ends by itself. */
+    if (!did_stream || pair->until != 0 || pair_is_finishing(pair))
+        return; /* Where he was removed it ends by itself, and rests once it has finished. */
     if (pair->state == PAIR_LIVE) {
         rest_from_live(pair);
         return;

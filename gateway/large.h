@@ -3,8 +3,8 @@
  * A conversation is large while it has more members than options.fanout_members. Its pairs rest
  * until the client opens it: a resting pair is given no entries, keeps its cursor, and is told how
  * far the conversation has come in an `activity`, the last state always. `open` sends it on from
- * its cursor; so does the conversation when it is large no more. Who is catching up when it becomes
- * large is first given what the others were, up to the entry that made it so.
+ * its cursor; so does the conversation when it is large no more. Who was in it when it became large
+ * is first given what the others were, up to the entry that made it so, however far behind he is.
  *
  * Cost: an entry is a splice of two lists, and what its open pairs cost. Each conversation tells a
  * session at most once every LIMIT_ACTIVITY_MS, and the gateway tells LIMIT_ACTIVITY_PER_SEC
@@ -28,7 +28,7 @@ struct large {
     struct list resting; /* Pairs that were told of the head, */
     struct list stirred; /* and those that were not, whoever was told longest ago first. */
     struct list node;    /* On the gateway's stirred, or on itself. */
-    uint64_t begun_at;   /* Its head then: all who streamed are given that. */
+    uint64_t begun_at;   /* It was so after this entry: all who streamed are given that. */
     uint64_t hole_at;    /* The stream had a hole that ended here: removals may lie in it. */
 };
 
@@ -44,8 +44,8 @@ void large_confirm(struct session *session, const struct client_request *request
 
 /* ---- From watch.c ---- */
 
-/* The conversation is large from now on, or no more. */
-void large_begin(struct watch *watch);
+/* The conversation is large after the entry at `seq`, or no more. */
+void large_begin(struct watch *watch, uint64_t seq);
 void large_end(struct watch *watch);
 /* The head moved; `has_hole`: not all of what lies before it was seen. */
 void large_on_head(struct gateway *gateway, struct watch *watch, bool has_hole);

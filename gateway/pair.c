@@ -55,11 +55,15 @@ void pair_cancel_call(struct pair *pair)
     pair->call = NULL;
 }
 
-bool pair_must_rest(const struct pair *pair)
+bool pair_is_finishing(const struct pair *pair)
 {
     const struct large *large = pair->watch->large;
-    return large != NULL && !pair->is_open &&
-           !(pair->is_finishing && pair->cursor < large->begun_at);
+    return large != NULL && pair->is_finishing && pair->cursor < large->begun_at;
+}
+
+bool pair_must_rest(const struct pair *pair)
+{
+    return pair->watch->large != NULL && !pair->is_open && !pair_is_finishing(pair);
 }
 
 /* ---- Life ---- */

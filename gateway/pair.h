@@ -59,7 +59,7 @@ struct pair {
     bool is_told_gone : 1;    /* The last event about his membership was `gone`. */
     bool is_reopened : 1;     /* Added again while still here: open once more when removal comes. */
     bool is_open : 1;         /* The client said so. */
-    bool is_finishing : 1;    /* Streamed when it became large: it gets the rest of that. */
+    bool is_finishing : 1;    /* Was there when it became large: it gets what was before. */
     bool is_past : 1;         /* He left lately, as his list says: he may not have heard of it. */
 };
 
@@ -101,8 +101,10 @@ static inline bool pair_is_up(const struct pair *pair)
 {
     return pair->state == PAIR_LIVE || pair->state == PAIR_PARKED;
 }
-/* Its conversation is large, the client has not opened it, and it has what came before that where
- * it streamed then. */
+/* Its conversation became large while it streamed, and it does not have all that was before that.
+ */
+bool pair_is_finishing(const struct pair *pair);
+/* Its conversation is large, the client has not opened it, and it is not finishing. */
 bool pair_must_rest(const struct pair *pair);
 
 /* The entry says that somebody is a member no longer. */

@@ -189,7 +189,7 @@ void watch_on_count(struct gateway *gateway, struct watch *watch, uint64_t seq, 
     watch->messages = messages;
     bool is_large = members > gateway->options.fanout_members;
     if (is_large && watch->large == NULL)
-        large_begin(watch);
+        large_begin(watch, seq);
     else if (!is_large && watch->large != NULL)
         large_end(watch);
 }

@@ -562,6 +562,81 @@ static void gives_again_what_was_dropped_after_it_grew(void **state)
     world_free(&world);
 }
 
+/* What retention removes before it has come there is a gap, and what is behind that is given. */
+static void goes_on_behind_what_is_removed_meanwhile(void **state)
+{
+    (void)state;
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.fanout_members = FANOUT;
+    options.outbox_bytes_max = 4096;
+    struct world *world = world_new(&options, 22);
+    world_start(world);
+    struct world_conv *conv = new_conv(world, "c1", LOUD);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    alice->is_blocked = true;
+    for (int i = 0; i < 400; i++)
+        world_say(world, conv, "somebody");
+    world_run(world, 100);
+    world_crowd(world, conv, CROWD);
+    world_say(world, conv, "somebody");
+    world_run(world, 100);
+    conv->trimmed = 300;
+    alice->is_blocked = false;
+    session_on_writable(alice->session);
+    world_run(world, 3000);
+    assert_int_equal(world_count(alice, "\"to\":300,\"head\":402,\"trimmed\":true}"), 1);
+    assert_int_equal(world_count(alice, "\"seq\":300,"), 0);
+    for (uint64_t seq = 301; seq <= 401; seq++) {
+        char text[32];
+        snprintf(text, sizeof(text), "\"seq\":%lu,", (unsigned long)seq);
+        assert_int_equal(world_count(alice, text), 1);
+    }
+    assert_int_equal(world_count(alice, "\"seq\":402,"), 0);
+    assert_true(world_count(alice, "\"head\":402,\"unread\"") >= 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
+static void delay_stream(struct world *world, uint64_t ms)
+{
+    for (uint32_t i = 0; i < world->packet_count; i++)
+        if (world->packets[i].is_published)
+            world->packets[i].due_us = world->now_us + ms * 1000;
+}
+
+/* That a conversation is large may be known before the stream has come there. */
+static void streams_on_up_to_where_an_answer_says_it_is_large(void **state)
+{
+    (void)state;
+    struct world *world = new_world(23);
+    struct world_conv *conv = new_conv(world, "c1", LOUD);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_say(world, conv, "somebody");
+    world_run(world, 10);
+    for (int i = 0; i < 5; i++)
+        world_say(world, conv, "somebody");
+    world_crowd(world, conv, CROWD);
+    delay_stream(world, 200);
+    struct world_link *bob = world_connect(world, "bob", NULL, false);
+    world_run(world, 150);
+    assert_int_equal(world_count(bob, "\"head\":7,"), 1);
+    world_expect_seqs(alice, "c1", 1, 1);
+    world_run(world, 100);
+    world_expect_seqs(alice, "c1", 1, 7);
+    world_say(world, conv, "somebody");
+    world_run(world, 1500);
+    world_expect_seqs(alice, "c1", 1, 7);
+    assert_int_equal(world_count(alice, "\"head\":8,"), 1);
+    assert_int_equal(entries(bob), 0);
+    assert_int_equal(world->fetches, 0);
+    world_close(&alice);
+    world_close(&bob);
+    world_free(&world);
+}
+
 /* A client that has no room for one more activity is told later, and the gateway goes on. */
 static void tells_later_who_has_no_room(void **state)
 {
@@ -751,6 +826,8 @@ int main(void)
         cmocka_unit_test(tells_again_what_a_slow_client_was_not_written),
         cmocka_unit_test(goes_on_up_to_the_entry_that_made_it_large),
         cmocka_unit_test(gives_again_what_was_dropped_after_it_grew),
+        cmocka_unit_test(goes_on_behind_what_is_removed_meanwhile),
+        cmocka_unit_test(streams_on_up_to_where_an_answer_says_it_is_large),
         cmocka_unit_test(tells_later_who_has_no_room),
         cmocka_unit_test(stays_open_beyond_a_late_connect),
         cmocka_unit_test(spends_a_bounded_share_on_telling),
