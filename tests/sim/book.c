@@ -116,6 +116,21 @@ bool book_is_from(struct book *b, struct slice conv, uint64_t seq, struct slice 
     return record_decode(&r, &msg_entry_desc, &entry) == RC_OK && slice_equal(entry.from, user);
 }
 
+uint64_t book_known_us(const struct book_conv *c, uint64_t seq)
+{
+    uint64_t known_us = UINT64_MAX;
+    for (; seq <= c->head; seq++)
+        if (c->entries[seq].told_us != 0 && c->entries[seq].told_us < known_us)
+            known_us = c->entries[seq].told_us;
+    return known_us;
+}
+
+static void note_told(struct book *b, struct book_conv *c, uint64_t seq)
+{
+    if (c->entries[seq].told_us == 0)
+        c->entries[seq].told_us = b->world->now_us;
+}
+
 uint64_t book_acked_seq(struct book *b, struct slice conv)
 {
     const struct book_conv *c = book_conv(b, conv);
@@ -354,6 +369,7 @@ void book_acked(struct book *b, struct slice conv, struct slice sender, struct s
     struct book_conv *c = get_conv(b, conv);
     if (seq > c->acked)
         c->acked = seq;
+    note_told(b, c, seq);
 }
 
 void book_refused(struct book *b, struct book_send *send)
@@ -380,6 +396,7 @@ void book_seen(struct book *b, struct slice viewer, struct slice conv, uint64_t 
     if (seq > book_visible(b, conv, viewer))
         world_violation(b->world, "C12: %.*s is no member of %s and was shown %.*s",
                         SLICE_ARGS(viewer), c->id, SLICE_ARGS(raw));
+    note_told(b, c, seq);
     struct book_entry *entry = &c->entries[seq];
     /* Who was removed once may be shown less than what the log made of it. */
     const struct book_member *member = book_member(b, conv, viewer);

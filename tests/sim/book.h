@@ -39,7 +39,8 @@ struct book_version {
 
 struct book_entry {
     struct buf *record; /* As it is now: the last version's. */
-    uint64_t at_us;     /* When it was first applied. */
+    uint64_t at_us;     /* When it was first applied, perhaps not by its leader. */
+    uint64_t told_us;   /* When anyone was first told of it; 0: nobody yet. */
     struct book_version *versions;
     uint32_t version_count;
     uint32_t shown_count;
@@ -127,6 +128,9 @@ bool book_is_member(struct book *b, struct slice conv, struct slice user);
 uint64_t book_visible(struct book *b, struct slice conv, struct slice user);
 uint64_t book_head(struct book *b, struct slice conv);
 bool book_is_from(struct book *b, struct slice conv, uint64_t seq, struct slice user);
+/* Since when anyone was told of the entry at `seq`, or of one behind it: from then on every leader
+ * knows of it. UINT64_MAX: nobody was. */
+uint64_t book_known_us(const struct book_conv *c, uint64_t seq);
 uint64_t book_acked_seq(struct book *b, struct slice conv); /* The highest acknowledged. */
 /* What was up to here nobody needs to be given any more: it was removed, or ended. */
 uint64_t book_lost_seq(struct book *b, struct slice conv);

@@ -19,11 +19,10 @@ struct outgoing {
     char to[40];   /* The conversation as sent: an id, or "@user" for the direct one. */
     char conv[64]; /* Its id. */
     struct book_send *record;
-    bool is_done;    /* Acknowledged, or refused for good. */
-    bool in_flight;  /* On this connection. */
-    bool was_member; /* When it was sent last. */
-    uint64_t sent_us;
-    uint64_t seq; /* Where it was acknowledged; 0: refused. */
+    bool is_done;     /* Acknowledged, or refused for good. */
+    bool in_flight;   /* On this connection. */
+    uint64_t sent_us; /* Last. */
+    uint64_t seq;     /* Where it was acknowledged; 0: refused. */
 };
 
 struct place {
@@ -77,8 +76,7 @@ struct probe {
     bool is_asked;
     char conv[64];
     uint64_t floor;
-    bool was_member;   /* When it was asked, */
-    bool was_told_out; /* as he was: what nobody was told of, a leader need not know. */
+    bool was_member; /* When it was asked. */
     uint64_t asked_us;
 };
 

@@ -67,8 +67,6 @@ static void send_one(struct person *p, struct outgoing *out)
     out->in_flight = true;
     out->record->tries++;
     out->sent_us = p->people->world->now_us;
-    out->was_member =
-        book_is_member(p->people->book, slice_string(out->conv), slice_string(p->user));
     wire_say(p, text);
 }
 
@@ -256,7 +254,6 @@ static void ask_newest(void *context, uint64_t argument)
     const struct book_member *member = book_member(people->book, conv, slice_string(p->user));
     bool has_joined = member != NULL && member->joined <= probe->floor;
     probe->was_member = has_joined && member->is_member;
-    probe->was_told_out = place_of(p, conv)->is_out;
     probe->asked_us = people->world->now_us;
     struct buf *text = buf_new(128);
     buf_append_format(text, "{\"type\":\"history\",\"id\":\"n%u\",\"conv\":\"%s\",\"limit\":%lu}",
