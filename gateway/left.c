@@ -31,7 +31,13 @@ static struct left *find(const struct session *session, struct slice conv)
 
 void left_put(struct session *session, struct slice conv, uint64_t cursor)
 {
-    left_take(session, conv); /* What it remembers is older. */
+    struct left *before = find(session, conv);
+    if (before != NULL) {
+        before->cursor = cursor;
+        list_remove(&before->node);
+        list_append(&session->left, &before->node);
+        return;
+    }
     if (session->left_count >= LEFT_MAX)
         forget(session, LIST_FIRST(&session->left, struct left, node));
     struct left *left = mem_zero(sizeof(*left) + conv.size);
@@ -40,6 +46,12 @@ void left_put(struct session *session, struct slice conv, uint64_t cursor)
     memcpy(left->conv, conv.base, conv.size);
     list_append(&session->left, &left->node);
     session->left_count++;
+}
+
+uint64_t left_cursor(const struct session *session, struct slice conv)
+{
+    const struct left *left = find(session, conv);
+    return left != NULL ? left->cursor : 0;
 }
 
 uint64_t left_take(struct session *session, struct slice conv)

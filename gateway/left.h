@@ -18,7 +18,9 @@
 struct session;
 
 void left_put(struct session *session, struct slice conv, uint64_t cursor);
-/* Where it stood; 0: from the beginning. Forgets it. */
+/* Where it stood; 0: from the beginning. */
+uint64_t left_cursor(const struct session *session, struct slice conv);
+/* The same; forgets it. */
 uint64_t left_take(struct session *session, struct slice conv);
 /* The session was told that it is gone, by the removal at `seq`. */
 void left_note_told(struct session *session, struct slice conv, uint64_t seq);

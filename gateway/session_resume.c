@@ -182,15 +182,17 @@ static void open_listed(struct session *session, struct slice conv)
         pair->is_open = item->is_open;
 }
 
-/* He was removed there while he was away, perhaps: the leader knows what this device has missed.
- * What the client names comes at the end of the listing. */
+/* He was removed there while he was away, perhaps: the leader knows what this device has missed,
+ * unless he was added and removed while this connection resumed. What the client names comes at the
+ * end of the listing. */
 static void open_left(struct session *session, struct slice conv)
 {
     const struct resume *resume = session->resume;
     if (resume->is_reset || map_get(&resume->items, conv) != NULL ||
         pair_find(session, conv) != NULL)
         return;
-    struct pair *pair = pair_open(session, conv, false, 0, true);
+    uint64_t left = left_cursor(session, conv);
+    struct pair *pair = pair_open(session, conv, left != 0, left, true);
     if (pair != NULL)
         pair->is_past = true;
 }

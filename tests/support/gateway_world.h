@@ -84,7 +84,8 @@ struct world {
     uint64_t last_given;   /* and its seq. */
     enum rc refusal;       /* Routers answer submits with this; RC_OK: do them. */
     uint32_t fetches, watches, rewatches, submits, cursors, looks;
-    bool is_old; /* Routers do not know what is asked for with `fanout`. */
+    bool is_old;   /* Routers do not know what is asked for with `fanout`. */
+    bool is_vague; /* They do not tell the lists of users. */
     struct msg_cmd_cursor last_cursor;
 };
 

@@ -124,16 +124,25 @@ static void on_user_open(struct world *world, uint32_t router, const struct msg_
 {
     struct msg_user_convs a = {.req = m->req, .rc = RC_OK};
     struct buf *convs = buf_new(64);
+    struct buf *left = buf_new(64);
     if (!leads(world, router, m->shard))
         a.rc = RC_NOT_LEADER;
     for (uint32_t i = 0; i < world->conv_count; i++) {
-        int member = member_of(&world->convs[i], m->user);
-        if (member >= 0 && !world->convs[i].is_ended && world->convs[i].removed_at[member] == 0)
-            record_put_slice(convs, slice_string(world->convs[i].name));
+        const struct world_conv *conv = &world->convs[i];
+        int member = member_of(conv, m->user);
+        if (member < 0 || conv->is_ended)
+            continue;
+        if (conv->removed_at[member] == 0)
+            record_put_slice(convs, slice_string(conv->name));
+        else if (m->past == USER_PAST_APART)
+            record_put_slice(left, slice_string(conv->name));
     }
     a.convs = buf_slice(convs);
-    answer(world, router, &msg_user_convs_desc, &a);
+    a.left = buf_slice(left);
+    if (!world->is_vague)
+        answer(world, router, &msg_user_convs_desc, &a);
     buf_unref(&convs);
+    buf_unref(&left);
 }
 
 static void on_watch(struct world *world, uint32_t router, const struct msg_watch *m)

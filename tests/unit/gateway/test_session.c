@@ -737,6 +737,34 @@ static void limits_the_frame_rate(void **state)
     world_free(&world);
 }
 
+/* Added and removed again while it still waits for its list, which says that he left: it has what
+ * it was given then, though no record says so. */
+static void goes_on_behind_what_it_was_given_while_it_resumed(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_conv *conv = world_conv(world, "c1", "bob");
+    for (int i = 0; i < 5; i++)
+        world_say(world, conv, "bob");
+    world->is_vague = true;
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_add(world, conv, "alice");
+    world_run(world, 100);
+    world_remove(world, conv, "alice");
+    world_run(world, 100);
+    world_expect_seqs(link, "c1", 1, 7);
+    assert_int_equal(world_count(link, "\"gone\":true"), 1);
+    assert_int_equal(world_count(link, "\"type\":\"resumed\""), 0);
+    world->is_vague = false;
+    world_run(world, 10000);
+    assert_int_equal(world_count(link, "\"type\":\"resumed\""), 1);
+    world_expect_seqs(link, "c1", 1, 7);
+    assert_int_equal(world_count(link, "\"gone\":true"), 1);
+    world_close(&link);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -763,6 +791,7 @@ int main(void)
         cmocka_unit_test(answers_a_send_and_delivers_it_to_the_sender_too),
         cmocka_unit_test(answers_unavailable_where_no_router_does),
         cmocka_unit_test(coalesces_receipts),
+        cmocka_unit_test(goes_on_behind_what_it_was_given_while_it_resumed),
         cmocka_unit_test(pings_and_then_closes_the_silent),
         cmocka_unit_test(a_pong_proves_what_was_read),
         cmocka_unit_test(drains_with_1012),
