@@ -78,7 +78,23 @@ static bool give_gap(struct pair *pair, const struct msg_watched *answer)
         return false;
     }
     pair->gap_to = answer->gap_to;
+    pair->was_given = true;
     return true;
+}
+
+/* To its leader who has nothing of a conversation misses nothing of what he may not see. But this
+ * one was given some, and only begins anew, having acknowledged nothing. */
+static struct msg_watched with_hole(const struct pair *pair, const struct msg_watched *answer)
+{
+    struct msg_watched with = *answer;
+    uint64_t last_hidden = answer->gap_from != 0 ? answer->gap_from - 1 : answer->from;
+    if (last_hidden <= pair->cursor)
+        return with;
+    with.gap_from = pair->cursor + 1;
+    with.gap_to = answer->from;
+    if (with.trimmed_to < last_hidden)
+        with.trimmed_to = last_hidden;
+    return with;
 }
 
 /* It goes on from where the answer says. */
@@ -122,6 +138,7 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
         pair_leave(pair, answer->until); /* Removed again before he saw any of it. */
         return;
     }
+    bool has_some = pair->is_cursor_known && pair->was_given;
     pair->is_again = true;
     pair->is_cursor_known = true;
     if (is_first) /* A gap may be paged, and acknowledged page by page. */
@@ -139,7 +156,8 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
     }
     if (is_first && pair->is_resuming)
         pair->session->missed += answer->missed;
-    take_answer(gateway, pair, answer);
+    struct msg_watched with = has_some ? with_hole(pair, answer) : *answer;
+    take_answer(gateway, pair, &with);
 }
 
 static bool send_watch(struct pair *pair)

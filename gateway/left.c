@@ -48,6 +48,11 @@ void left_put(struct session *session, struct slice conv, uint64_t cursor)
     session->left_count++;
 }
 
+bool left_has(const struct session *session, struct slice conv)
+{
+    return find(session, conv) != NULL;
+}
+
 uint64_t left_cursor(const struct session *session, struct slice conv)
 {
     const struct left *left = find(session, conv);

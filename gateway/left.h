@@ -18,6 +18,7 @@
 struct session;
 
 void left_put(struct session *session, struct slice conv, uint64_t cursor);
+bool left_has(const struct session *session, struct slice conv);
 /* Where it stood; 0: from the beginning. */
 uint64_t left_cursor(const struct session *session, struct slice conv);
 /* The same; forgets it. */

@@ -135,8 +135,10 @@ static void open_again(const struct pair *pair)
 {
     struct slice conv = watch_conv(pair->watch);
     struct pair *next = pair_open(pair->session, conv, true, pair->cursor, false);
-    if (next != NULL)
-        next->is_open = pair->is_open;
+    if (next == NULL)
+        return;
+    next->is_open = pair->is_open;
+    next->was_given = pair->was_given;
 }
 
 void pair_drop(struct pair *pair)
@@ -215,6 +217,7 @@ bool pair_give(struct pair *pair, uint64_t seq, struct buf *frame)
     if (!session_push_entry(pair->session, pair, seq, frame))
         return false;
     pair->cursor = seq;
+    pair->was_given = true;
     redelivery_on_given(pair);
     proof_on_given(pair);
     return true;

@@ -60,6 +60,7 @@ struct pair {
     bool is_reopened : 1;     /* Added again while still here: open once more when removal comes. */
     bool is_open : 1;         /* The client said so. */
     bool is_finishing : 1;    /* Was there when it became large: it gets what was before. */
+    bool was_given : 1;       /* This connection got some of it, perhaps beyond the cursor. */
     bool is_past : 1;         /* He left lately, as his list says: he may not have heard of it. */
 };
 

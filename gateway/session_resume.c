@@ -171,7 +171,8 @@ static void open_listed(struct session *session, struct slice conv)
         item->is_used = true;
     if (pair_find(session, conv) != NULL)
         return;
-    uint64_t left = left_take(session, conv); /* Removed and added again within this resumption. */
+    bool was_here = left_has(session, conv); /* Removed and added again within this resumption. */
+    uint64_t left = left_take(session, conv);
     bool is_named = item != NULL && item->is_named;
     struct pair *pair;
     if (resume->is_reset || left != 0)
@@ -180,6 +181,8 @@ static void open_listed(struct session *session, struct slice conv)
         pair = pair_open(session, conv, is_named, is_named ? item->seq : 0, true);
     if (pair != NULL && left == 0 && item != NULL)
         pair->is_open = item->is_open;
+    if (pair != NULL)
+        pair->was_given = was_here;
 }
 
 /* He was removed there while he was away, perhaps: the leader knows what this device has missed,
@@ -316,8 +319,12 @@ void session_on_listed(struct session *session, struct slice conv)
         return;
     }
     put_conversation(session, conv, false);
-    if (session->state == SESSION_OPEN)
-        pair_open(session, conv, true, left_take(session, conv), false);
+    if (session->state != SESSION_OPEN)
+        return;
+    bool was_here = left_has(session, conv);
+    pair = pair_open(session, conv, true, left_take(session, conv), false);
+    if (pair != NULL)
+        pair->was_given = was_here;
 }
 
 /* He was given that removal, and what followed when he was added again; or would have been. */

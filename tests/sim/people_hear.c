@@ -113,12 +113,8 @@ static bool begins_at(const struct person *p, const struct place *place, uint64_
  * or the server's record, which is never ahead of what the client has acknowledged. */
 static bool is_next(const struct person *p, const struct place *place, uint64_t seq)
 {
-    /* Where it acknowledged nothing, it is given again from the beginning: that is now where he
-     * came again, and no gap says so. Known, and not mended: it takes an erasure that its gateway
-     * was not told of in time. */
-    bool is_known_hole = place->told == 0 && place->acked == 0 && begins_at(p, place, seq);
     if (place->at != AT_UNKNOWN && place->at != 0)
-        return seq == place->at + 1 || is_known_hole;
+        return seq == place->at + 1;
     return (seq >= 1 && seq <= (place->at == 0 ? 0 : place->cursor) + 1) ||
            begins_at(p, place, seq);
 }

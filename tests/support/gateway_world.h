@@ -20,7 +20,8 @@ struct world_conv {
     struct buf *entries[WORLD_ENTRIES]; /* Records; entry of seq s at s - 1. */
     uint32_t messages[WORLD_ENTRIES];   /* So many up to there. */
     uint64_t head;
-    uint64_t trimmed;    /* Entries up to here are gone. */
+    uint64_t trimmed;    /* Entries up to here are gone, */
+    uint64_t hidden;     /* and what is up to here nobody may see. */
     uint64_t crowd;      /* Members beside those below, of whom nobody has a session. */
     char members[8][32]; /* Empty: free. */
     uint64_t removed_at[8];

@@ -164,18 +164,21 @@ static void on_watch(struct world *world, uint32_t router, const struct msg_watc
         a.from = m->from_known ? m->from : 0;
         if (a.from > last)
             a.from = last;
+        if (a.from == 0)
+            a.from = conv->hidden; /* He has nothing of it, so he misses nothing. */
         a.missed = last - a.from;
         a.members = members_of(conv);
         a.messages = messages_of(conv, last);
         a.read_messages = messages_of(conv, conv->read[member]);
         bool is_light = m->fanout != 0 && a.members > m->fanout && !world->is_old;
-        uint64_t to = a.from > conv->trimmed ? a.from : conv->trimmed;
+        uint64_t gone = conv->trimmed > conv->hidden ? conv->trimmed : conv->hidden;
+        uint64_t to = a.from > gone ? a.from : gone;
         if (last - to > LIMIT_RESUME_COUNT)
             to = last - LIMIT_RESUME_COUNT;
         if (to > a.from && !is_light) {
             a.gap_from = a.from + 1;
             a.gap_to = to;
-            a.trimmed_to = conv->trimmed > a.from ? conv->trimmed : 0;
+            a.trimmed_to = gone > a.from ? gone : 0;
             a.trimmed = a.trimmed_to == to;
             a.from = to;
         }
@@ -206,6 +209,8 @@ static void on_fetch(struct world *world, uint32_t router, const struct msg_fetc
         a.trimmed = conv->trimmed;
         if (after < conv->trimmed)
             after = conv->trimmed;
+        if (after < conv->hidden)
+            after = conv->hidden;
         if (after < a.head)
             put_entries(world, conv, after, a.head, entries, &a.more);
         a.entries = buf_slice(entries);

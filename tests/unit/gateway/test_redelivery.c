@@ -363,6 +363,60 @@ static void knows_what_it_sent_to_begin_a_conversation(void **state)
     world_free(&world);
 }
 
+/* Erased meanwhile and in again, he sees nothing of what was, and is told so. */
+static void announces_what_it_may_not_see_again(void **state)
+{
+    (void)state;
+    struct world *world = new_world(0);
+    struct world_conv *one = world_conv(world, "c1", "alice bob");
+    struct world_conv *two = world_conv(world, "c2", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    for (int i = 0; i < 5; i++)
+        world_say(world, one, "bob");
+    world_say(world, two, "bob");
+    world_run(world, 100);
+    ack(alice, "c2", 1);
+    one->hidden = 6;
+    world_run(world, WAIT_MS - 100);
+    for (int i = 0; i < 3; i++)
+        world_say(world, one, "bob"); /* 6 is missed: what was before is given again just then. */
+    world_run(world, 300);
+    assert_int_equal(world_count(alice, "\"type\":\"gap\",\"conv\":\"c1\",\"from\":1,\"to\":6,"
+                                        "\"head\":8,\"trimmed\":true}"),
+                     1);
+    assert_true(copies(alice, "c1", 8) >= 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
+/* The same where its leader, asked meanwhile, knew of no such member. */
+static void announces_what_it_may_not_see_when_it_comes_back(void **state)
+{
+    (void)state;
+    struct world *world = new_world(0);
+    struct world_conv *one = world_conv(world, "c1", "alice bob");
+    struct world_conv *two = world_conv(world, "c2", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    for (int i = 0; i < 3; i++)
+        world_say(world, one, "bob");
+    world_say(world, two, "bob");
+    world_run(world, 100);
+    ack(alice, "c2", 1);
+    one->members[0][0] = '\0';
+    world_run(world, WAIT_MS + 500);
+    one->hidden = one->head;
+    world_add(world, one, "alice");
+    world_run(world, 100);
+    assert_int_equal(world_count(alice, "\"type\":\"gap\",\"conv\":\"c1\",\"from\":1,\"to\":3,"
+                                        "\"head\":4,\"trimmed\":true}"),
+                     1);
+    assert_int_equal(copies(alice, "c1", 4), 1);
+    world_close(&alice);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +431,8 @@ int main(void)
         cmocka_unit_test(awaits_nothing_sent_before_the_first_ack),
         cmocka_unit_test(still_awaits_what_others_said_around_it),
         cmocka_unit_test(knows_what_it_sent_to_begin_a_conversation),
+        cmocka_unit_test(announces_what_it_may_not_see_again),
+        cmocka_unit_test(announces_what_it_may_not_see_when_it_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
