@@ -7,21 +7,32 @@
  * all shards are asked which conversations his list has yet to be told of: what is told meanwhile
  * is on the list when that is read. Several conversations of a page at a time, each in steps that
  * are idempotent: it may be asked for again, after a failure and also when all is done. It says so
- * where it does not finish within API_STEPS_US. */
+ * where it does not finish within API_STEPS_US. A step for which a router has no room waits for
+ * another one to be done, and from then on there are no more under way than were then: who begins
+ * again begins with the same ones, and would never come further. */
 #include "gateway/api_private.h"
 
 #include "mesh/base/mem.h"
 
 #define LANES 16u
 
+/* A conversation under way. */
+struct lane {
+    struct api_name conv; /* Absent: none. */
+    uint64_t after;       /* Done up to this entry. */
+    bool is_refused;      /* It waits for others. */
+};
+
 struct erase {
     struct buf *convs; /* Of all shards, then of the page. */
     struct record_reader rest;
-    uint32_t shards_left;         /* To be heard of what is untold. */
-    bool is_listed;               /* They are of a page. */
-    struct api_name last;         /* Of the page, as far as it was read. */
-    bool has_more;                /* Pages. */
-    struct api_name lanes[LANES]; /* The conversation under way; absent: none. */
+    uint32_t shards_left; /* To be heard of what is untold. */
+    bool is_listed;       /* They are of a page. */
+    struct api_name last; /* Of the page, as far as it was read. */
+    bool has_more;        /* Pages. */
+    struct lane lanes[LANES];
+    uint32_t busy; /* Lanes that wait for an answer. */
+    uint32_t busy_max;
     uint64_t deadline_us;
 };
 
@@ -55,12 +66,30 @@ static void go_on(struct api_call *call);
 static void on_erased(struct api_call *call, struct api_request *request, enum rc rc,
                       const void *answer);
 
-static void erase_from(struct api_call *call, struct api_name *lane, uint64_t after)
+static void next_step(struct api_call *call, struct lane *lane)
 {
+    struct erase *erase = call->work;
     struct msg_cmd_erase command = {
-        .conv = api_name(lane), .user = api_name(&call->user), .after = after};
+        .conv = api_name(&lane->conv), .user = api_name(&call->user), .after = lane->after};
+    erase->busy++;
+    lane->is_refused = false;
     api_submit_item(call, lane, command.conv, &msg_cmd_erase_desc, &command, REPEAT_FREELY,
                     on_erased);
+}
+
+static void on_refused(struct api_call *call, struct api_request *request, enum rc rc,
+                       const void *answer)
+{
+    struct erase *erase = call->work;
+    struct lane *lane = request->item;
+    const struct msg_result *result = answer;
+    bool is_for_room = rc == RC_UNAVAILABLE && result != NULL && result->hint_ms != 0;
+    if (!is_for_room || erase->busy == 0) {
+        api_fail_request(call, request, rc, answer);
+        return;
+    }
+    lane->is_refused = true;
+    erase->busy_max = erase->busy;
 }
 
 /* A conversation that is gone holds nothing of his. */
@@ -68,46 +97,49 @@ static void on_erased(struct api_call *call, struct api_request *request, enum r
                       const void *answer)
 {
     const struct msg_result *result = answer;
-    struct api_name *lane = request->item;
+    struct erase *erase = call->work;
+    struct lane *lane = request->item;
+    erase->busy--;
     if (rc != RC_OK && rc != RC_NOT_FOUND) {
-        api_fail_request(call, request, rc, answer);
+        on_refused(call, request, rc, answer);
     } else if (!is_late(call)) {
-        if (rc == RC_OK && result->seq != 0) {
-            erase_from(call, lane, result->seq);
+        lane->after = rc == RC_OK ? result->seq : 0;
+        if (lane->after != 0) {
+            next_step(call, lane);
             return;
         }
-        lane->size = 0;
+        lane->conv.size = 0;
         go_on(call);
     }
 }
 
 /* Begin the next conversation of the page in this lane. False: there is none. */
-static bool next_conv(struct api_call *call, struct api_name *lane)
+static bool next_conv(struct api_call *call, struct lane *lane)
 {
     struct erase *erase = call->work;
     struct slice conv;
-    if (record_get_slice(&erase->rest, &conv) != RC_OK || conv.size > sizeof(lane->bytes))
+    if (record_get_slice(&erase->rest, &conv) != RC_OK || conv.size > sizeof(lane->conv.bytes))
         return false;
-    lane->size = conv.size;
-    memcpy(lane->bytes, conv.base, conv.size);
+    lane->conv.size = conv.size;
+    memcpy(lane->conv.bytes, conv.base, conv.size);
     if (erase->is_listed)
-        erase->last = *lane;
-    erase_from(call, lane, 0);
+        erase->last = lane->conv;
+    next_step(call, lane);
     return true;
 }
 
 static void go_on(struct api_call *call)
 {
     struct erase *erase = call->work;
-    uint32_t busy = 0;
     bool is_page_over = false;
-    for (uint32_t i = 0; i < LANES && !call->is_answered; i++) {
-        struct api_name *lane = &erase->lanes[i];
-        if (lane->size == 0 && !is_page_over)
+    for (uint32_t i = 0; i < LANES && erase->busy < erase->busy_max && !call->is_answered; i++) {
+        struct lane *lane = &erase->lanes[i];
+        if (lane->is_refused)
+            next_step(call, lane);
+        else if (lane->conv.size == 0 && !is_page_over)
             is_page_over = !next_conv(call, lane);
-        busy += lane->size != 0;
     }
-    if (busy > 0 || call->is_answered)
+    if (erase->busy > 0 || call->is_answered)
         return;
     if (erase->has_more)
         next_page(call);
@@ -194,6 +226,7 @@ void api_erase(struct api_call *call, struct slice body)
     (void)body;
     struct erase *erase = mem_new(struct erase);
     erase->convs = buf_new(0);
+    erase->busy_max = LANES;
     erase->deadline_us = gateway_now_us(call->gateway) + API_STEPS_US;
     call->work = erase;
     call->free_work = erase_free;

@@ -23,10 +23,11 @@ static struct world *world_of(const struct reaper *r)
 
 static void ask(void *context, uint64_t argument);
 
-static void ask_later(struct reaper_word *word)
+static void ask_later(struct reaper_word *word, uint32_t wait_s)
 {
     struct world *world = world_of(word->reaper);
-    world_after(world, world_between(world, 10000, AGAIN_US), ask, word, 0);
+    uint64_t wait_us = wait_s * UINT64_C(1000000) + world_between(world, 10000, AGAIN_US);
+    world_after(world, wait_us, ask, word, 0);
 }
 
 static void on_ok(struct reaper_word *word)
@@ -55,7 +56,7 @@ static void on_answer(void *context, const struct api_answer *answer)
         book_end_unknown(r->book, slice_string(word->name), word->head);
         word->is_open = false;
     } else if (answer->status == 503 || answer->status == 429) {
-        ask_later(word);
+        ask_later(word, answer->retry_s);
     } else {
         world_violation(world, "DELETE %s was answered %u: %.*s", word->path, answer->status,
                         SLICE_ARGS(answer->body));
@@ -68,7 +69,7 @@ static void hang_up(void *context, uint64_t number)
     if (word->call == NULL || word->number != number)
         return;
     api_abandon(&word->call);
-    ask_later(word);
+    ask_later(word, 0);
 }
 
 static void ask_at(struct reaper_word *word, struct sim_node *gateway)
@@ -106,7 +107,7 @@ static void ask(void *context, uint64_t argument)
     if (gateway->is_alive)
         ask_at(word, gateway);
     else
-        ask_later(word);
+        ask_later(word, 0);
 }
 
 /* ---- What is to go ---- */
@@ -240,7 +241,7 @@ void reaper_gateway_down(struct reaper *r, const struct sim_node *gateway)
         if (word->call == NULL || word->gateway != gateway)
             continue;
         api_abandon(&word->call);
-        ask_later(word);
+        ask_later(word, 0);
     }
 }
 

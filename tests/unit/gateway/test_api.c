@@ -877,6 +877,8 @@ static void answer_erase(const char *conv, uint64_t after, enum rc rc, uint64_t 
     assert_true(slice_equals(command.user, "bob"));
     assert_int_equal(command.after, after);
     struct msg_result result = {.req = submit.req, .rc = rc, .seq = seq, .ts = 7};
+    if (rc == RC_UNAVAILABLE)
+        result.hint_ms = LIMIT_RETRY_AFTER_MS; /* The router has too much to do. */
     answer_from(rig.asked[at].router, &msg_result_desc, &result);
 }
 
@@ -936,6 +938,33 @@ static void conversations_are_erased_some_at_a_time(void **state)
     assert_int_equal(rig.asked_count, 2 + WORLD_SHARDS + 20 + 1);
     answer_result(RC_OK, 0);
     expect(&reply, 200, "{\"type\":\"ok\"}");
+}
+
+/* A step for which there is no room waits until another one is done; where there is none, it says
+ * so. */
+static void an_erasure_goes_on_with_what_there_is_room_for(void **state)
+{
+    (void)state;
+    struct reply reply;
+    const char *convs[] = {"c0", "c1", "c2", "c3", "c4", "c5", NULL};
+    ask(&reply, "DELETE", "/v1/users/bob", "");
+    answer_result(RC_OK, 0);
+    answer_untold(NULL);
+    answer_convs(convs, 0);
+    uint32_t asked = rig.asked_count;
+    for (uint32_t i = 2; i < 6; i++)
+        answer_erase(convs[i], 0, RC_UNAVAILABLE, 0);
+    answer_erase("c1", 0, RC_OK, 256); /* It goes on itself. */
+    assert_int_equal(rig.asked_count, asked + 1);
+    answer_erase("c0", 0, RC_OK, 0);
+    assert_int_equal(rig.asked_count, asked + 2); /* Two at a time from now on. */
+    answer_erase("c1", 256, RC_OK, 0);
+    for (uint32_t i = 2; i < 5; i++)
+        answer_erase(convs[i], 0, RC_OK, 0);
+    assert_int_equal(rig.asked_count, asked + 5);
+    assert_int_equal(reply.status, 0);
+    answer_erase("c5", 0, RC_UNAVAILABLE, 0);
+    expect(&reply, 503, "\"unavailable\"");
 }
 
 /* A step that fails ends it; who asks again begins again. */
@@ -1213,6 +1242,7 @@ int main(void)
         TEST(presence_needs_routers),
         TEST(a_user_is_erased_step_by_step),
         TEST(conversations_are_erased_some_at_a_time),
+        TEST(an_erasure_goes_on_with_what_there_is_room_for),
         TEST(an_erasure_that_fails_may_be_repeated),
         TEST(a_long_erasure_is_told_to_come_again),
         TEST(a_conversation_is_dropped_step_by_step),
