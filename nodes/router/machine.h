@@ -204,8 +204,9 @@ MUST_CHECK enum rc machine_walk_untold(
 /* A member who does not have everything. */
 struct machine_behind {
     struct slice user;
-    uint64_t joined; /* What came before it is not for him. */
-    uint64_t has;    /* Some device of his has, or he has read, everything up to here. */
+    uint64_t joined;  /* The entry that let him in, the last time. */
+    uint64_t visible; /* The first entry that he may see. */
+    uint64_t has;     /* Some device of his has, or he has read, everything up to here. */
 };
 typedef bool (*machine_behind_visit)(void *context, const struct machine_behind *behind);
 
@@ -215,6 +216,9 @@ MUST_CHECK enum rc machine_behind(struct machine *machine, struct slice conv, ui
                                   struct machine_scan *scan, machine_behind_visit visit,
                                   void *context);
 
+/* When the entry at `seq`, which is there, was written. `scratch` is emptied. */
+MUST_CHECK enum rc machine_time_of(struct machine *machine, struct slice conv, uint64_t seq,
+                                   struct buf *scratch, uint64_t *ret_ts);
 /* Append the records of entries first..last that are still there, `count_max` at most. *ret_next:
  * where to go on, last + 1 at the end. */
 MUST_CHECK enum rc machine_untold_entries(struct machine *machine, struct slice conv,

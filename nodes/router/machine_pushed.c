@@ -106,8 +106,9 @@ static uint64_t has(const struct row_cursor *cursor)
 static bool meet(const struct row_member *row, const struct row_cursor *cursor, struct slice user,
                  uint64_t seq, machine_behind_visit visit, void *context)
 {
-    const struct machine_behind behind = {.user = user, .joined = row->joined, .has = has(cursor)};
-    if (row->left != 0 || row->joined > seq || behind.has >= seq)
+    const struct machine_behind behind = {
+        .user = user, .joined = row->joined, .visible = row->visible, .has = has(cursor)};
+    if (row->left != 0 || row->visible > seq || behind.has >= seq)
         return true;
     return visit(context, &behind);
 }
@@ -187,8 +188,8 @@ enum rc machine_untold_entries(struct machine *m, struct slice id, uint64_t firs
     return machine_log_read(m, id, first, last, count_max, into, ret_next);
 }
 
-static enum rc time_of(struct machine *m, struct slice id, uint64_t seq, struct buf *scratch,
-                       uint64_t *ret_ts)
+enum rc machine_time_of(struct machine *m, struct slice id, uint64_t seq, struct buf *scratch,
+                        uint64_t *ret_ts)
 {
     uint64_t next;
     struct msg_entry entry;
@@ -217,7 +218,7 @@ enum rc machine_first_since(struct machine *m, struct slice id, uint64_t since, 
     while (rc == RC_OK && first <= last) {
         uint64_t middle = first + (last - first) / 2;
         uint64_t ts = 0;
-        rc = time_of(m, id, middle, scratch, &ts);
+        rc = machine_time_of(m, id, middle, scratch, &ts);
         if (ts >= since)
             last = middle - 1;
         else

@@ -72,10 +72,38 @@ static void put_head(struct push *p, const struct msg_entry *entry)
     buf_append_string(body, ",\"users\":[");
 }
 
+/* He may see it, and does not have it. */
+static bool is_missed(const struct msg_entry *entry, const struct push_member *member)
+{
+    return member->has < entry->seq && member->visible <= entry->seq &&
+           !slice_equal(entry->from, slice_of(member->name, member->size));
+}
+
+/* Who is in only since that entry is told of it where he was by the time it had waited: he may have
+ * been removed and added again, and of that nothing is kept. */
 static bool is_for(const struct msg_entry *entry, const struct push_member *member)
 {
-    return member->has < entry->seq && member->joined <= entry->seq &&
-           !slice_equal(entry->from, slice_of(member->name, member->size));
+    return is_missed(entry, member) &&
+           (member->joined <= entry->seq || member->joined_ts <= entry->ts + LIMIT_PUSH_WAIT_MS);
+}
+
+/* When those joined who did so after this entry and may see it: few, and once each. */
+static enum rc know_times(struct push *p, struct machine *m, const struct msg_entry *entry)
+{
+    struct push_work *work = &p->work;
+    struct buf *scratch = NULL;
+    enum rc rc = RC_OK;
+    for (uint32_t i = 0; i < work->count && rc == RC_OK; i++) {
+        struct push_member *member = &work->members[i];
+        if (member->joined <= entry->seq || member->joined_ts != 0 || !is_missed(entry, member))
+            continue;
+        if (scratch == NULL)
+            scratch = buf_new(256);
+        rc = machine_time_of(m, work->conv->id, member->joined, scratch, &member->joined_ts);
+        spend(p, 1);
+    }
+    buf_unref(&scratch);
+    return rc;
 }
 
 static void add_event(struct push *p, const struct msg_entry *entry)
@@ -162,6 +190,8 @@ static bool on_behind(void *context, const struct machine_behind *behind)
     }
     struct push_member *member = &work->members[work->count++];
     member->joined = behind->joined;
+    member->visible = behind->visible;
+    member->joined_ts = 0;
     member->has = larger(behind->has, given);
     member->size = behind->user.size;
     memcpy(member->name, behind->user.base, behind->user.size);
@@ -186,7 +216,7 @@ static enum rc open_page(struct push *p, struct machine *m)
         work->is_aged = true;
     }
     for (uint32_t i = 0; i < work->count; i++) {
-        uint64_t has = larger(work->members[i].has, work->members[i].joined - 1);
+        uint64_t has = larger(work->members[i].has, work->members[i].visible - 1);
         if (has < least)
             least = has;
     }
@@ -226,7 +256,10 @@ static enum rc read_messages(struct push *p, struct machine *m)
         rc = record_decode(&r, &msg_entry_desc, &entry);
         if (rc != RC_OK)
             return rc;
-        if (is_told(&entry))
+        bool is_news = is_told(&entry);
+        if (is_news && (rc = know_times(p, m, &entry)) != RC_OK)
+            return rc;
+        if (is_news)
             add_event(p, &entry);
         work->seq = entry.seq;
         spend(p, 1 + work->count / 16);

@@ -48,7 +48,8 @@ struct push_conv {
 
 /* A member of the page who is behind. */
 struct push_member {
-    uint64_t joined, has;
+    uint64_t joined, visible, has; /* As in struct machine_behind. */
+    uint64_t joined_ts;            /* When he joined; 0: not looked at. */
     uint32_t size;
     char name[LIMIT_USER_SIZE_MAX];
 };

@@ -329,13 +329,61 @@ static void only_members_at_the_message_are_told(void **state)
     rig_create(w->rig, "c", "alice", "bob carol");
     pass(w, GRACE_MS);
     say(w, "c", "alice", "1");
+    pass(w, 2500);
     rig_member(w->rig, "c", "alice", MEMBER_ADD, "dave", ROLE_MEMBER);
     rig_member(w->rig, "c", "alice", MEMBER_REMOVE, "bob", ROLE_MEMBER);
-    pass(w, SETTLE_MS);
+    pass(w, SETTLE_MS - 2500);
     assert_true(is_told(w, "\"users\":[\"carol\"]"));
     answer(w, 200);
     pass(w, 10000);
     assert_int_equal(w->posts, 1);
+}
+
+/* Who is removed and added again while a message waits is told of it, where he may see it. */
+static void who_comes_back_in_time_is_told(void **state)
+{
+    struct world *w = *state;
+    const char *convs[] = {"all", "joined"};
+    for (uint32_t i = 0; i < 2; i++)
+        rig_create(w->rig, convs[i], "alice", "bob carol");
+    const struct msg_cmd_info info = {
+        .conv = slice_string("joined"), .user = slice_string("alice"), .history = HISTORY_JOINED};
+    assert_int_equal(rig_do(w->rig, &msg_cmd_info_desc, &info).rc, RC_OK);
+    pass(w, GRACE_MS);
+    for (uint32_t i = 0; i < 2; i++) {
+        say(w, convs[i], "alice", "1");
+        rig_member(w->rig, convs[i], "alice", MEMBER_REMOVE, "bob", ROLE_MEMBER);
+    }
+    pass(w, 1500);
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_member(w->rig, convs[i], "alice", MEMBER_ADD, "bob", ROLE_MEMBER);
+        say(w, convs[i], "alice", "2");
+    }
+    pass(w, SETTLE_MS - 1500);
+    assert_true(is_told(w, "\"conv\":\"all\",\"seq\":4,"));
+    assert_true(is_told(w, "\"body\":1,\"users\":[\"bob\",\"carol\"]"));
+    assert_true(is_told(w, "\"body\":1,\"users\":[\"carol\"]"));
+    answer(w, 200);
+    pass(w, SETTLE_MS);
+    assert_true(is_told(w, "\"body\":2,\"users\":[\"bob\",\"carol\"]"));
+}
+
+/* He missed it also where nothing was said since he came back. */
+static void who_comes_back_after_the_last_message_is_told(void **state)
+{
+    struct world *w = *state;
+    rig_create(w->rig, "c", "alice", "bob");
+    pass(w, GRACE_MS);
+    say(w, "c", "alice", "1");
+    rig_member(w->rig, "c", "alice", MEMBER_REMOVE, "bob", ROLE_MEMBER);
+    pass(w, 1000);
+    rig_member(w->rig, "c", "alice", MEMBER_ADD, "bob", ROLE_MEMBER);
+    pass(w, SETTLE_MS);
+    assert_true(is_told(w, "\"body\":1,\"users\":[\"bob\"]"));
+    answer(w, 200);
+    pass(w, 10000);
+    assert_int_equal(w->posts, 1);
+    assert_int_equal(push_waiting(w->push), 0);
 }
 
 /* A message that was deleted meanwhile is told to nobody, one that was edited as it is now. */
@@ -890,6 +938,8 @@ int main(void)
         TEST(who_got_it_in_time_is_left_out),
         TEST(who_has_read_without_a_word_is_left_out),
         TEST(only_members_at_the_message_are_told),
+        TEST(who_comes_back_in_time_is_told),
+        TEST(who_comes_back_after_the_last_message_is_told),
         TEST(a_message_is_told_as_it_is_now),
         TEST(trimmed_messages_are_passed_over),
         TEST(what_goes_meanwhile_is_passed_over),
