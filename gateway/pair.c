@@ -187,7 +187,7 @@ void pair_lose(struct pair *pair, bool is_ended)
 {
     struct session *session = pair->session;
     struct slice conv = watch_conv(pair->watch);
-    bool is_known = pair->is_past || pair->is_cursor_known;
+    bool is_known = pair->is_past || pair->is_cursor_known || pair->is_announced;
     bool is_news = is_ended && is_known && !pair->is_reopened && !pair->is_told_gone;
     if (pair->is_cursor_known && !pair->is_reopened)
         left_put(session, conv, pair->cursor); /* It may begin again. */

@@ -347,10 +347,13 @@ void session_on_list_change(struct session *session, struct slice conv, uint64_t
     }
     /* While it resumes, the list tells nobody of what is on it; news must, since the news before
      * may have told that he is out. */
-    if (gone || (pair == NULL && session->resume != NULL))
+    bool is_announced = !gone && pair == NULL && session->resume != NULL;
+    if (gone || is_announced)
         put_conversation(session, conv, gone); /* May close the session. */
     if (!gone)
         session_on_listed(session, conv);
     else if (pair != NULL && session->state == SESSION_OPEN)
         large_on_gone(pair, seq);
+    if (is_announced && session->state == SESSION_OPEN && (pair = pair_find(session, conv)) != NULL)
+        pair->is_announced = true;
 }

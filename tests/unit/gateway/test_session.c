@@ -765,6 +765,27 @@ static void goes_on_behind_what_it_was_given_while_it_resumed(void **state)
     world_free(&world);
 }
 
+/* Told that there is one while it still waits for its list, it is told also that there is none. */
+static void hears_of_the_end_of_what_it_heard_of(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    struct world_conv *conv = world_conv(world, "c1", "bob");
+    world->is_mute = true;
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_add(world, conv, "alice");
+    world_run(world, 100);
+    assert_int_equal(world_count(link, "{\"type\":\"conversation\",\"conv\":\"c1\"}"), 1);
+    conv->is_ended = true;
+    world->is_mute = false;
+    world_run(world, 10000);
+    assert_int_equal(world_count(link, "\"type\":\"resumed\""), 1);
+    assert_int_equal(world_count(link, "\"conv\":\"c1\",\"gone\":true"), 1);
+    world_close(&link);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -792,6 +813,7 @@ int main(void)
         cmocka_unit_test(answers_unavailable_where_no_router_does),
         cmocka_unit_test(coalesces_receipts),
         cmocka_unit_test(goes_on_behind_what_it_was_given_while_it_resumed),
+        cmocka_unit_test(hears_of_the_end_of_what_it_heard_of),
         cmocka_unit_test(pings_and_then_closes_the_silent),
         cmocka_unit_test(a_pong_proves_what_was_read),
         cmocka_unit_test(drains_with_1012),
