@@ -241,6 +241,31 @@ static enum rc step_vote(struct raft_group *group, uint64_t now_ms, struct raft_
     return rc;
 }
 
+/* Who is no voter by a configuration that may not be committed is still one to those who do not
+ * have it, and may be needed: a leader that is lost perhaps sent it to nobody else. The thesis lets
+ * him campaign (section 4.2.2), the core does not; so he may not keep others from it either. What
+ * he holds from that configuration on never counted as his, so a candidate need not have it: its
+ * commitment and the candidate's majority meet in somebody else. */
+static void pass_own_removal(struct raft_group *group, struct raft_message *message)
+{
+    struct raft_request_vote *vote = &message->request_vote;
+    const struct raft_configuration *conf = &group->raft.configuration;
+    uint64_t last = raft_group_last_index(group), last_term, term;
+    uint64_t before = group->raft.configuration_uncommitted_index;
+    bool is_voter = before == 0 || --before < group->kept_from;
+    for (unsigned i = 0; i < conf->n; i++)
+        is_voter |= conf->servers[i].id == group->self && conf->servers[i].role == RAFT_VOTER;
+    if (is_voter || raft_group_term_of(group, before, &term) != RC_OK ||
+        raft_group_term_of(group, last, &last_term) != RC_OK || vote->last_log_term < term ||
+        (vote->last_log_term == term && vote->last_log_index < before))
+        return;
+    if (vote->last_log_term > last_term ||
+        (vote->last_log_term == last_term && vote->last_log_index >= last))
+        return; /* It has everything. */
+    vote->last_log_index = last;
+    vote->last_log_term = last_term;
+}
+
 static bool is_too_late(const struct raft_group *group, uint64_t now_ms, const struct msg_raft *m)
 {
     return group->leader_term != m->term ||
@@ -358,6 +383,7 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
             .disrupt_leader = (m->flags & RAFT_GROUP_DISRUPT) != 0,
             .pre_vote = (m->flags & RAFT_GROUP_PRE_VOTE) != 0,
         };
+        pass_own_removal(group, &message);
         break;
     case RAFT_REQUEST_VOTE_RESULT:
         message.request_vote_result = (struct raft_request_vote_result){

@@ -392,6 +392,29 @@ static void a_hand_over_is_refused_where_it_cannot_be(void **state)
     assert_int_equal(hand_over(1, 2), RC_NOT_LEADER);
 }
 
+/* A leader that is lost for good had told only him whom it took the vote from. The others, who do
+ * not know, need that vote; and his log, which is longer by just that, must not refuse it. */
+static void who_alone_knows_that_he_votes_no_more_votes(void **state)
+{
+    (void)state;
+    assert_int_equal(raft_rig_join(&rig, 0, 3), RC_OK);
+    assert_true(raft_rig_say(&rig, 0, "before"));
+    raft_rig_run(&rig, 1000);
+    rig.is_cut[0][1] = rig.is_cut[0][2] = true;
+    uint64_t last = raft_group_last_index(group_of(1));
+    assert_int_equal(raft_group_change(group_of(0), raft_rig_clock(&rig, 0), rig.nodes[3].server,
+                                       slice_string(rig.nodes[3].address), RAFT_GROUP_STANDBY),
+                     RC_OK);
+    raft_rig_run(&rig, 50);
+    assert_true(raft_group_last_index(group_of(3)) > last);
+    assert_int_equal(raft_group_last_index(group_of(1)), last);
+    raft_rig_crash(&rig, 0, UINT64_MAX);
+    raft_rig_run(&rig, 10 * ELECTION_MS);
+    uint32_t leader = raft_rig_leader(&rig);
+    assert_true(leader == 1 || leader == 2);
+    assert_true(raft_rig_say(&rig, leader, "after"));
+}
+
 /* A hand-over to who is dead ends by itself; then nobody reads before answers to what was said
  * after, since the voters were told that they may vote for another. */
 static void a_hand_over_to_a_dead_replica_is_given_up(void **state)
@@ -544,6 +567,7 @@ int main(void)
         TEST(a_leader_that_is_not_ready_knows_who_needs_the_state),
         TEST(leadership_is_handed_over_within_a_few_turns),
         TEST(a_hand_over_is_refused_where_it_cannot_be),
+        TEST(who_alone_knows_that_he_votes_no_more_votes),
         TEST(a_hand_over_to_a_dead_replica_is_given_up),
         TEST(a_hand_over_that_no_majority_hears_of_is_given_up),
         TEST(a_timeout_now_that_comes_late_is_ignored),
