@@ -148,6 +148,8 @@ static void on_watched(struct gateway *gateway, struct request *request, enum rc
         pair_leave(pair, answer->until);
         return;
     }
+    if (answer->until == 0 && !session_on_member(pair->session, pair))
+        return;
     if (large_on_watched(pair, answer))
         return;
     if (is_bare) { /* The conversation shrank meanwhile, or it turned out that it is finishing. */

@@ -323,7 +323,7 @@ static struct pair *pair_of_member(struct session *session, struct slice conv)
 {
     struct pair *pair = pair_find(session, conv);
     if (pair == NULL)
-        session_on_listed(session, conv);
+        session_on_listed(session, conv, true);
     return pair != NULL ? pair : pair_find(session, conv);
 }
 

@@ -177,10 +177,9 @@ void pair_leave(struct pair *pair, uint64_t seq)
     left_put(session, conv, pair->cursor);
     bool is_told = pair->is_told_gone;
     pair_drop(pair);
-    if (!is_told) { /* The news of his list may be lost; where they come yet, they are old. */
+    if (!is_told) /* The news of his list may be lost. */
         session_on_list_change(session, conv, seq, true);
-        left_note_told(session, conv, seq);
-    }
+    left_note_told(session, conv, seq); /* Where they come yet, they are old. */
 }
 
 void pair_lose(struct pair *pair, bool is_ended)

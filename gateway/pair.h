@@ -62,6 +62,7 @@ struct pair {
     bool is_finishing : 1;    /* Was there when it became large: it gets what was before. */
     bool was_given : 1;       /* This connection got some of it, perhaps beyond the cursor. */
     bool is_announced : 1;    /* This connection was told that there is one. */
+    bool is_doubtful : 1;     /* Told that he is out, yet listed: its leader will say. */
     bool is_past : 1;         /* He left lately, as his list says: he may not have heard of it. */
 };
 

@@ -155,7 +155,10 @@ bool session_has_room(struct session *session);
 void session_make_ready(struct session *session);  /* Waiting pairs are looked at this turn. */
 void session_delay_retry(struct session *session); /* A router refused: not at once again. */
 void session_on_pair_resumed(struct session *session);
-void session_on_listed(struct session *session, struct slice conv); /* By a list asked for again. */
+/* He is in, for sure, or by a list that was asked for again: that may be older than his removal. */
+void session_on_listed(struct session *session, struct slice conv, bool is_sure);
+/* Its leader says that he is in. False: the session is closed. */
+bool session_on_member(struct session *session, struct pair *pair);
 /* `seq` is that of the member entry that says so. */
 void session_on_list_change(struct session *session, struct slice conv, uint64_t seq, bool gone);
 

@@ -299,7 +299,7 @@ static void put_conversation(struct session *session, struct slice conv, bool go
     session_put(session);
 }
 
-void session_on_listed(struct session *session, struct slice conv)
+void session_on_listed(struct session *session, struct slice conv, bool is_sure)
 {
     if (session->state != SESSION_OPEN)
         return;
@@ -318,20 +318,38 @@ void session_on_listed(struct session *session, struct slice conv)
         open_listed(session, conv);
         return;
     }
-    put_conversation(session, conv, false);
+    /* Where a router died as he was removed, his list may have him yet. */
+    bool is_doubtful = !is_sure && left_is_told_any(session, conv);
+    if (!is_doubtful)
+        put_conversation(session, conv, false);
     if (session->state != SESSION_OPEN)
         return;
     bool was_here = left_has(session, conv);
     pair = pair_open(session, conv, true, left_take(session, conv), false);
-    if (pair != NULL)
-        pair->was_given = was_here;
+    if (pair == NULL)
+        return;
+    pair->was_given = was_here;
+    pair->is_told_gone = is_doubtful;
+    pair->is_doubtful = is_doubtful;
+}
+
+bool session_on_member(struct session *session, struct pair *pair)
+{
+    if (pair->is_doubtful && pair->is_told_gone) {
+        pair->is_told_gone = false;
+        put_conversation(session, watch_conv(pair->watch), false);
+    }
+    if (session->state != SESSION_OPEN)
+        return false;
+    pair->is_doubtful = false;
+    return true;
 }
 
 /* He was given that removal, and what followed when he was added again; or would have been. */
 static bool is_old_news(const struct pair *pair, uint64_t seq)
 {
     bool is_past = pair->is_cursor_known && pair->until == 0 && pair->cursor > seq;
-    return is_past || large_is_later(pair, seq);
+    return is_past || pair->is_doubtful || large_is_later(pair, seq);
 }
 
 void session_on_list_change(struct session *session, struct slice conv, uint64_t seq, bool gone)
@@ -351,7 +369,7 @@ void session_on_list_change(struct session *session, struct slice conv, uint64_t
     if (gone || is_announced)
         put_conversation(session, conv, gone); /* May close the session. */
     if (!gone)
-        session_on_listed(session, conv);
+        session_on_listed(session, conv, true);
     else if (pair != NULL && session->state == SESSION_OPEN)
         large_on_gone(pair, seq);
     if (is_announced && session->state == SESSION_OPEN && (pair = pair_find(session, conv)) != NULL)

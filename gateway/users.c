@@ -232,7 +232,7 @@ static void on_page(struct gateway *gateway, struct request *request, enum rc rc
     struct slice conv = {0};
     while (record_get_slice(&r, &conv) == RC_OK)
         LIST_EACH(node, &user->sessions)
-    session_on_listed(LIST_ENTRY(node, struct session, in_user), conv);
+    session_on_listed(LIST_ENTRY(node, struct session, in_user), conv, false);
     if (page->more != 0 && conv.size > 0 && user->session_count > 0 &&
         list_page(gateway, user, conv, NULL) != RC_OK)
         make_stale(gateway, user);

@@ -86,7 +86,8 @@ struct world {
     enum rc refusal;       /* Routers answer submits with this; RC_OK: do them. */
     uint32_t fetches, watches, rewatches, submits, cursors, looks;
     bool is_old;   /* Routers do not know what is asked for with `fanout`. */
-    bool is_vague; /* They do not tell the lists of users. */
+    bool is_vague; /* They do not tell the lists of users, */
+    bool is_late;  /* or do not know of removals there. */
     struct msg_cmd_cursor last_cursor;
 };
 

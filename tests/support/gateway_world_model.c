@@ -132,7 +132,7 @@ static void on_user_open(struct world *world, uint32_t router, const struct msg_
         int member = member_of(conv, m->user);
         if (member < 0 || conv->is_ended)
             continue;
-        if (conv->removed_at[member] == 0)
+        if (conv->removed_at[member] == 0 || world->is_late)
             record_put_slice(convs, slice_string(conv->name));
         else if (m->past == USER_PAST_APART)
             record_put_slice(left, slice_string(conv->name));

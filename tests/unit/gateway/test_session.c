@@ -786,6 +786,40 @@ static void hears_of_the_end_of_what_it_heard_of(void **state)
     world_free(&world);
 }
 
+/* His list may be asked for again before it knows that he is out, as he was told. */
+static void is_not_told_that_he_is_in_by_an_old_list(void **state)
+{
+    (void)state;
+    const char *in = "{\"type\":\"conversation\",\"conv\":\"c1\"}";
+    struct world *world = started();
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    struct world_link *link = world_connect(world, "alice", NULL, false);
+    world_run(world, 100);
+    world_say(world, conv, "bob");
+    world_remove(world, conv, "alice");
+    world_run(world, 100);
+    assert_int_equal(world_count(link, "\"gone\":true"), 1);
+    world->is_late = true;
+    for (uint32_t shard = 0; shard < WORLD_SHARDS; shard++)
+        world_lead(world, shard, 1 - world->leaders[shard]);
+    uint32_t watches = world->watches;
+    world_run(world, 1000);
+    assert_true(world->watches > watches);
+    assert_int_equal(world_count(link, in), 0);
+    assert_int_equal(world_count(link, "\"gone\":true"), 1);
+    /* In again, he is told so, though by a list alone. */
+    conv->removed_at[0] = 0;
+    for (uint32_t shard = 0; shard < WORLD_SHARDS; shard++)
+        world_lead(world, shard, 1 - world->leaders[shard]);
+    world_run(world, 1000);
+    assert_int_equal(world_count(link, in), 1);
+    world_say(world, conv, "bob");
+    world_run(world, 100);
+    world_expect_seqs(link, "c1", 1, 3);
+    world_close(&link);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -814,6 +848,7 @@ int main(void)
         cmocka_unit_test(coalesces_receipts),
         cmocka_unit_test(goes_on_behind_what_it_was_given_while_it_resumed),
         cmocka_unit_test(hears_of_the_end_of_what_it_heard_of),
+        cmocka_unit_test(is_not_told_that_he_is_in_by_an_old_list),
         cmocka_unit_test(pings_and_then_closes_the_silent),
         cmocka_unit_test(a_pong_proves_what_was_read),
         cmocka_unit_test(drains_with_1012),
