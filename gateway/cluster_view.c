@@ -111,6 +111,21 @@ static void choose_list(struct reading *reading, const struct cluster_view_answe
         read_list(reading, best);
 }
 
+/* Whom a router remembers, also while nobody leads who could tell the list. */
+static void read_remembered(struct cluster_view *view, struct json_value answer)
+{
+    struct json_value list, item, id;
+    struct slice key;
+    if (!json_get(answer, "remembered", &list) || list.type != JSON_ARRAY)
+        return;
+    for (uint32_t at = 0; json_next(list, &at, &key, &item);) {
+        struct cluster_view_router *r =
+            json_get(item, "id", &id) ? find_or_add(view, text_of(id)) : NULL;
+        if (r != NULL && r->address[0] == '\0')
+            get_text(item, "address", r->address, sizeof(r->address));
+    }
+}
+
 static void read_self(struct cluster_view *view, struct json_value answer, struct slice node)
 {
     struct cluster_view_router *r = find_or_add(view, node);
@@ -211,6 +226,7 @@ void cluster_view_init(struct cluster_view *view, const struct cluster_view_answ
         struct slice node = slice_string(answers[i].node);
         struct json_value answer = {.type = JSON_OBJECT, .raw = answers[i].json};
         read_self(view, answer, node);
+        read_remembered(view, answer);
         read_groups(&reading, answer);
     }
     choose_list(&reading, answers, count);

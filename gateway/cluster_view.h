@@ -19,6 +19,7 @@ struct cluster_view_router {
     char id[LIMIT_NODE_ID_SIZE_MAX + 1];
     char zone[LIMIT_NODE_ID_SIZE_MAX + 1];
     char state[16];    /* On the committed list; "" where it is not, or nobody told. */
+    char address[129]; /* Where another router found it last; "" where nobody says so. */
     uint32_t weight;   /* 0: not told. */
     bool has_answered; /* The five below are its own words. */
     uint64_t led;      /* Shards it leads. */

@@ -257,13 +257,29 @@ bool gateway_is_drained(const struct gateway *gateway)
     return gateway->session_count == 0;
 }
 
+/* NULL: it is up. */
+static const char *reason_down(const struct gateway *gateway, const struct gateway_health *health)
+{
+    if (gateway->is_draining)
+        return "the gateway is stopping";
+    if (health->routers_up == 0)
+        return "no router is heard";
+    if (health->shards_total == 0)
+        return "the routers that are heard do not serve yet";
+    if (health->shards_led == health->shards_total)
+        return NULL;
+    return health->missing[0] != '\0' ? "shards have no leader, and routers are missing"
+                                      : "shards have no leader";
+}
+
 struct gateway_health gateway_health(const struct gateway *gateway)
 {
-    uint32_t total = gateway->routers.shard_count;
-    uint32_t led = routers_shards_led(gateway);
-    return (struct gateway_health){.up = total > 0 && led == total && !gateway->is_draining,
-                                   .connections = gateway->session_count,
-                                   .users = gateway->users_online,
-                                   .shards_total = total,
-                                   .shards_led = led};
+    struct gateway_health health = {.connections = gateway->session_count,
+                                    .users = gateway->users_online,
+                                    .shards_total = gateway->routers.shard_count,
+                                    .shards_led = routers_shards_led(gateway)};
+    health.routers_up = routers_missing(gateway, health.missing);
+    health.reason = reason_down(gateway, &health);
+    health.up = health.reason == NULL;
+    return health;
 }

@@ -77,12 +77,18 @@ uint64_t gateway_due_us(struct gateway *gateway); /* When a turn is due though n
 void gateway_drain(struct gateway *gateway, uint32_t drain_ms);
 bool gateway_is_drained(const struct gateway *gateway); /* No session is left. */
 
+#define GATEWAY_MISSING_SIZE 256u
+
 struct gateway_health {
-    bool up; /* Every shard has a leader that we hear. */
+    bool up;            /* Every shard has a leader that we hear. */
+    const char *reason; /* Why not, for people; static. */
     uint64_t connections;
     uint64_t users;
     uint32_t shards_total; /* 0 while no router was heard. */
     uint32_t shards_led;
+    uint32_t routers_up; /* Routers that we hear. */
+    /* Names of those of the cluster that nobody hears, by spaces; some of them where many are. */
+    char missing[GATEWAY_MISSING_SIZE];
 };
 struct gateway_health gateway_health(const struct gateway *gateway);
 

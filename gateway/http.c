@@ -6,7 +6,6 @@
 
 #include "gateway/json.h"
 #include "gateway/query.h"
-#include "mesh/base/check.h"
 #include "mesh/base/metrics.h"
 #include "mesh/wire/key.h"
 
@@ -14,20 +13,36 @@
 
 /* ---- What there is to get ---- */
 
+/* Node ids, which need no escapes. */
+static void put_names(struct buf *out, const char *names)
+{
+    for (const char *at = names; *at != '\0';) {
+        size_t size = strcspn(at, " ");
+        buf_append_format(out, "%s\"%.*s\"", at > names ? "," : "", (int)size, at);
+        at += size + (at[size] == ' ');
+    }
+}
+
 static enum http_next answer_health(const struct http_site *site, bool is_head, struct buf *out)
 {
     struct gateway_health health = site->health(site->context);
-    char body[384];
-    int size = snprintf(body, sizeof(body),
-                        "{\"status\":\"%s\",\"node\":\"%s\",\"role\":\"gateway\","
-                        "\"active_connections\":%" PRIu64 ",\"online_users\":%" PRIu64 ","
-                        "\"shards\":{\"total\":%" PRIu32 ",\"led\":%" PRIu32 "},"
-                        "\"timestamp\":%" PRIu64 "}",
-                        health.up ? "UP" : "DOWN", site->node, health.connections, health.users,
-                        health.shards_total, health.shards_led, site->wall_ms(site->context));
-    CHECK(size > 0 && (size_t)size < sizeof(body)); /* A node id is at most 15 bytes. */
-    return http_put_response(site, out, health.up ? 200 : 503, HTTP_JSON_TYPE,
-                             slice_of(body, (size_t)size), is_head);
+    struct buf *body = buf_new(512);
+    buf_append_format(body,
+                      "{\"status\":\"%s\",\"node\":\"%s\",\"role\":\"gateway\","
+                      "\"active_connections\":%" PRIu64 ",\"online_users\":%" PRIu64 ","
+                      "\"shards\":{\"total\":%" PRIu32 ",\"led\":%" PRIu32 "},"
+                      "\"routers\":{\"up\":%" PRIu32 ",\"missing\":[",
+                      health.up ? "UP" : "DOWN", site->node, health.connections, health.users,
+                      health.shards_total, health.shards_led, health.routers_up);
+    put_names(body, health.missing);
+    buf_append_string(body, "]},");
+    if (!health.up)
+        buf_append_format(body, "\"reason\":\"%s\",", health.reason);
+    buf_append_format(body, "\"timestamp\":%" PRIu64 "}", site->wall_ms(site->context));
+    enum http_next next = http_put_response(site, out, health.up ? 200 : 503, HTTP_JSON_TYPE,
+                                            buf_slice(body), is_head);
+    buf_unref(&body);
+    return next;
 }
 
 static enum http_next answer_metrics(const struct http_site *site, bool is_head, struct buf *out)

@@ -12,11 +12,12 @@ struct peer {
     bool is_up;     /* It published to us, and is not silent. */
     bool must_send; /* The packet holds a hello: it leaves this turn. */
     uint64_t incarnation;
-    uint64_t link_seq;     /* Of the last packet it published. */
-    uint64_t heard_us;     /* When that was. */
-    struct buf *packet;    /* Gathered; NULL: nothing. */
-    uint64_t packet_us;    /* When its first message was added. */
-    uint32_t packet_count; /* Messages in it. */
+    uint64_t link_seq;                  /* Of the last packet it published. */
+    uint64_t heard_us;                  /* When that was. */
+    char missing[GATEWAY_MISSING_SIZE]; /* Routers that it does not hear, by spaces. */
+    struct buf *packet;                 /* Gathered; NULL: nothing. */
+    uint64_t packet_us;                 /* When its first message was added. */
+    uint32_t packet_count;              /* Messages in it. */
     uint32_t
         packet_holds;  /* Requests whose message is kept there: a reference each, once it leaves. */
     uint64_t added_us; /* When the last message was added. */

@@ -1,5 +1,8 @@
 #include "gateway/routers.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "gateway/peers.h"
 #include "gateway/users.h"
 #include "gateway/watch.h"
@@ -73,6 +76,48 @@ uint32_t routers_shards_led(const struct gateway *gateway)
     for (uint32_t i = 0; i < gateway->routers.shard_count; i++)
         led += routers_is_live(gateway, i);
     return led;
+}
+
+/* ---- Who is missing ---- */
+
+static bool has_word(const char *words, struct slice word)
+{
+    for (const char *at = words; *at != '\0';) {
+        size_t size = strcspn(at, " ");
+        if (slice_equal(word, slice_of(at, size)))
+            return true;
+        at += size + (at[size] == ' ');
+    }
+    return false;
+}
+
+static void add_missing(const struct gateway *gateway, struct slice name, char *names)
+{
+    const struct peer *peer = map_get(&gateway->routers.peers, name);
+    size_t size = strlen(names);
+    if (!key_node_is_valid(name) || (peer != NULL && peer->is_here) || has_word(names, name) ||
+        size + name.size + 2 > GATEWAY_MISSING_SIZE)
+        return;
+    snprintf(names + size, GATEWAY_MISSING_SIZE - size, "%s%.*s", size > 0 ? " " : "",
+             SLICE_ARGS(name));
+}
+
+uint32_t routers_missing(const struct gateway *gateway, char names[GATEWAY_MISSING_SIZE])
+{
+    const struct peer *peer;
+    uint32_t count = 0;
+    names[0] = '\0';
+    for (size_t at = 0; (peer = map_next(&gateway->routers.peers, &at)) != NULL;) {
+        count += peer->is_here;
+        for (const char *word = peer->missing; peer->is_here && *word != '\0';) {
+            size_t size = strcspn(word, " ");
+            add_missing(gateway, slice_of(word, size), names);
+            word += size + (word[size] == ' ');
+        }
+    }
+    for (size_t at = 0; count == 0 && (peer = map_next(&gateway->routers.peers, &at)) != NULL;)
+        add_missing(gateway, peer_name(peer), names);
+    return count;
 }
 
 /* ---- Who leads ---- */
@@ -154,6 +199,8 @@ static void on_beat(struct gateway *gateway, struct peer *peer, const struct msg
         users_on_shards(gateway);
     }
     routers->has_webhook |= beat->webhook != 0;
+    if (beat->missing.size < sizeof(peer->missing))
+        snprintf(peer->missing, sizeof(peer->missing), "%.*s", SLICE_ARGS(beat->missing));
     struct record_reader r = record_reader_of(beat->terms);
     for (uint32_t i = 0; i < routers->shard_count; i++) {
         uint64_t term;

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 
 #include "gateway/calls.h"
+#include "gateway/gateway.h"
 #include "gateway/presence.h"
 #include "mesh/base/list.h"
 #include "mesh/base/map.h"
@@ -90,6 +91,9 @@ uint64_t routers_due_us(const struct gateway *gateway);
 
 /* The cluster's id and the number of its shards have been heard of. */
 bool routers_are_known(const struct gateway *gateway);
+/* Names of routers that the others miss and we do not hear either, by spaces; where we hear none,
+ * of those we heard once. Returns how many we hear. */
+uint32_t routers_missing(const struct gateway *gateway, char names[GATEWAY_MISSING_SIZE]);
 /* Shards with a leader whose link is up. */
 uint32_t routers_shards_led(const struct gateway *gateway);
 

@@ -34,6 +34,8 @@ struct discovery {
     struct map targets;        /* Owns them, by endpoint. */
     char seeds[LIMIT_SEEDS_MAX][ENDPOINT_SIZE_MAX + 1];
     uint32_t seed_count;
+    char known[DISCOVERY_KNOWN_MAX][ENDPOINT_SIZE_MAX + 1];
+    uint32_t known_count;
     const char *foreign_seed;                     /* One of them; NULL: none. */
     char hints[HINTS_MAX][ENDPOINT_SIZE_MAX + 1]; /* From beacons; ring. */
     uint32_t hint_next;
@@ -213,6 +215,14 @@ void discovery_free(struct discovery **discovery)
     mem_free(d);
 }
 
+void discovery_set_known(struct discovery *d, const char *const *endpoints, uint32_t count)
+{
+    d->known_count = 0;
+    for (uint32_t i = 0; i < count && d->known_count < DISCOVERY_KNOWN_MAX; i++)
+        if (endpoint_is_reachable(slice_string(endpoints[i])))
+            memcpy(d->known[d->known_count++], endpoints[i], strlen(endpoints[i]) + 1);
+}
+
 const char *discovery_foreign_seed(const struct discovery *d)
 {
     return d->foreign_seed;
@@ -295,7 +305,8 @@ static void hear_beacons(struct discovery *d)
     }
 }
 
-/* Seeds and hints matter while nobody who is up listens there: at the start, and after a cut. */
+/* Seeds, hints and old acquaintances matter while nobody who is up listens there: at the start, and
+ * after a cut. */
 static void send_to_strangers(struct discovery *d, const char endpoints[][ENDPOINT_SIZE_MAX + 1],
                               uint32_t count)
 {
@@ -314,6 +325,7 @@ static void gossip_round(struct discovery *d)
     if (d->beacon != NULL)
         hear_beacons(d);
     send_to_strangers(d, (const char(*)[ENDPOINT_SIZE_MAX + 1]) d->seeds, d->seed_count);
+    send_to_strangers(d, (const char(*)[ENDPOINT_SIZE_MAX + 1]) d->known, d->known_count);
     send_to_strangers(d, (const char(*)[ENDPOINT_SIZE_MAX + 1]) d->hints, HINTS_MAX);
     size_t count = membership_targets(d->membership, d->env, targets);
     for (size_t i = 0; i < count; i++)

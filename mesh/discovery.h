@@ -19,6 +19,8 @@
 #include "mesh/hub.h"
 #include "mesh/membership.h"
 
+#define DISCOVERY_KNOWN_MAX 64u
+
 struct discovery_options {
     struct msg_node self;               /* This node's record; copied. */
     const char *seeds[LIMIT_SEEDS_MAX]; /* Gossip endpoints; copied. */
@@ -38,6 +40,10 @@ MUST_CHECK enum rc discovery_new(struct hub *hub, struct env *env,
 void discovery_free(struct discovery **discovery); /* Takes and nulls. */
 
 struct membership *discovery_membership(struct discovery *discovery);
+
+/* Where nodes of this cluster were met before: looked for like seeds, in place of those given
+ * earlier. At most DISCOVERY_KNOWN_MAX are taken, and what is no endpoint is passed over. */
+void discovery_set_known(struct discovery *discovery, const char *const *endpoints, uint32_t count);
 
 /* A seed where a node of another cluster has answered; NULL: none has. */
 const char *discovery_foreign_seed(const struct discovery *discovery);

@@ -517,6 +517,11 @@ const char *zmq_bus_foreign_seed(const struct zmq_bus *bus)
     return discovery_foreign_seed(bus->discovery);
 }
 
+void zmq_bus_set_known(struct zmq_bus *bus, const char *const *endpoints, uint32_t count)
+{
+    discovery_set_known(bus->discovery, endpoints, count);
+}
+
 const char *zmq_bus_foreigner(const struct zmq_bus *bus)
 {
     return membership_foreigner(table(bus));

@@ -88,6 +88,9 @@ MUST_CHECK enum rc zmq_bus_state(const struct zmq_bus *bus);
 
 /* One of `joins`, where a node of another cluster has answered; NULL: none has. */
 const char *zmq_bus_foreign_seed(const struct zmq_bus *bus);
+/* Where routers of this cluster were met before: looked for beside `joins`, in place of those told
+ * earlier. Copied; what is no endpoint is passed over. */
+void zmq_bus_set_known(struct zmq_bus *bus, const char *const *endpoints, uint32_t count);
 /* A node of another cluster, of two routers at least, that spoke to us: it has our key and knows
  * our address. NULL: none. */
 const char *zmq_bus_foreigner(const struct zmq_bus *bus);

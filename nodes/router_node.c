@@ -47,6 +47,8 @@ struct router_node {
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
     uint64_t handover_until_us; /* HANDING_OVER. */
     bool is_founder;            /* The cluster began here, in this run. */
+    uint64_t known_version;     /* Of what the core remembers, as the bus was told, */
+    uint32_t known_count;       /* and how many addresses those were. */
     int code;                   /* Exit code, once the loop has ended. */
 };
 
@@ -113,6 +115,15 @@ static int open_webhook(struct router_node *node)
     return EXIT_FINE;
 }
 
+/* Where the others were: the bus looks there, too. */
+static void look_for_known(struct router_node *node)
+{
+    const char *endpoints[PEERS_ROW_COUNT_MAX];
+    node->known_count = router_remembered(node->router, endpoints);
+    node->known_version = router_remembered_version(node->router);
+    zmq_bus_set_known(node->bus, endpoints, node->known_count);
+}
+
 static int start_router(struct router_node *node)
 {
     struct router_options options = options_of(node);
@@ -133,8 +144,9 @@ static int start_router(struct router_node *node)
     zmq_bus_set_handler(node->bus, &handler);
     join_free(&node->join);
     node->phase = PHASE_SERVING;
-    log_info("router_started", "version=%s shards=%u listen=%s", CHATMESH_VERSION, options.shards,
-             node->config->listen);
+    look_for_known(node);
+    log_info("router_started", "version=%s shards=%u listen=%s remembered=%u", CHATMESH_VERSION,
+             options.shards, node->config->listen, node->known_count);
     notify_ready();
     return EXIT_FINE;
 }
@@ -148,6 +160,8 @@ static bool disk_is_full(const char *path)
 static void turn_router(struct router_node *node)
 {
     router_turn(node->router);
+    if (router_remembered_version(node->router) != node->known_version)
+        look_for_known(node);
     if (router_is_failed(node->router)) {
         const char *data = node->config->data;
         log_error("router_failed", "data=%s reason=\"%s\"", data,
@@ -269,7 +283,8 @@ static void check_founder(struct router_node *node)
     uint64_t age_us = now_us(node) - node->started_us;
     const char *other = zmq_bus_foreigner(node->bus);
     if (node->phase != PHASE_SERVING || other == NULL || node->config->join.count > 0 ||
-        (age_us < OWN_US && !node->is_founder) || age_us > START_US || hears_router(node))
+        node->known_count > 0 || (age_us < OWN_US && !node->is_founder) || age_us > START_US ||
+        hears_router(node))
         return;
     end(node, tools_fail(EXIT_MISTAKE,
                          "%s, of a cluster with this key, looks for a router here: to come back to "

@@ -128,7 +128,10 @@ static void print_router(const struct status *s, const struct cluster_view *view
     printf("%-15s  %-8s  %-15s  %4s  %8" PRIu64 "  %5s  %10s  %-28.*s  %s\n", r->id,
            cluster_view_state(view, r), r->zone[0] != '\0' ? r->zone : "-", led, r->replicas,
            pending, r->has_answered ? bytes : "-",
-           SLICE_ARGS(node != NULL ? node->gossip : slice_string("-")), since);
+           SLICE_ARGS(node != NULL            ? node->gossip
+                      : r->address[0] != '\0' ? slice_string(r->address)
+                                              : slice_string("-")),
+           since);
 }
 
 /* Those that were removed stay on the list for ever, so that their names do not come back: they are
@@ -178,6 +181,21 @@ static uint32_t print_gateways(const struct status *s)
     return count;
 }
 
+/* Those of the cluster that nobody hears, in one line. */
+static void print_missing(const struct status *s, const struct cluster_view *view)
+{
+    const char *before = "missing: ";
+    for (uint32_t i = 0; i < view->router_count; i++) {
+        const struct cluster_view_router *r = &view->routers[i];
+        if (strcmp(r->state, "removed") == 0 || node_of(s, r->id) != NULL)
+            continue;
+        printf("%s%s", before, r->id);
+        before = ", ";
+    }
+    if (before[0] == ',')
+        printf("; nobody hears them\n");
+}
+
 static void print_tables(const struct status *s, const struct cluster_view *view)
 {
     char cluster[33], bytes[32];
@@ -193,6 +211,7 @@ static void print_tables(const struct status *s, const struct cluster_view *view
         printf("nothing moves\n");
     else
         printf("%" PRIu64 " moves pending, %s sent so far\n", view->pending, bytes);
+    print_missing(s, view);
 }
 
 /* ---- Life ---- */

@@ -381,7 +381,8 @@
     F(T, u64, shards, "S, the cluster's shard count")                                              \
     F(T, bin, terms,                                                                               \
       "seq of u64: for each shard the term in which it is led and served here, or 0")              \
-    F(T, u64, webhook, "1: it has one, and wants to hear `given`")
+    F(T, u64, webhook, "1: it has one, and wants to hear `given`")                                 \
+    F(T, str, missing, "names of routers of the cluster that it misses, by spaces; some of many")
 
 /* A new entry of a watched conversation. */
 #define FIELDS_event_entry(F, T)                                                                   \

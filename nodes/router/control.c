@@ -109,6 +109,7 @@ void control_on_table(struct router *router, const struct msg_table *message)
         shard->moves.is_done = false;
         shard_wake(router, shard);
     }
+    remembered_changed(router);
     log_info("table", "version=%lu routers=%u active=%u", (unsigned long)table.version, table.count,
              table.active_count);
 }

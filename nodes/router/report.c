@@ -33,6 +33,17 @@ static void write_routers(const struct router *router, struct buf *into)
     buf_append_string(into, "]");
 }
 
+/* The other routers of the cluster and where they were last, also while nobody tells the list. */
+static void write_remembered(const struct router *router, struct buf *into)
+{
+    const struct peers_row *row = &router->remembered.row;
+    buf_append_string(into, ",\"remembered\":[");
+    for (uint32_t i = 0; i < row->count; i++)
+        buf_append_format(into, "%s{\"id\":\"%s\",\"address\":\"%s\"}", i > 0 ? "," : "",
+                          row->peers[i].node, row->peers[i].endpoint);
+    buf_append_string(into, "]");
+}
+
 /* The gateways that this router hears, and what they say of themselves. */
 static void write_gateways(const struct router *router, struct buf *into)
 {
@@ -123,6 +134,7 @@ void report_write(struct router *router, struct buf *into)
                       (unsigned long)health.moves_done, (unsigned long)health.bytes_moved,
                       control->was_ready ? "true" : "false");
     write_routers(router, into);
+    write_remembered(router, into);
     write_gateways(router, into);
     write_counters(into);
     write_push(router, into);

@@ -64,6 +64,7 @@ void requests_beat(struct router *router, struct watcher *watcher)
         .shards = router->options.shards,
         .terms = buf_slice(router->answer),
         .webhook = router->push != NULL,
+        .missing = slice_string(router->remembered.missing),
     };
     watchers_tell(&router->watchers, watcher, &msg_beat_desc, &beat);
 }

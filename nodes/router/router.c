@@ -79,8 +79,9 @@ static void on_synced(void *context, enum rc rc)
 
 static void begin_sync(struct router *router)
 {
-    if (router->is_syncing || router->unsynced_count == 0)
+    if (router->is_syncing || (router->unsynced_count == 0 && !router->must_sync))
         return;
+    router->must_sync = false;
     struct shard **free_array = router->syncing;
     router->syncing = router->unsynced;
     router->syncing_count = router->unsynced_count;
@@ -284,6 +285,7 @@ void router_turn(struct router *router)
     router->packed_count = 0;
     tick_groups(router);
     control_turn(router);
+    remembered_turn(router);
     if (router->push != NULL)
         push_turn(router->push);
     turn_shards(router);
@@ -397,6 +399,7 @@ static void init_parts(struct router *router)
     for (uint32_t i = 0; i < groups; i++)
         shard_init(&router->shards[i], i < options->shards ? i : CONTROL_GROUP);
     router_push_init(router);
+    remembered_init(router);
 }
 
 enum rc router_new(const struct router_options *options, struct env *env, struct bus *bus,

@@ -21,6 +21,7 @@
 #include "mesh/wire/bus.h"
 #include "nodes/router/push.h"
 #include "storage/kv.h"
+#include "storage/peers_row.h"
 
 struct router_options {
     const char *node; /* Node id. */
@@ -66,6 +67,12 @@ void router_drain(struct router *router);
 bool router_is_drained(const struct router *router);
 /* Groups led here that nobody could take: no other replica of them lives and is whole. */
 uint32_t router_count_alone(const struct router *router);
+
+/* Where the other routers of the cluster are to be looked for, beside --join: endpoints, borrowed
+ * until the next turn. Returns how many. The version is raised when they change. */
+uint32_t router_remembered(const struct router *router,
+                           const char *ret_endpoints[PEERS_ROW_COUNT_MAX]);
+uint64_t router_remembered_version(const struct router *router);
 
 /* How the push port's post went; see push_on_posted(). */
 void router_on_posted(struct router *router, uint32_t status, const char *reason);

@@ -58,6 +58,10 @@ void router_peers_on_node(struct router *router, const struct msg_node *node, bo
         peer->is_leaving = false;
     if (up)
         peer->incarnation = node->incarnation;
+    if (up && node->gossip.size > 0 && node->gossip.size < sizeof(peer->gossip)) {
+        snprintf(peer->gossip, sizeof(peer->gossip), "%.*s", SLICE_ARGS(node->gossip));
+        remembered_changed(router);
+    }
     if (peer->terms != NULL) /* It claims again, if it leads. */
         memset(peer->terms, 0, (router->options.shards + 1u) * sizeof(*peer->terms));
     router->beats_due = true; /* Who comes wants to know who leads. */

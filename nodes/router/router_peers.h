@@ -11,11 +11,13 @@
 #include "mesh/base/map.h"
 #include "mesh/wire/bus.h"
 #include "nodes/router/watchers.h"
+#include "storage/peers_row.h"
 
 struct router;
 
 struct router_peer {
-    char id[LIMIT_NODE_ID_SIZE_MAX + 1]; /* Node id. */
+    char id[LIMIT_NODE_ID_SIZE_MAX + 1];          /* Node id. */
+    char gossip[PEERS_ROW_ENDPOINT_SIZE_MAX + 1]; /* Where discovery finds it; empty: not told. */
     uint64_t incarnation;
     bool is_up;       /* As discovery has it. */
     bool is_leaving;  /* It said so: hand it nothing. */

@@ -1,8 +1,9 @@
 /* router_private - what the parts of the router share: router.c (life and turn), shard.c (a group's
  * commands), requests.c (what other nodes ask), owed.c (what conversations owe the lists of users),
  * retention.c (what goes with time), soft.c (what is in memory only), router_peers.c (the other
- * routers), replicas.c (replicas that come and go), control.c (the list of routers), moves.c
- * (placement), digests.c (comparing replicas). Nobody else includes this. */
+ * routers), remembered.c (where they are to be looked for), replicas.c (replicas that come and go),
+ * control.c (the list of routers), moves.c (placement), digests.c (comparing replicas). Nobody else
+ * includes this. */
 #ifndef NODES_ROUTER_ROUTER_PRIVATE_H
 #define NODES_ROUTER_ROUTER_PRIVATE_H
 
@@ -15,6 +16,7 @@
 #include "nodes/router/shard.h"
 #include "nodes/router/typing.h"
 #include "nodes/router/watchers.h"
+#include "storage/peers_row.h"
 
 /* The committed list of routers, as this router last heard it, and what follows from it. */
 struct table {
@@ -30,6 +32,19 @@ struct table {
     struct ring_router *active; /* Those that hold replicas, by node id. */
     uint32_t active_count;
     uint16_t *places; /* Of each group, table.replicas of them: indices into `active`. */
+};
+
+/* The other routers of the cluster, as they stand in the store or go there with this turn's batch.
+ */
+struct remembered {
+    struct peers_row row;
+    uint64_t version;  /* Raised whenever it changes. */
+    bool is_due;       /* The list or an address changed. */
+    uint64_t due_ms;   /* When to look again. */
+    uint64_t heard_ms; /* When one of them was there last; at first, the start. */
+    uint64_t again_ms; /* When to say again that none is. */
+    /* Names of those that are not there, by spaces; some of them where they are many. */
+    char missing[16 * (LIMIT_NODE_ID_SIZE_MAX + 1)];
 };
 
 /* Where the walk over conversations with retention is. */
@@ -50,6 +65,7 @@ struct router {
     struct shard *shards; /* options.shards of them, then the control group. */
     struct watchers watchers;
     struct router_peers peers;
+    struct remembered remembered;
     struct table table;
     struct kv_batch *batch;
     struct list work;        /* Shards with something to do in this turn. */
@@ -60,6 +76,7 @@ struct router {
     struct shard **syncing; /* Covered by the running sync. */
     uint32_t syncing_count;
     bool is_syncing;
+    bool must_sync;        /* Something of no shard was written. */
     uint32_t packed_count; /* Commands that this turn packed into entries. */
     bool is_failed;
     bool is_draining;
@@ -240,6 +257,14 @@ void control_answer_join(struct router *router, const struct pending *pending, e
 /* The target of a group: node ids in order of preference. Returns how many. */
 uint32_t control_targets(const struct router *router, const struct shard *shard,
                          const char *ret_nodes[LIMIT_REPLICAS_MAX]);
+
+/* ---- remembered.c ---- */
+
+void remembered_init(struct router *router);
+void remembered_changed(struct router *router); /* The list did, or where a router listens. */
+void remembered_turn(struct router *router);    /* Before the turn's batch is written. */
+/* Whom it misses: the next one that is remembered and not there; NULL: no more. */
+const struct peers_row_peer *remembered_next_missing(const struct router *router, uint32_t *at);
 
 /* ---- moves.c ---- */
 

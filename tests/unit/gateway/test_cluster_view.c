@@ -91,6 +91,24 @@ static void replicas_are_counted_by_the_leaders_word(void **state)
     cluster_view_fini(&view);
 }
 
+/* Where nobody leads who could tell the list, routers are known by whom the others remember. */
+static void who_is_remembered_is_shown_though_nobody_tells_the_list(void **state)
+{
+    (void)state;
+    const char *const texts[] = {
+        "{\"id\":\"r1\",\"table\":{\"version\":0},\"routers\":[],\"remembered\":["
+        "{\"id\":\"r2\",\"address\":\"tcp://b:1\"},{\"id\":\"r3\",\"address\":\"\"},7,{}]}",
+        "{\"id\":\"r2\",\"remembered\":[{\"id\":\"r3\",\"address\":\"tcp://c:1\"}]}"};
+    struct cluster_view view = view_of(texts, 2);
+    assert_false(view.has_list);
+    assert_int_equal(view.router_count, 3);
+    assert_string_equal(router(&view, "r2")->address, "tcp://b:1");
+    assert_string_equal(router(&view, "r3")->address, "tcp://c:1");
+    assert_string_equal(cluster_view_state(&view, router(&view, "r3")), "unknown");
+    assert_false(router(&view, "r3")->has_answered);
+    cluster_view_fini(&view);
+}
+
 /* While a group's leader is not heard, nobody may conclude that a router holds nothing. */
 static void a_view_without_a_leader_is_not_whole(void **state)
 {
@@ -164,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(list_and_answers_come_together),
+        cmocka_unit_test(who_is_remembered_is_shown_though_nobody_tells_the_list),
         cmocka_unit_test(replicas_are_counted_by_the_leaders_word),
         cmocka_unit_test(a_view_without_a_leader_is_not_whole),
         cmocka_unit_test(the_higher_term_counts),

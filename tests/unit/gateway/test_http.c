@@ -46,8 +46,12 @@ static int setup(void **state)
     struct auth_key key = {.id = "k1", .algorithm = AUTH_HS256, .size = 32, .can_sign = true};
     memset(key.bytes, 7, key.size);
     assert_int_equal(auth_add_key(&auth, &key), RC_OK);
-    health = (struct gateway_health){
-        .up = true, .connections = 3, .users = 2, .shards_total = 64, .shards_led = 64};
+    health = (struct gateway_health){.up = true,
+                                     .connections = 3,
+                                     .users = 2,
+                                     .shards_total = 64,
+                                     .shards_led = 64,
+                                     .routers_up = 3};
     site = (struct http_site){
         .node = "g1",
         .auth = &auth,
@@ -125,12 +129,17 @@ static void health_says_what_the_gateway_can_do(void **state)
     expect_part("Content-Type: application/json\r\n");
     expect_part("\r\n\r\n{\"status\":\"UP\",\"node\":\"g1\",\"role\":\"gateway\","
                 "\"active_connections\":3,\"online_users\":2,\"shards\":{\"total\":64,\"led\":64},"
-                "\"timestamp\":1700000000123}");
+                "\"routers\":{\"up\":3,\"missing\":[]},\"timestamp\":1700000000123}");
     health.up = false;
+    health.reason = "shards have no leader";
     health.shards_led = 63;
+    health.routers_up = 1;
+    snprintf(health.missing, sizeof(health.missing), "r2 r3");
     assert_int_equal(answer(&request), HTTP_KEEP);
     expect_status(503);
     expect_part("\"status\":\"DOWN\"");
+    expect_part("\"routers\":{\"up\":1,\"missing\":[\"r2\",\"r3\"]},"
+                "\"reason\":\"shards have no leader\",\"timestamp\":");
 }
 
 /* Prometheus' text format, under this node's name. */

@@ -27,6 +27,54 @@ static void is_up_while_every_leader_is_heard(void **state)
     world_free(&world);
 }
 
+static void beat_with_missing(struct world *world, uint32_t router, const char *missing)
+{
+    struct buf *terms = buf_new(64);
+    for (uint32_t i = 0; i < WORLD_SHARDS; i++)
+        record_put_u64(terms, world->leaders[i] == router ? world->terms[i] : 0);
+    struct msg_beat beat = {
+        .shards = WORLD_SHARDS, .terms = buf_slice(terms), .missing = slice_string(missing)};
+    world_publish(world, router, &msg_beat_desc, &beat);
+    buf_unref(&terms);
+    world_run(world, 50);
+}
+
+static void says_missing(struct world *world, uint32_t up, const char *names)
+{
+    struct gateway_health health = gateway_health(world->gateway);
+    assert_int_equal(health.routers_up, up);
+    assert_string_equal(health.missing, names);
+    assert_true(health.up == (health.reason == NULL));
+}
+
+/* Whom routers miss is missing where this gateway does not hear him either; each is named once. */
+static void names_the_routers_that_nobody_hears(void **state)
+{
+    (void)state;
+    struct world *world = world_new(NULL, 1);
+    says_missing(world, 0, "");
+    assert_string_equal(gateway_health(world->gateway).reason, "no router is heard");
+    world_start(world);
+    says_missing(world, 2, "");
+    beat_with_missing(world, 0, "r2 r3 r4");
+    beat_with_missing(world, 1, "r3 r5 \"");
+    says_missing(world, 2, "r3 r4 r5");
+    world_run(world, 300); /* The beats that follow miss nobody. */
+    says_missing(world, 2, "");
+    for (uint32_t i = 0; i < 2; i++) {
+        struct msg_node node = {.id = slice_string(world->routers[i].name),
+                                .role = NODE_ROUTER,
+                                .incarnation = world->routers[i].incarnation};
+        world->routers[i].is_down = true;
+        world->handler.on_peer(world->handler.context, &node, false);
+    }
+    struct gateway_health health = gateway_health(world->gateway);
+    assert_int_equal(health.routers_up, 0);
+    assert_int_equal(strlen(health.missing), 5); /* Those it heard once: r1 and r2. */
+    assert_string_equal(health.reason, "no router is heard");
+    world_free(&world);
+}
+
 /* Silence, a hole and a new incarnation each bring the watched conversations to be asked for again.
  */
 static void watches_again_whenever_something_may_be_missed(void **state)
@@ -422,6 +470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_up_while_every_leader_is_heard),
+        cmocka_unit_test(names_the_routers_that_nobody_hears),
         cmocka_unit_test(watches_again_whenever_something_may_be_missed),
         cmocka_unit_test(refuses_foreign_and_broken_packets),
         cmocka_unit_test(what_a_router_owed_when_it_went_the_next_one_pays),

@@ -488,6 +488,24 @@ static void the_older_process_of_a_name_learns_that_it_is_replaced(void **state)
 
 /* ---- Who is shut out ---- */
 
+/* Without a seed, by an address that it knows from before; what is no endpoint is passed over. */
+static void routers_find_each_other_by_what_they_knew(void **state)
+{
+    struct world *w = *state;
+    struct zmq_bus_options options = options_of(w, "r1");
+    struct node *r1 = start(w, &options);
+    options = options_of(w, "r2");
+    struct node *r2 = start(w, &options);
+    turn_for(w, 700);
+    assert_int_equal(r1->ups + r2->ups, 0);
+    const char *const known[] = {"tcp://127.0.0.1:1", "tcp://*:7400", "nonsense", gossip_of(r1)};
+    zmq_bus_set_known(r2->bus, known, 4);
+    assert_true(WITHIN(w, 2000, r1->ups == 1 && r2->ups == 1));
+    zmq_bus_set_known(r2->bus, NULL, 0);
+    turn_for(w, 700);
+    assert_int_equal(r1->downs + r2->downs, 0);
+}
+
 /* A node that holds another key finds nobody, and nobody it. */
 static void a_node_with_another_key_is_shut_out(void **state)
 {
@@ -919,6 +937,7 @@ int main(void)
         TEST(a_leaving_peer_is_down_at_once),
         TEST(a_restarted_router_heals_with_its_new_incarnation),
         TEST(a_restarted_seed_is_found_again),
+        TEST(routers_find_each_other_by_what_they_knew),
         TEST(the_older_process_of_a_name_learns_that_it_is_replaced),
         TEST(a_node_with_another_key_is_shut_out),
         TEST(a_key_that_is_not_listed_is_refused_despite_the_right_server_key),

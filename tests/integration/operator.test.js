@@ -1,0 +1,149 @@
+// operator.test - routers and gateways started one by one from the shell, as an operator does:
+// what they find again by themselves, and what they say where something is missing.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+import { BINARY, freePorts, run, temporaryFolder, until } from './cluster.js';
+
+const SHARDS = 4;
+
+const folder = temporaryFolder();
+const running = new Set();
+after(async () => {
+    await Promise.all([...running].map((node) => node.stop('SIGKILL')));
+    rmSync(folder, { recursive: true, force: true });
+});
+
+/** One process of the binary, with what it says on stderr. */
+class Node {
+    constructor(args) {
+        this.said = '';
+        this.child = spawn(BINARY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+        this.child.stderr.on('data', (data) => {
+            this.said += data;
+        });
+        this.code = once(this.child, 'exit').then(([code]) => {
+            running.delete(this);
+            return code;
+        });
+        running.add(this);
+    }
+
+    stop(signal = 'SIGTERM') {
+        this.child.kill(signal);
+        return this.code;
+    }
+
+    says(pattern, ms = 15000) {
+        return until(`${pattern} in:\n${this.said}`, () => pattern.test(this.said), ms);
+    }
+}
+
+/** Machines of one cluster: a port, a folder and an address each. */
+class Site {
+    static async make(name, count) {
+        const site = new Site();
+        site.port = await freePorts(3 * count + 1);
+        site.key = join(folder, `${name}.key`);
+        site.name = name;
+        site.http = site.port + 3 * count;
+        await run(['keygen', site.key]);
+        return site;
+    }
+
+    at(i) {
+        return `tcp://127.0.0.1:${this.port + 3 * (i - 1)}`;
+    }
+
+    data(i) {
+        return join(folder, `${this.name}-r${i}`);
+    }
+
+    /** Router ri, with these routers as --join. */
+    router(i, joins, ...more) {
+        return new Node([
+            ...['router', '--id', `r${i}`, '--data', this.data(i), '--key', this.key],
+            ...['--listen', this.at(i), '--shards', SHARDS, ...this.#joins(joins), ...more],
+        ]);
+    }
+
+    gateway(joins) {
+        return new Node([
+            ...['gateway', '--id', 'g1', '--port', this.http, '--bind', '127.0.0.1'],
+            ...['--key', this.key, ...this.#joins(joins)],
+        ]);
+    }
+
+    /** `chatmesh COMMAND`, asking these routers. */
+    ask(joins, ...command) {
+        return run([...command, '--key', this.key, ...this.#joins(joins)]);
+    }
+
+    async health() {
+        const answer = await fetch(`http://127.0.0.1:${this.http}/health`).catch(() => null);
+        return answer?.json();
+    }
+
+    /** Wait until as many routers hold everything. */
+    untilHeld(joins, count) {
+        return until(
+            `${count} routers hold everything`,
+            async () => {
+                const { code, stdout } = await this.ask(joins, 'status', '--json');
+                if (code !== 0) return false;
+                const { members, shards, moves } = JSON.parse(stdout);
+                const full = members.filter(({ replicas }) => replicas === SHARDS + 1);
+                return full.length === count && shards.led === SHARDS && moves.pending === 0;
+            },
+            60000,
+        );
+    }
+
+    #joins(joins) {
+        return joins.flatMap((i) => ['--join', this.at(i)]);
+    }
+}
+
+test('routers find each other again though all that --join names is gone, and say who is missing', async () => {
+    const site = await Site.make('again', 3);
+    let r1 = site.router(1, []);
+    let r2 = site.router(2, [1]);
+    let r3 = site.router(3, [1]);
+    await site.untilHeld([1], 3);
+    await Promise.all([r1.stop(), r2.stop(), r3.stop()]);
+
+    // r1 is gone, and nobody was told of anybody else.
+    r2 = site.router(2, [1]);
+    const gateway = site.gateway([2]);
+    await r2.says(/ router_started .* remembered=2$/m);
+    await r2.says(/ alone self=r2 seconds=5 missing="r3 at tcp:\S+, r1 at tcp:\S+" reason="none of /);
+    const alone = await until('the gateway hears r2', async () => {
+        const health = await site.health();
+        return health?.routers.up === 1 && health;
+    });
+    assert.equal(alone.status, 'DOWN');
+    assert.deepEqual(alone.routers.missing.sort(), ['r1', 'r3']);
+    assert.equal(alone.reason, 'shards have no leader, and routers are missing');
+
+    const told = await site.ask([2], 'status');
+    assert.equal(told.code, 0, told.stderr);
+    assert.match(told.stdout, new RegExp(`^r3 +unknown .* ${site.at(3)} +down$`, 'm'));
+    assert.match(told.stdout, /^missing: r1, r3; nobody hears them$/m);
+
+    r3 = site.router(3, [1]);
+    await until('two of three serve', async () => (await site.health())?.status === 'UP', 20000);
+    await until('only r1 is missing', async () => {
+        const { routers } = await site.health();
+        return routers.up === 2 && routers.missing.join() === 'r1';
+    });
+    // The first router never had a --join.
+    r1 = site.router(1, []);
+    await site.untilHeld([1], 3);
+    await until('nobody is missing', async () => (await site.health()).routers.missing.length === 0);
+    assert.doesNotMatch(r1.said + r3.said, / alone | cluster_begun /);
+    await Promise.all([gateway.stop(), r1.stop(), r2.stop(), r3.stop()]);
+});
