@@ -141,6 +141,12 @@ bool asker_is_complete(const struct asker *a)
     return up_count > 0;
 }
 
+bool asker_is_up(const struct asker *a, const char *id)
+{
+    const struct asker_router *r = find(a, slice_string(id));
+    return r != NULL && r->is_up;
+}
+
 bool asker_awaits(const struct asker *a, const char *id)
 {
     const struct asker_router *r = find(a, slice_string(id));

@@ -61,6 +61,8 @@ void asker_tell(struct asker *asker, const struct record_desc *desc, const void 
 /* Are all there, and has everybody answered? */
 bool asker_is_complete(const struct asker *asker);
 
+bool asker_is_up(const struct asker *asker, const char *id);
+
 /* Is this router up, and has not answered yet? */
 bool asker_awaits(const struct asker *asker, const char *id);
 

@@ -148,8 +148,9 @@ static const struct command commands[] = {
      "The router takes part again, and replicas are moved to it.\n",
      "  chatmesh undrain r2 --data ./data\n", run_undrain},
     {"remove", CONFIG_OPERATE, "NODE", 1, "takes a router off the list, for good",
-     "One that is drained, or down: what it held is then held elsewhere. Its name does not come\n"
-     "back: a new machine joins under a new --id.\n",
+     "One that is drained and says that it holds nothing, or that was silent for --grace: what it\n"
+     "held is then held elsewhere. Its name does not come back: a new machine joins under a new\n"
+     "--id.\n",
      "  chatmesh remove r2 --data ./data\n", run_remove},
     {"token", CONFIG_TOKEN, "--user NAME", 0, "a token (JWT) for a user, on stdout",
      "Signed with the first key in the config that can sign, or the key of the dev cluster in\n"

@@ -157,6 +157,19 @@ static uint64_t held_by(const struct cluster_view_router *r)
     return r->own > r->replicas ? r->own : r->replicas;
 }
 
+/* What is to be done next, in the words that remove goes by. */
+static void say_empty(const struct operate *o)
+{
+    if (asker_is_up(&o->asker, o->node))
+        printf("%s holds no replicas: it may be stopped, and removed with chatmesh remove %s\n",
+               o->node, o->node);
+    else
+        printf("%s is not there, and no group counts it among its replicas any more: chatmesh "
+               "remove %s is taken once it was silent for --grace (10m unless set), or once it was "
+               "started and says that it holds nothing\n",
+               o->node, o->node);
+}
+
 static void judge(struct operate *o, const struct cluster_view *view)
 {
     char text[160];
@@ -178,8 +191,7 @@ static void judge(struct operate *o, const struct cluster_view *view)
     bool is_empty = is_draining && held == 0 && !asker_awaits(&o->asker, o->node);
     o->empty_count = is_empty ? o->empty_count + 1 : 0;
     if (o->empty_count == EMPTY_ROUNDS) {
-        printf("%s holds no replicas: it may be stopped, and removed with chatmesh remove %s\n",
-               o->node, o->node);
+        say_empty(o);
         end(o, EXIT_FINE);
         return;
     }

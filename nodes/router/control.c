@@ -15,6 +15,8 @@
 #define LOOK_MS  500u
 #define TABLE_MS 2000u /* The list is told this often though it did not change. */
 
+#define DETAIL_SIZE 160u /* Of what an operator is answered. */
+
 /* ---- The list, as heard ---- */
 
 static void table_fini(struct table *table)
@@ -192,23 +194,29 @@ static void tell_table(struct router *router, const struct machine_cluster *clus
     control_on_table(router, &table);
 }
 
+/* For how long it was not there, as far as this leader can tell. */
+static uint64_t silent_ms(const struct router *router, const struct router_peer *peer)
+{
+    const struct shard *control = router_control(router);
+    uint64_t since_ms = control->moves.ready_ms;
+    if (peer != NULL && peer->down_ms > since_ms)
+        since_ms = peer->down_ms;
+    return router_now_ms(router) - since_ms;
+}
+
 /* A router that is silent for too long: its replicas are to be held elsewhere. */
 static void look_for_lost(struct router *router)
 {
     const struct pending nobody = {0};
-    uint64_t now_ms = router_now_ms(router);
-    const struct shard *control = router_control(router);
     for (uint32_t i = 0; i < router->table.count; i++) {
         const struct table_router *r = &router->table.routers[i];
         const struct router_peer *peer = router_peers_get(router, slice_string(r->node));
         if (r->state != ROUTER_ACTIVE || peer == NULL || peer->is_up)
             continue;
-        uint64_t since_ms =
-            peer->down_ms > control->moves.ready_ms ? peer->down_ms : control->moves.ready_ms;
-        if (now_ms - since_ms < router->options.grace_ms)
+        if (silent_ms(router, peer) < router->options.grace_ms)
             continue;
         log_warn("router_lost", "node=%s silent_ms=%lu", r->node,
-                 (unsigned long)(now_ms - peer->down_ms));
+                 (unsigned long)(router_now_ms(router) - peer->down_ms));
         enum rc rc = queue_router(router, slice_string(r->node), slice_string(r->zone), r->weight,
                                   ROUTER_LOST, &nobody);
         (void)rc; /* At the next look. */
@@ -311,46 +319,62 @@ void control_on_join(struct router *router, struct watcher *watcher, const struc
         control_answer_join(router, &pending, rc == RC_FULL ? RC_UNAVAILABLE : rc);
 }
 
+/* It is not there to say that it holds nothing: only time tells that it does not come back. */
+static enum rc check_absent(const struct router *router, const struct table_router *known,
+                            const struct router_peer *peer, char detail[DETAIL_SIZE])
+{
+    uint64_t silent = silent_ms(router, peer);
+    bool is_draining = known->state == ROUTER_DRAINING;
+    if (is_draining && silent >= router->options.grace_ms)
+        return RC_OK; /* One that is active is put down as lost by itself. */
+    uint64_t left_ms = silent < router->options.grace_ms ? router->options.grace_ms - silent : 1;
+    snprintf(
+        detail, DETAIL_SIZE,
+        "it is not there to say that it holds nothing: start it%s, or remove it in %lu s, when "
+        "it counts as lost",
+        is_draining ? "" : " and drain it", (unsigned long)((left_ms + 999) / 1000));
+    return RC_CONFLICT;
+}
+
 /* May the router go? A group may need what it holds, alive or not: so only one that was drained and
  * says that it holds nothing, or one that was silent for so long that it counts as lost. */
 static enum rc check_remove(const struct router *router, const struct table_router *known,
-                            const char **ret_detail)
+                            char detail[DETAIL_SIZE])
 {
     const struct router_peer *peer = router_peers_get(router, slice_string(known->node));
     bool is_us = strcmp(known->node, router->node) == 0;
     if (known->state == ROUTER_REMOVED || known->state == ROUTER_LOST)
         return RC_OK;
-    if (!is_us && (peer == NULL || !peer->is_up || !peer->has_beat)) {
-        *ret_detail = "it may hold replicas and is not there to say so: start it and drain it, or "
-                      "wait until it counts as lost";
-        return RC_CONFLICT;
-    }
+    if (!is_us && (peer == NULL || !peer->is_up))
+        return check_absent(router, known, peer, detail);
+    if (!is_us && !peer->has_beat)
+        return RC_UNAVAILABLE; /* It has just come: soon it says what it holds. */
     if (known->state == ROUTER_DRAINING && !is_us && peer->held == 0)
         return RC_OK;
-    *ret_detail = "it holds replicas: drain it first";
+    snprintf(detail, DETAIL_SIZE, "it holds replicas: drain it first");
     return RC_CONFLICT;
 }
 
 static enum rc check_operate(const struct router *router, uint64_t action,
                              const struct table_router *known, enum router_state *ret_state,
-                             const char **ret_detail)
+                             char detail[DETAIL_SIZE])
 {
     if (!shard_serves(router, router_control(router)))
         return RC_NOT_LEADER;
     if (known == NULL) {
-        *ret_detail = "there is no such router";
+        snprintf(detail, DETAIL_SIZE, "there is no such router");
         return RC_NOT_FOUND;
     }
     if (action == OPERATE_REMOVE) {
         *ret_state = ROUTER_REMOVED;
-        return check_remove(router, known, ret_detail);
+        return check_remove(router, known, detail);
     }
     if (action != OPERATE_DRAIN && action != OPERATE_UNDRAIN)
         return RC_BAD_REQUEST;
     *ret_state = action == OPERATE_DRAIN ? ROUTER_DRAINING : ROUTER_ACTIVE;
     if (known->state != ROUTER_REMOVED)
         return RC_OK;
-    *ret_detail = "it was removed for good";
+    snprintf(detail, DETAIL_SIZE, "it was removed for good");
     return RC_CONFLICT;
 }
 
@@ -374,10 +398,10 @@ void control_on_operate(struct router *router, struct watcher *watcher,
     };
     enum router_state state = ROUTER_ACTIVE;
     const struct table_router *known = find_router(router, operate->node);
-    const char *detail = "";
-    enum rc rc = check_operate(router, operate->action, known, &state, &detail);
+    char detail[DETAIL_SIZE] = "";
+    enum rc rc = check_operate(router, operate->action, known, &state, detail);
     if (rc == RC_OK && state == ROUTER_ACTIVE && known->state == state && is_current(router))
-        detail = "it takes part already"; /* OK, and nothing to be done. */
+        snprintf(detail, sizeof(detail), "it takes part already"); /* Nothing to be done. */
     else if (rc == RC_OK)
         rc = queue_router(router, operate->node, slice_string(known->zone), known->weight, state,
                           &pending);

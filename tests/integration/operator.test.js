@@ -147,3 +147,28 @@ test('routers find each other again though all that --join names is gone, and sa
     assert.doesNotMatch(r1.said + r3.said, / alone | cluster_begun /);
     await Promise.all([gateway.stop(), r1.stop(), r2.stop(), r3.stop()]);
 });
+
+test('what drain says of a router that is not there, remove does', async () => {
+    const site = await Site.make('dead', 3);
+    const grace = ['--grace', '10'];
+    const nodes = [site.router(1, [], ...grace)];
+    for (const i of [2, 3]) nodes.push(site.router(i, [1], ...grace));
+    await site.untilHeld([1], 3);
+    await nodes[1].stop('SIGKILL');
+    const drained = await site.ask([1], 'drain', 'r2');
+    assert.equal(drained.code, 0, drained.stderr);
+    assert.match(
+        drained.stdout,
+        /^r2 is not there, and no group counts it .+: chatmesh remove r2 is taken once it was silent for --grace/m,
+    );
+    const early = await site.ask([1], 'remove', 'r2');
+    assert.equal(early.code, 2, early.stderr);
+    const [, seconds] = /^chatmesh: r2: it is not there .+ remove it in (\d+) s, /.exec(early.stderr);
+    assert.ok(seconds <= 10, early.stderr);
+    await until(
+        'it is removed when that time is over',
+        async () => (await site.ask([1], 'remove', 'r2')).code === 0,
+        (Number(seconds) + 5) * 1000,
+    );
+    await Promise.all(nodes.map((node) => node.stop()));
+});

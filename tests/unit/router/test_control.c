@@ -1,0 +1,245 @@
+/* What the control group's leader answers an operator: a founder, a second router, and a bus that
+ * takes notes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those above. */
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "mesh/base/mem.h"
+#include "nodes/router/router.h"
+#include "storage/mem_kv.h"
+
+#define SHARDS   1u
+#define GRACE_MS 20000u
+
+struct rig {
+    struct env env;
+    struct bus bus;
+    uint64_t now_us;
+    struct kv *kv;
+    struct router *router;
+    struct bus_handler handler;
+    uint64_t req;
+    enum rc rc; /* Of the answer to the last word; RC_AGAIN: none. */
+    char detail[256];
+};
+
+static const uint8_t cluster[16] = {7, 7, 7, 1};
+
+static uint64_t clock_us(struct env *env)
+{
+    return ((struct rig *)(void *)env)->now_us;
+}
+
+static uint64_t clock_wall_ms(struct env *env)
+{
+    return 1700000000000 + clock_us(env) / 1000;
+}
+
+static uint64_t random_bits(struct env *env)
+{
+    (void)env;
+    return 4711;
+}
+
+static enum rc take_note(struct bus *bus, struct slice node, struct buf *bytes)
+{
+    struct rig *rig = (struct rig *)(void *)((char *)bus - offsetof(struct rig, bus));
+    struct packet packet;
+    struct msg_result result;
+    uint32_t number;
+    (void)node;
+    assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
+    while (!record_reader_at_end(&packet.messages)) {
+        assert_int_equal(record_peek(&packet.messages, &number), RC_OK);
+        if (number != MSG_RESULT) {
+            assert_int_equal(record_skip(&packet.messages), RC_OK);
+            continue;
+        }
+        assert_int_equal(record_decode(&packet.messages, &msg_result_desc, &result), RC_OK);
+        rig->rc = (enum rc)result.rc;
+        snprintf(rig->detail, sizeof(rig->detail), "%.*s", SLICE_ARGS(result.detail));
+    }
+    return RC_OK;
+}
+
+static enum rc drop(struct bus *bus, struct slice node, struct buf *packet)
+{
+    (void)bus;
+    (void)node;
+    (void)packet;
+    return RC_OK;
+}
+
+static void run(struct rig *rig, uint64_t ms)
+{
+    for (uint64_t i = 0; i < ms; i += 20) {
+        rig->now_us += 20000;
+        router_turn(rig->router);
+        mem_kv_complete_sync(rig->kv);
+    }
+}
+
+static void hear(struct rig *rig, const char *from, const struct record_desc *desc,
+                 const void *message)
+{
+    struct packet_sender sender = {.node = slice_string(from), .incarnation = 1};
+    struct packet packet;
+    struct buf *bytes = buf_new(128);
+    memcpy(sender.cluster, cluster, sizeof(cluster));
+    packet_begin(bytes, &sender, 0);
+    record_encode(bytes, desc, message);
+    assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
+    rig->handler.on_request(rig->handler.context, slice_string(from), &packet);
+    buf_unref(&bytes);
+}
+
+static void r2_is(struct rig *rig, bool up)
+{
+    const struct msg_node node = {.id = slice_string("r2"),
+                                  .role = NODE_ROUTER,
+                                  .incarnation = 1,
+                                  .cluster = slice_of(cluster, sizeof(cluster))};
+    rig->handler.on_peer(rig->handler.context, &node, up);
+}
+
+static void r2_beats(struct rig *rig, uint64_t held)
+{
+    struct buf *terms = buf_new(16);
+    for (uint32_t i = 0; i <= SHARDS; i++)
+        record_put_u64(terms, 0);
+    const struct msg_router_beat beat = {
+        .groups = SHARDS + 1, .terms = buf_slice(terms), .held = held};
+    hear(rig, "r2", &msg_router_beat_desc, &beat);
+    buf_unref(&terms);
+}
+
+/* What the operator says of r2, and how that is answered. */
+static enum rc say(struct rig *rig, enum operate_action action)
+{
+    const struct msg_operate word = {
+        .req = ++rig->req, .action = action, .node = slice_string("r2")};
+    rig->rc = RC_AGAIN;
+    hear(rig, "status-1", &msg_operate_desc, &word);
+    run(rig, 1000);
+    return rig->rc;
+}
+
+/* A founder that leads, and r2 on its list. */
+static int setup(void **state)
+{
+    struct rig *rig = mem_new(struct rig);
+    rig->env = (struct env){.now_us = clock_us, .wall_ms = clock_wall_ms, .random = random_bits};
+    rig->bus = (struct bus){.send = take_note, .publish = drop};
+    rig->now_us = 1000000;
+    rig->kv = mem_kv_new();
+    struct router_options options = {
+        .node = "r1",
+        .incarnation = 9,
+        .shards = SHARDS,
+        .resume_count_max = 10,
+        .queue_bytes_max = 65536,
+        .truncate_count = 16,
+        .replicas = 3,
+        .epoch = "0badcafe",
+        .weight = 100,
+        .grace_ms = GRACE_MS,
+    };
+    memcpy(options.cluster, cluster, sizeof(cluster));
+    struct kv_batch *batch = rig->kv->ops->batch_new(rig->kv);
+    router_bootstrap(&options, &rig->env, batch);
+    assert_int_equal(rig->kv->ops->write(rig->kv, batch), RC_OK);
+    rig->kv->ops->batch_free(&batch);
+    assert_int_equal(router_new(&options, &rig->env, &rig->bus, rig->kv, &rig->router), RC_OK);
+    rig->handler = router_bus_handler(rig->router);
+    run(rig, 3000);
+    assert_true(router_health(rig->router).knows_table);
+    r2_is(rig, true);
+    const struct msg_join join = {.req = 1, .node = slice_string("r2"), .weight = 100};
+    hear(rig, "r2", &msg_join_desc, &join);
+    run(rig, 1000);
+    *state = rig;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *rig = *state;
+    router_free(&rig->router);
+    rig->kv->ops->close(&rig->kv);
+    mem_free(rig);
+    return 0;
+}
+
+/* Drained, and its own word that it holds nothing: no other is needed. */
+static void a_drained_router_that_holds_nothing_is_removed(void **state)
+{
+    struct rig *rig = *state;
+    r2_beats(rig, 2);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
+    assert_string_equal(rig->detail, "it holds replicas: drain it first");
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
+    r2_beats(rig, 0);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
+    assert_int_equal(say(rig, OPERATE_UNDRAIN), RC_CONFLICT);
+    assert_string_equal(rig->detail, "it was removed for good");
+}
+
+/* One that has come and not spoken yet is asked for again. */
+static void one_that_has_just_come_is_waited_for(void **state)
+{
+    struct rig *rig = *state;
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    r2_is(rig, false);
+    r2_is(rig, true);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_UNAVAILABLE);
+}
+
+/* One that died while it drained never says that it holds nothing: it goes when it counts as lost,
+ * and until then the refusal says when that is. */
+static void a_dead_router_that_drains_is_removed_once_it_counts_as_lost(void **state)
+{
+    struct rig *rig = *state;
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    r2_beats(rig, 0);
+    r2_is(rig, false);
+    run(rig, 5000);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
+    assert_string_equal(rig->detail, "it is not there to say that it holds nothing: start it, or "
+                                     "remove it in 15 s, when it counts as lost");
+    run(rig, 13000);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
+    run(rig, 1000);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
+}
+
+/* Likewise one that is active; it is put down as lost by itself, and may then be drained as well.
+ */
+static void a_dead_router_that_is_active_is_removed_once_it_is_lost(void **state)
+{
+    struct rig *rig = *state;
+    r2_is(rig, false);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
+    assert_non_null(strstr(rig->detail, "start it and drain it, or remove it in 20 s"));
+    run(rig, 21000);
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_drained_router_that_holds_nothing_is_removed),
+        TEST(one_that_has_just_come_is_waited_for),
+        TEST(a_dead_router_that_drains_is_removed_once_it_counts_as_lost),
+        TEST(a_dead_router_that_is_active_is_removed_once_it_is_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
