@@ -59,6 +59,7 @@ void config_fini(struct config *c)
             mem_free(*text_of(c, row));
         else if (row->kind == OPTION_list)
             list_clear(list_of(c, row));
+        mem_free(c->where[i]);
     }
     crypto_wipe(c, sizeof(*c));
 }
@@ -185,9 +186,17 @@ enum rc config_set(struct config *c, enum config_option option, enum config_sour
         mem_free(*text_of(c, row));
         *text_of(c, row) = mem_string(text, strlen(text));
     }
-    if (rc == RC_OK)
+    if (rc == RC_OK) {
         c->source[option] = (uint8_t)source;
+        mem_free(c->where[option]);
+        c->where[option] = mem_string(where, strlen(where));
+    }
     return rc;
+}
+
+const char *config_where(const struct config *c, enum config_option option)
+{
+    return c->where[option] != NULL ? c->where[option] : option_rows[option].dashed;
 }
 
 /* One argument that begins with "--"; *at stands on it and moves over its value. */

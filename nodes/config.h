@@ -65,6 +65,7 @@ struct config {
 #include "nodes/options.tbl.h"
 #undef OPTION
     uint8_t source[CONFIG_OPTION_COUNT]; /* enum config_source of each value. */
+    char *where[CONFIG_OPTION_COUNT];    /* Who set it; NULL: nobody. See config_where(). */
     struct auth auth;                    /* The keys of all files read; issuer, audience, leeway. */
     enum config_command command;         /* What config_read() was called with, to read it again. */
     int argc;
@@ -98,6 +99,11 @@ MUST_CHECK enum rc config_read(struct config *c, enum config_command command, in
  * to be finished by the caller in any case). */
 MUST_CHECK enum rc config_read_again(const struct config *c, struct config *fresh,
                                      struct sentence *error);
+
+/* Where it was set, to begin the sentence of a mistake that shows only later: the flag, the
+ * variable, or file, line and key; of what nobody set, the flag that would. Valid until it is set
+ * again. */
+const char *config_where(const struct config *c, enum config_option option);
 
 /* Set one option from text; `where` begins the sentence of a mistake. A weaker source than the one
  * that set it is checked and then left out. */

@@ -179,6 +179,9 @@ static enum rc read_secret_file(struct reader *r, uint32_t line, const char *pat
     return rc;
 }
 
+static const char two_secrets[] =
+    "this key has a secret already: give one, either in secret or in secret_file";
+
 static enum rc read_key_item(struct reader *r, uint32_t line, const char *path, const char *name,
                              const char *value)
 {
@@ -203,10 +206,14 @@ static enum rc read_key_item(struct reader *r, uint32_t line, const char *path, 
     if (strcmp(name, "secret") == 0) {
         if (r->others_may_read)
             return fail_at(r, line, path, "this file may be read by everybody: chmod 600 it");
+        if (s->has_secret)
+            return fail_at(r, line, path, two_secrets);
         s->has_secret = true;
         return decode_key_bytes(r, line, path, value, s->secret, &s->secret_size);
     }
     if (strcmp(name, "secret_file") == 0) {
+        if (s->has_secret)
+            return fail_at(r, line, path, two_secrets);
         s->has_secret = true;
         return read_secret_file(r, line, path, value);
     }
@@ -238,6 +245,8 @@ static enum rc close_key(struct reader *r)
             return fail_at(r, s->line, "auth/key", "an EdDSA public key has 32 bytes");
         if (!s->has_secret && !s->has_public)
             return fail_at(r, s->line, "auth/key", "EdDSA needs a public key");
+        if (s->has_secret && s->has_public && memcmp(s->secret + 32, s->public, 32) != 0)
+            return fail_at(r, s->line, "auth/key", "the secret is not that of this public key");
         /* An Ed25519 secret key ends with its public key (RFC 8032, section 5.1.5). */
         memcpy(s->key.bytes, s->has_public ? s->public : s->secret + 32, 32);
         s->key.size = 32;

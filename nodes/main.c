@@ -169,7 +169,9 @@ static const struct command commands[] = {
      "holds the key. Several may be good at a time, which is how one is replaced.\n",
      "  chatmesh apikey billing\n", run_apikey},
     {"config", 0, "check FILE", 2, "checks a config file",
-     "Prints \"FILE: ok\", or file, line, key and what is wrong with it.\n",
+     "Prints \"FILE: ok\", or file, line, key and what is wrong with it. Files that it names (the\n"
+     "cluster key, secrets) are read as they are at start. What flags and variables add is not\n"
+     "known to it.\n",
      "  chatmesh config check /etc/chatmesh/chatmesh.zpl\n", run_config},
     {"version", 0, "", 0, "the version", "", "  chatmesh version\n", run_version},
 };

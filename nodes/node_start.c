@@ -40,38 +40,43 @@ int node_start_process(const struct config *c)
 }
 
 /* Without a key the mesh is plain text. */
-static int check_plain(const char *option, const char *endpoint)
+static int check_plain(const struct config *c, enum config_option option, const char *endpoint)
 {
     if (endpoint_is_loopback(slice_string(endpoint)))
         return EXIT_FINE;
     return tools_fail(EXIT_MISTAKE,
                       "%s: without a key file the mesh is plain text, so %s is refused: give --key "
                       "FILE, or use 127.0.0.1",
-                      option, endpoint);
+                      config_where(c, option), endpoint);
+}
+
+int node_start_check_key(const struct config *c)
+{
+    struct sentence sentence;
+    struct keyfile key;
+    if (c->key == NULL)
+        return EXIT_FINE;
+    if (keyfile_load(c->key, &key, &sentence) != RC_OK)
+        return tools_fail(EXIT_MISTAKE, "%s: %s", config_where(c, CONFIG_OPTION_key),
+                          sentence.text);
+    keyfile_wipe(&key);
+    return EXIT_FINE;
 }
 
 int node_start_check(const struct config *c, const char *listen)
 {
-    struct sentence sentence;
-    struct keyfile key;
     struct endpoint at;
-    int code = EXIT_FINE;
-    if (c->key != NULL) {
-        if (keyfile_load(c->key, &key, &sentence) != RC_OK)
-            return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
-        keyfile_wipe(&key);
-    } else {
-        if (listen != NULL)
-            code = check_plain("--listen", listen);
-        for (uint32_t i = 0; code == EXIT_FINE && i < c->join.count; i++)
-            code = check_plain("--join", c->join.items[i]);
-    }
+    int code = node_start_check_key(c);
+    if (code == EXIT_FINE && c->key == NULL && listen != NULL)
+        code = check_plain(c, CONFIG_OPTION_listen, listen);
+    for (uint32_t i = 0; code == EXIT_FINE && c->key == NULL && i < c->join.count; i++)
+        code = check_plain(c, CONFIG_OPTION_join, c->join.items[i]);
     if (code == EXIT_FINE && listen != NULL && c->advertise == NULL &&
         endpoint_parse(slice_string(listen), &at) == RC_OK && at.is_wildcard)
         code = tools_fail(EXIT_MISTAKE,
-                          "--listen: %s is every address of this machine: say with --advertise "
-                          "which one the others are to use",
-                          listen);
+                          "%s: %s is every address of this machine: say with --advertise which one "
+                          "the others are to use",
+                          config_where(c, CONFIG_OPTION_listen), listen);
     return code;
 }
 

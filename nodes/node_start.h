@@ -15,6 +15,9 @@ int node_start_process(const struct config *c);
  * Returns an exit code, having said what is wrong. */
 int node_start_check(const struct config *c, const char *listen);
 
+/* Of these, what the key file alone can tell, where one is named: also for `config check`. */
+int node_start_check_key(const struct config *c);
+
 /* What of the bus differs from role to role. */
 struct node_start_bus {
     enum node_role role;

@@ -23,6 +23,7 @@ const struct option_row option_rows[CONFIG_OPTION_COUNT] = {
      .commands = (commands_),                                                                      \
      .path = (path_),                                                                              \
      .flag = (flag_),                                                                              \
+     .dashed = "--" flag_,                                                                         \
      .metavar = (metavar_),                                                                        \
      initial_,                                                                                     \
      .least = (least_),                                                                            \

@@ -23,9 +23,10 @@ enum option_kind {
 struct option_row {
     const char *name;
     enum option_kind kind;
-    uint32_t commands; /* enum config_command bits. */
-    const char *path;  /* "": not in the file. */
-    const char *flag;  /* Without the dashes. */
+    uint32_t commands;  /* enum config_command bits. */
+    const char *path;   /* "": not in the file. */
+    const char *flag;   /* Without the dashes, */
+    const char *dashed; /* and with them. */
     const char *metavar;
     const char *initial_text; /* NULL: none. */
     uint32_t initial_number;

@@ -11,6 +11,8 @@
 #include "mesh/keyfile.h"
 #include "mesh/wire/key.h"
 #include "nodes/dev_files.h"
+#include "nodes/node_start.h"
+#include "nodes/webhook_setup.h"
 
 int tools_fail(int code, const char *format, ...)
 {
@@ -99,13 +101,16 @@ int tools_config_check(const char *file)
 {
     struct config c;
     struct sentence sentence;
+    int code = EXIT_FINE;
     config_init(&c);
-    enum rc rc = config_read_file(&c, file, &sentence);
+    if (config_read_file(&c, file, &sentence) != RC_OK)
+        code = tools_fail(EXIT_MISTAKE, "%s", sentence.text);
+    if (code == EXIT_FINE)
+        code = node_start_check_key(&c);
+    if (code == EXIT_FINE)
+        code = webhook_setup_check(&c);
     config_fini(&c);
-    if (rc != RC_OK) {
-        fprintf(stderr, "%s\n", sentence.text);
-        return EXIT_MISTAKE;
-    }
-    printf("%s: ok\n", file);
-    return EXIT_FINE;
+    if (code == EXIT_FINE)
+        printf("%s: ok\n", file);
+    return code;
 }

@@ -31,31 +31,41 @@ static const char *read_line(const char *name, char line[WEBHOOK_SECRET_SIZE_MAX
     return strlen(line) > WEBHOOK_SECRET_SIZE_MAX ? "its first line is too long" : NULL;
 }
 
-static int read_secret(const char *name, char **ret_secret)
+static int read_secret(const struct config *c, char **ret_secret)
 {
     char line[WEBHOOK_SECRET_SIZE_MAX + 2];
-    const char *mistake = read_line(name, line);
+    const char *mistake = read_line(c->webhook_secret_file, line);
     if (mistake == NULL)
         *ret_secret = mem_string(line, strlen(line));
     crypto_wipe(line, sizeof(line));
     if (mistake == NULL)
         return EXIT_FINE;
-    return tools_fail(EXIT_MISTAKE, "--webhook-secret-file: %s: %s", name, mistake);
+    return tools_fail(EXIT_MISTAKE, "%s: %s: %s",
+                      config_where(c, CONFIG_OPTION_webhook_secret_file), c->webhook_secret_file,
+                      mistake);
 }
 
+/* A file that is named is read also where there is no webhook: it was meant for one. */
 int webhook_setup_secret(const struct config *c, char **ret_secret)
 {
     *ret_secret = NULL;
+    if (c->webhook_secret != NULL && c->webhook_secret_file != NULL)
+        return tools_fail(EXIT_MISTAKE,
+                          "%s: the webhook has two secrets: give either a secret or a file with it",
+                          config_where(c, CONFIG_OPTION_webhook_secret_file));
+    if (c->webhook_secret_file != NULL) {
+        int code = read_secret(c, ret_secret);
+        if (c->webhook == NULL)
+            webhook_setup_forget(ret_secret);
+        return code;
+    }
     if (c->webhook == NULL)
         return EXIT_FINE;
-    if (c->webhook_secret != NULL && c->webhook_secret_file != NULL)
-        return tools_fail(EXIT_MISTAKE, "the webhook has two secrets: give either --webhook-secret "
-                                        "or --webhook-secret-file");
-    if (c->webhook_secret_file != NULL)
-        return read_secret(c->webhook_secret_file, ret_secret);
     if (c->webhook_secret == NULL)
-        return tools_fail(EXIT_MISTAKE, "--webhook needs a secret to sign with: give "
-                                        "--webhook-secret-file or CHATMESH_WEBHOOK_SECRET");
+        return tools_fail(EXIT_MISTAKE,
+                          "%s needs a secret to sign with: give push/secret_file in the file, "
+                          "--webhook-secret-file or CHATMESH_WEBHOOK_SECRET",
+                          config_where(c, CONFIG_OPTION_webhook));
     *ret_secret = mem_string(c->webhook_secret, strlen(c->webhook_secret));
     return EXIT_FINE;
 }

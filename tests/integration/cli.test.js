@@ -1,7 +1,7 @@
 // cli.test - the command line: help, one sentence for every mistake, exit codes.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -123,6 +123,57 @@ test('config check refuses what start would refuse, a FIFO at once', async () =>
     const fifo = join(folder, 'fifo.zpl');
     execFileSync('mkfifo', [fifo]);
     assertMistake(await run(['config', 'check', fifo], { timeout: 5000 }), /fifo\.zpl.+not a file/);
+});
+
+test('config check looks at the files that the config names, as start does', async () => {
+    const file = join(folder, 'names.zpl');
+    const write = (name, text, mode = 0o600) => {
+        const path = join(folder, name);
+        writeFileSync(path, text);
+        chmodSync(path, mode);
+    };
+    await run(['keygen', join(folder, 'good.key')]);
+    write('open.key', readFileSync(join(folder, 'good.key'), 'utf8'), 0o644);
+    write('odd.key', 'a photo');
+    write('open.secret', 'everybody knows', 0o644);
+    write('good.secret', 'A'.repeat(43));
+    const key = 'auth\n    key\n        id = "a"\n        algorithm = "HS256"\n';
+    const mistakes = [
+        ['mesh\n    key = "no.key"', /:2: mesh\/key: .*no\.key cannot be read: No such file/],
+        ['mesh\n    key = "open.key"', /:2: mesh\/key: .*open\.key is open to others .*chmod 600/],
+        ['mesh\n    key = "odd.key"', /:2: mesh\/key: .*odd\.key:1: this is not a line of a key file/],
+        ['push\n    url = "http://h/"', /:2: push\/url needs a secret/],
+        ['push\n    secret_file = "no.secret"', /:2: push\/secret_file: .*no\.secret: No such file/],
+        [
+            'push\n    url = "http://h/"\n    secret_file = "open.secret"',
+            /:3: push\/secret_file: .*open\.secret: it may be read by everybody: chmod 600/,
+        ],
+        [
+            'push\n    url = "http://h/"\n    secret = "s"\n    secret_file = "good.secret"',
+            /:4: push\/secret_file: the webhook has two secrets/,
+        ],
+        [
+            `${key}        secret_file = "open.secret"`,
+            /:5: auth\/key\/secret_file: .*open\.secret may be read by everybody/,
+        ],
+        [
+            `${key}        secret = "${'A'.repeat(43)}"\n        secret_file = "good.secret"`,
+            /:6: auth\/key\/secret_file: this key has a secret already/,
+        ],
+    ];
+    const port = await freePorts(3);
+    const start = ['router', '--id', 'r1', '--data', join(folder, 'names'), '--config', file];
+    for (const [text, pattern] of mistakes) {
+        write('names.zpl', `${text}\n`);
+        assertMistake(await run(['config', 'check', file]), pattern);
+        assertMistake(await run([...start, '--listen', `tcp://127.0.0.1:${port}`]), pattern);
+    }
+    write(
+        'names.zpl',
+        `mesh\n    key = "good.key"\npush\n    url = "http://h/"\n    secret_file = "good.secret"\n${key}        secret_file = "good.secret"\n`,
+    );
+    const good = await run(['config', 'check', file]);
+    assert.deepEqual([good.code, good.stderr], [0, '']);
 });
 
 test('config check says ok of a good file', async () => {

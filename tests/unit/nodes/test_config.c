@@ -325,6 +325,52 @@ static void an_incomplete_key_is_refused(void **state)
                    2, "32 to 64 bytes");
 }
 
+/* Which of two secrets is meant is not guessed; nor is an EdDSA secret believed that is not the
+ * public key's. */
+static void a_key_with_two_secrets_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char secret[128];
+    snprintf(secret, sizeof(secret), "%s/secret", f->folder);
+    write_file(secret, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", 0600);
+    static const char inline_secret[] =
+        "        secret = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n";
+    static const char of_file[] = "        secret_file = secret\n";
+    const char *const pairs[][2] = {
+        {inline_secret, of_file}, {of_file, inline_secret}, {of_file, of_file}};
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), "auth\n    key\n        id = a\n%s%s", pairs[i][0],
+                 pairs[i][1]);
+        assert_refused(f, text, 5, "this key has a secret already");
+    }
+    assert_refused(
+        f,
+        "auth\n    key\n        id = a\n        algorithm = EdDSA\n"
+        "        public = \"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n"
+        "        secret = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        "AAAAAAAAAAAAAAAAAAAAAAAA\"\n",
+        2, "not that of this public key");
+}
+
+/* A value is told by where it was set. */
+static void a_value_knows_where_it_was_set(void **state)
+{
+    struct fixture *f = *state;
+    char expected[160];
+    assert_string_equal(config_where(&f->config, CONFIG_OPTION_key), "--key");
+    assert_int_equal(read_text(f, "mesh\n    key = x.key\n    listen = \"tcp://h:1\"\n"), RC_OK);
+    snprintf(expected, sizeof(expected), "%s:2: mesh/key", f->file);
+    assert_string_equal(config_where(&f->config, CONFIG_OPTION_key), expected);
+    assert_int_equal(
+        config_set(&f->config, CONFIG_OPTION_key, CONFIG_FLAG, "y.key", "--key", &f->sentence),
+        RC_OK);
+    assert_int_equal(config_set(&f->config, CONFIG_OPTION_key, CONFIG_FILE, "z.key", "file:1: key",
+                                &f->sentence),
+                     RC_OK);
+    assert_string_equal(config_where(&f->config, CONFIG_OPTION_key), "--key");
+}
+
 /* A secret that everybody may read is none. */
 static void a_secret_that_everybody_may_read_is_refused(void **state)
 {
@@ -429,6 +475,8 @@ int main(void)
         TEST(a_fifo_is_refused_at_once),
         TEST(keys_are_read),
         TEST(an_incomplete_key_is_refused),
+        TEST(a_key_with_two_secrets_is_refused),
+        TEST(a_value_knows_where_it_was_set),
         TEST(a_secret_that_everybody_may_read_is_refused),
         TEST(the_stronger_source_wins),
         TEST(a_wrong_variable_is_refused),

@@ -136,6 +136,18 @@ static void a_bad_secret_file_is_refused(void **state)
     assert_secret(f, line);
 }
 
+/* A file that is named is looked at also where no URL is: it was meant for one. */
+static void a_bad_secret_file_is_refused_without_a_url_too(void **state)
+{
+    struct fixture *f = *state;
+    char *secret;
+    assert_int_equal(set(f, CONFIG_OPTION_webhook_secret_file, f->secret), RC_OK);
+    assert_int_equal(webhook_setup_check(&f->config), EXIT_MISTAKE);
+    write_file(f->secret, "fine\n", 0600);
+    assert_int_equal(webhook_setup_secret(&f->config, &secret), EXIT_FINE);
+    assert_null(secret);
+}
+
 /* The config file has a section for it, and may not be everybody's where it holds the secret. */
 static void the_config_file_may_say_it(void **state)
 {
@@ -160,7 +172,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(no_url_is_no_webhook),         TEST(a_bad_url_is_refused),
         TEST(a_webhook_needs_a_secret),     TEST(a_file_may_hold_the_secret),
-        TEST(a_bad_secret_file_is_refused), TEST(the_config_file_may_say_it),
+        TEST(a_bad_secret_file_is_refused), TEST(a_bad_secret_file_is_refused_without_a_url_too),
+        TEST(the_config_file_may_say_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
