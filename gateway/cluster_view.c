@@ -132,7 +132,11 @@ static void read_self(struct cluster_view *view, struct json_value answer, struc
     struct json_value part;
     if (r == NULL)
         return;
+    get_text(answer, "waits_for", r->waits_for, sizeof(r->waits_for));
+    if (r->waits_for[0] != '\0')
+        return;
     r->has_answered = true;
+    view->answered++;
     if (json_get(answer, "shards", &part)) {
         uint64_t total = json_get_u64(part, "total");
         r->led = json_get_u64(part, "led");
@@ -204,6 +208,7 @@ static void count_groups(struct reading *reading)
             continue;
         view->groups_known++;
         view->led += i != CONTROL_GROUP;
+        view->has_control |= i == CONTROL_GROUP;
         count_replicas(view, reading->groups[i].replicas);
     }
 }
@@ -259,7 +264,7 @@ const char *cluster_view_state(const struct cluster_view *view,
 {
     if (router->state[0] != '\0')
         return router->state;
-    return view->has_list ? "joining" : "unknown";
+    return view->has_list || router->waits_for[0] != '\0' ? "joining" : "unknown";
 }
 
 bool cluster_view_is_whole(const struct cluster_view *view)

@@ -18,21 +18,24 @@
 struct cluster_view_router {
     char id[LIMIT_NODE_ID_SIZE_MAX + 1];
     char zone[LIMIT_NODE_ID_SIZE_MAX + 1];
-    char state[16];    /* On the committed list; "" where it is not, or nobody told. */
-    char address[129]; /* Where another router found it last; "" where nobody says so. */
-    uint32_t weight;   /* 0: not told. */
-    bool has_answered; /* The five below are its own words. */
-    uint64_t led;      /* Shards it leads. */
-    uint64_t own;      /* Replicas it has on its disk, also ones that nobody counts any more. */
-    uint64_t pending;  /* Groups it leads that are not where they should be. */
-    uint64_t done;     /* Steps of moves it has done since it started. */
-    uint64_t bytes;    /* Of state it has sent to others since it started. */
-    uint64_t replicas; /* Groups that count it among their replicas. */
+    char state[16];      /* On the committed list; "" where it is not, or nobody told. */
+    char address[129];   /* Where another router found it last; "" where nobody says so. */
+    uint32_t weight;     /* 0: not told. */
+    char waits_for[128]; /* It is joining, and says for what it waits; else "". */
+    bool has_answered;   /* The five below are its own words. */
+    uint64_t led;        /* Shards it leads. */
+    uint64_t own;        /* Replicas it has on its disk, also ones that nobody counts any more. */
+    uint64_t pending;    /* Groups it leads that are not where they should be. */
+    uint64_t done;       /* Steps of moves it has done since it started. */
+    uint64_t bytes;      /* Of state it has sent to others since it started. */
+    uint64_t replicas;   /* Groups that count it among their replicas. */
 };
 
 struct cluster_view {
     struct cluster_view_router *routers; /* By id. */
     uint32_t router_count;
+    uint32_t answered;     /* Routers that serve and answered. */
+    bool has_control;      /* Somebody leads the control group. */
     bool has_list;         /* Somebody has told the committed list. */
     uint64_t shards;       /* S; 0: nobody told. */
     uint64_t led;          /* Shards with a leader. */

@@ -153,12 +153,50 @@ bool asker_awaits(const struct asker *a, const char *id)
     return r != NULL && r->is_up && r->json == NULL;
 }
 
+/* Routers that discovery tells of; by where they are to be asked, or by name. */
+static uint32_t put_heard(const struct asker *a, bool is_reached, struct buf *out)
+{
+    const struct msg_node *node;
+    uint32_t count = 0;
+    for (size_t at = 0; (node = zmq_bus_next_peer(a->bus, &at)) != NULL;) {
+        const struct asker_router *r = find(a, node->id);
+        if (node->role != NODE_ROUTER || is_reached != (r != NULL && r->is_up))
+            continue;
+        buf_append_format(out, "%s%.*s at %.*s", count++ > 0 ? ", " : "", SLICE_ARGS(node->id),
+                          SLICE_ARGS(is_reached ? node->gossip : node->request));
+    }
+    return count;
+}
+
 /* A key that is not accepted is not told from a router that is down: the handshake only ends. */
 int asker_fail_silent(const struct asker *a)
 {
-    return tools_fail(EXIT_FAILED,
-                      "no router answers at %s within %u ms; is it up, and is the key right?",
-                      a->config->join.items[0], a->config->timeout_ms);
+    const struct config *c = a->config;
+    struct buf *joins = buf_new(256), *heard = buf_new(256);
+    for (uint32_t i = 0; i < c->join.count; i++)
+        buf_append_format(joins, "%s%s", i > 0 ? ", " : "", c->join.items[i]);
+    struct slice at = buf_slice(joins);
+    if (put_heard(a, true, heard) > 0 && zmq_bus_cluster(a->bus) == NULL)
+        tools_fail(EXIT_FAILED,
+                   "no cluster is heard at %.*s, only routers that wait to be taken into one: "
+                   "%.*s; is a router of it up, and are they told to join it?",
+                   SLICE_ARGS(at), SLICE_ARGS(buf_slice(heard)));
+    else if (heard->size > 0)
+        tools_fail(EXIT_FAILED, "no router that serves answers at %.*s within %u ms; heard: %.*s",
+                   SLICE_ARGS(at), c->timeout_ms, SLICE_ARGS(buf_slice(heard)));
+    else if (put_heard(a, false, heard) > 0)
+        tools_fail(EXIT_FAILED,
+                   "routers are heard at %.*s, but cannot be asked: %.*s; are the two ports after "
+                   "the first one open?",
+                   SLICE_ARGS(at), SLICE_ARGS(buf_slice(heard)));
+    else
+        tools_fail(EXIT_FAILED,
+                   "no router answers at %.*s within %u ms; is %s up, and is the key "
+                   "right?",
+                   SLICE_ARGS(at), c->timeout_ms, c->join.count > 1 ? "one of them" : "it");
+    buf_unref(&heard);
+    buf_unref(&joins);
+    return EXIT_FAILED;
 }
 
 uint32_t asker_view(const struct asker *a, struct cluster_view *ret_view)

@@ -66,7 +66,8 @@ bool asker_is_up(const struct asker *asker, const char *id);
 /* Is this router up, and has not answered yet? */
 bool asker_awaits(const struct asker *asker, const char *id);
 
-/* Nobody answered in time: say so. Returns the exit code. */
+/* Nobody who serves answered in time: say who was heard, and where was asked. Returns the exit
+ * code. */
 int asker_fail_silent(const struct asker *asker);
 
 /* What they answered, taken together; to be finished with cluster_view_fini(). Returns how many

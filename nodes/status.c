@@ -196,6 +196,18 @@ static void print_missing(const struct status *s, const struct cluster_view *vie
         printf("; nobody hears them\n");
 }
 
+/* For what is waited. */
+static void print_waits(const struct cluster_view *view)
+{
+    if (view->answered > 0 && !view->has_control)
+        printf("no router leads the control group: until most of the routers that vote in it are "
+               "there nothing is moved, drained, joined or removed\n");
+    for (uint32_t i = 0; i < view->router_count; i++)
+        if (view->routers[i].waits_for[0] != '\0')
+            printf("%s is joining and waits for %s\n", view->routers[i].id,
+                   view->routers[i].waits_for);
+}
+
 static void print_tables(const struct status *s, const struct cluster_view *view)
 {
     char cluster[33], bytes[32];
@@ -212,23 +224,28 @@ static void print_tables(const struct status *s, const struct cluster_view *view
     else
         printf("%" PRIu64 " moves pending, %s sent so far\n", view->pending, bytes);
     print_missing(s, view);
+    print_waits(view);
 }
 
 /* ---- Life ---- */
 
+/* Where nobody serves, what was heard is shown all the same. */
 static int show(const struct status *s)
 {
     struct cluster_view view;
     const struct config *c = s->asker.config;
-    uint32_t answered = asker_view(&s->asker, &view);
-    if (answered > 0 && c->json)
-        print_json(s);
-    else if (answered > 0)
-        print_tables(s, &view);
+    size_t at = 0;
+    (void)asker_view(&s->asker, &view);
+    bool has_answer = view.answered > 0;
+    if (has_answer || asker_next_node(&s->asker, &at) != NULL) {
+        if (c->json)
+            print_json(s);
+        else
+            print_tables(s, &view);
+    }
     cluster_view_fini(&view);
-    if (answered == 0)
-        return asker_fail_silent(&s->asker);
-    return EXIT_FINE;
+    fflush(stdout);
+    return has_answer ? EXIT_FINE : asker_fail_silent(&s->asker);
 }
 
 int status_run(struct config *c)

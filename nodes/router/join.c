@@ -174,15 +174,35 @@ static void on_join(struct join *j, struct slice from, const struct msg_join *qu
         say(j, from, &msg_joined_desc, &answer);
 }
 
+/* `status` is to show what we wait for. */
+static void on_status_request(struct join *j, struct slice from,
+                              const struct msg_status_request *request)
+{
+    char waits_for[128];
+    if (!j->knows_cluster)
+        return; /* Packets bear its id. */
+    struct buf *json = buf_new(256);
+    join_describe(j, waits_for, sizeof(waits_for));
+    buf_append_format(json, "{\"id\":\"%s\",\"waits_for\":\"%s\"}", j->node, waits_for);
+    const struct msg_status_reply reply = {.req = request->req, .json = buf_slice(json)};
+    say(j, from, &msg_status_reply_desc, &reply);
+    buf_unref(&json);
+}
+
 static enum rc on_message(struct join *j, struct slice from, struct record_reader *r)
 {
     struct msg_joined answer;
     struct msg_join question;
+    struct msg_status_request request;
     uint32_t number;
     enum rc rc = record_peek(r, &number);
     if (rc != RC_OK)
         return rc;
-    if (number == MSG_JOINED) {
+    if (number == MSG_STATUS_REQUEST) {
+        rc = record_decode(r, &msg_status_request_desc, &request);
+        if (rc == RC_OK)
+            on_status_request(j, from, &request);
+    } else if (number == MSG_JOINED) {
         rc = record_decode(r, &msg_joined_desc, &answer);
         if (rc == RC_OK)
             on_joined(j, from, &answer);

@@ -172,3 +172,48 @@ test('what drain says of a router that is not there, remove does', async () => {
     );
     await Promise.all(nodes.map((node) => node.stop()));
 });
+
+test('status says what is known while nobody leads, and while nobody serves', async () => {
+    const site = await Site.make('waits', 4);
+    const silent = await site.ask([1, 2], 'status', '--timeout-ms', '500');
+    assert.deepEqual([silent.code, silent.stdout], [1, '']);
+    assert.equal(
+        silent.stderr,
+        `chatmesh: no router answers at ${site.at(1)}, ${site.at(2)} within 500 ms; is one of them up, and is the key right?\n`,
+    );
+    // Routers that wait for one another, and there is no first one.
+    let r2 = site.router(2, [3]);
+    let r3 = site.router(3, [2]);
+    const waiting = await until('both are heard', async () => {
+        const told = await site.ask([2, 1], 'status');
+        assert.equal(told.code, 1, told.stderr);
+        return /r3/.test(told.stderr) && /r2/.test(told.stderr) && told;
+    });
+    assert.match(
+        waiting.stderr,
+        new RegExp(`^chatmesh: no cluster is heard at ${site.at(2)}, ${site.at(1)}, only routers that wait .*r2 at ${site.at(2)}`),
+    );
+    assert.match(waiting.stdout, /^r2 +unknown /m);
+    await Promise.all([r2.stop('SIGKILL'), r3.stop('SIGKILL')]);
+
+    let r1 = site.router(1, []);
+    r2 = site.router(2, [1]);
+    r3 = site.router(3, [1]);
+    await site.untilHeld([1], 3);
+    await Promise.all([r1.stop('SIGKILL'), r2.stop('SIGKILL'), r3.stop('SIGKILL')]);
+    r1 = site.router(1, []);
+    const r4 = site.router(4, [1]);
+    const told = await until('r1 and r4 are heard', async () => {
+        const now = await site.ask([1], 'status');
+        return /^r4 is joining/m.test(now.stdout) && now;
+    });
+    assert.equal(told.code, 0, told.stderr);
+    assert.match(told.stdout, /^shards 4, led 0 \(some have no leader\)/m);
+    assert.match(told.stdout, /^missing: r2, r3; nobody hears them$/m);
+    assert.match(told.stdout, /^no router leads the control group: .+ nothing is moved, drained, /m);
+    assert.match(
+        told.stdout,
+        /^r4 is joining and waits for (a leader of the control group|an answer).+$/m,
+    );
+    await Promise.all([r1.stop('SIGKILL'), r4.stop('SIGKILL')]);
+});

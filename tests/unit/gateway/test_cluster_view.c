@@ -109,6 +109,27 @@ static void who_is_remembered_is_shown_though_nobody_tells_the_list(void **state
     cluster_view_fini(&view);
 }
 
+/* One that is joining tells what it waits for, and nothing else of it counts. */
+static void who_joins_says_what_he_waits_for(void **state)
+{
+    (void)state;
+    const char *const texts[] = {r1_says, "{\"id\":\"r2\",\"waits_for\":\"a leader\"}",
+                                 "{\"id\":\"r3\",\"replicas\":5}",
+                                 "{\"id\":\"r4\",\"waits_for\":\"a leader\"}"};
+    struct cluster_view view = view_of(texts, 4);
+    assert_int_equal(view.answered, 2);
+    assert_true(view.has_control);
+    assert_string_equal(router(&view, "r4")->waits_for, "a leader");
+    assert_string_equal(cluster_view_state(&view, router(&view, "r4")), "joining");
+    assert_false(router(&view, "r4")->has_answered);
+    cluster_view_fini(&view);
+    view = view_of(&texts[1], 1);
+    assert_int_equal(view.answered, 0);
+    assert_false(view.has_control);
+    assert_string_equal(cluster_view_state(&view, &view.routers[0]), "joining");
+    cluster_view_fini(&view);
+}
+
 /* While a group's leader is not heard, nobody may conclude that a router holds nothing. */
 static void a_view_without_a_leader_is_not_whole(void **state)
 {
@@ -182,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(list_and_answers_come_together),
+        cmocka_unit_test(who_joins_says_what_he_waits_for),
         cmocka_unit_test(who_is_remembered_is_shown_though_nobody_tells_the_list),
         cmocka_unit_test(replicas_are_counted_by_the_leaders_word),
         cmocka_unit_test(a_view_without_a_leader_is_not_whole),

@@ -19,6 +19,7 @@ struct sent {
     uint8_t cluster[16];
     uint32_t number;
     uint64_t req, rc;
+    char json[256];
     char node[16], zone[16];
     uint64_t weight;
 };
@@ -58,6 +59,7 @@ static enum rc take_note(struct bus *bus, struct slice node, struct buf *bytes)
     struct packet packet;
     struct msg_join join;
     struct msg_joined joined;
+    struct msg_status_reply reply;
     assert_true(rig->sent_count <= SENT_MAX);
     copy_text(s->to, sizeof(s->to), node);
     assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
@@ -69,6 +71,10 @@ static enum rc take_note(struct bus *bus, struct slice node, struct buf *bytes)
         s->weight = join.weight;
         copy_text(s->node, sizeof(s->node), join.node);
         copy_text(s->zone, sizeof(s->zone), join.zone);
+    } else if (s->number == MSG_STATUS_REPLY) {
+        assert_int_equal(record_decode(&packet.messages, &msg_status_reply_desc, &reply), RC_OK);
+        s->req = reply.req;
+        copy_text(s->json, sizeof(s->json), reply.json);
     } else {
         assert_int_equal(record_decode(&packet.messages, &msg_joined_desc, &joined), RC_OK);
         s->req = joined.req;
@@ -308,6 +314,23 @@ static void another_router_that_joins_is_told_that_we_do_not_lead(void **state)
     assert_int_equal(rig->sent[0].rc, RC_NOT_LEADER);
 }
 
+/* Who asks how we are is told what we wait for, once we know whose cluster it is. */
+static void status_is_told_what_is_waited_for(void **state)
+{
+    struct rig *rig = *state;
+    const struct msg_status_request request = {.req = 8};
+    hear(rig, "status-1", &msg_status_request_desc, &request);
+    assert_int_equal(rig->sent_count, 0);
+    tell_of(rig, "r1", NODE_ROUTER, true, true);
+    hear(rig, "status-1", &msg_status_request_desc, &request);
+    assert_int_equal(rig->sent_count, 1);
+    assert_string_equal(rig->sent[0].to, "status-1");
+    assert_int_equal(rig->sent[0].req, 8);
+    assert_string_equal(rig->sent[0].json,
+                        "{\"id\":\"r2\",\"waits_for\":\"an answer: 1 of 1 routers have not said a "
+                        "word\"}");
+}
+
 /* Traffic for the router to be, and rubbish, change nothing. */
 static void other_messages_are_passed_over(void **state)
 {
@@ -327,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(nobody_is_asked_before_a_router_is_heard),
+        TEST(status_is_told_what_is_waited_for),
         TEST(the_question_tells_who_joins),
         TEST(the_answer_of_the_leader_is_the_result),
         TEST(silent_routers_are_asked_in_turn),
