@@ -29,6 +29,17 @@ static int check_row(const struct router_data *data)
     return check_shards(c, row->shards);
 }
 
+/* Nothing is lost while a majority has it. Of two routers one alone votes in a group, and it may be
+ * this one; how many there are is not known here: whom it remembered is in the store as well. */
+int router_data_fail_damaged(const struct config *c, const char *what)
+{
+    bool has_joins = c->join.count > 0;
+    return tools_fail(EXIT_FAILED,
+                      "%s; where two other routers or more are up, move %s away and start again%s: "
+                      "they fill it anew; else put a copy of it back",
+                      what, c->data, has_joins ? "" : " with --join");
+}
+
 int router_data_open(struct router_data *data, const struct config *c, void (*wake)(void *context),
                      void *wake_context)
 {
@@ -46,18 +57,16 @@ int router_data_open(struct router_data *data, const struct config *c, void (*wa
         return tools_fail(EXIT_FAILED, "%s", sentence.text);
     struct rocks_kv_options options = {.wake = wake, .wake_context = wake_context};
     enum rc rc = rocks_kv_open(c->data, &options, &data->kv, sentence.text, sizeof(sentence.text));
-    if (rc == RC_CORRUPT && c->join.count > 0) /* Nothing is lost while a majority has it. */
-        return tools_fail(EXIT_FAILED,
-                          "%s; move %s away and start again: the other routers fill it "
-                          "anew",
-                          sentence.text, c->data);
+    if (rc == RC_CORRUPT)
+        return router_data_fail_damaged(c, sentence.text);
     if (rc != RC_OK)
-        return tools_fail(rc == RC_NO_SPACE || rc == RC_CORRUPT ? EXIT_FAILED : EXIT_MISTAKE, "%s",
-                          sentence.text);
+        return tools_fail(rc == RC_NO_SPACE ? EXIT_FAILED : EXIT_MISTAKE, "%s", sentence.text);
     rc = node_row_load(data->kv, &data->row);
     data->is_new = rc == RC_NOT_FOUND;
     if (data->is_new)
         return EXIT_FINE;
+    if (rc == RC_CORRUPT)
+        return router_data_fail_damaged(c, "whose data it is cannot be read");
     if (rc != RC_OK)
         return tools_fail(EXIT_FAILED, "%s: %s", c->data, rc_sentence(rc));
     return check_row(data);

@@ -21,6 +21,9 @@ struct router_data {
     bool is_new;         /* There is no row. */
 };
 
+/* Say what is damaged, and what an operator does then. Returns the exit code. */
+int router_data_fail_damaged(const struct config *c, const char *what);
+
 /* Open or create c->data; the functions below return an exit code, having said what is wrong.
  * `wake` is called from the syncer (storage/rocks_kv.h). */
 int router_data_open(struct router_data *data, const struct config *c, void (*wake)(void *context),

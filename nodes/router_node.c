@@ -17,6 +17,8 @@
 
 #define PROGRESS_US 5000000u /* A router that joins says so, as often as this. */
 #define OWN_US      2000000u /* After the start: so long routers of its own cluster have to come. */
+#define LOOK_US     500000u  /* How often it looks whether it was removed, */
+#define REMOVED_US  60000000u /* and says so. */
 #define START_US    10000000u /* Later a cluster that it does not belong to is only logged. */
 
 /* An empty directory and --join:  JOINING --taken in--> STORING --synced--> SERVING
@@ -46,6 +48,9 @@ struct router_node {
     uint64_t began_us;          /* JOINING: since when. */
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
     uint64_t handover_until_us; /* HANDING_OVER. */
+    uint64_t looked_us;         /* When it was looked whether it is removed, */
+    uint64_t removed_due_us;    /* and when to say so again. */
+    bool was_listed;            /* In this run it was on the list. */
     bool is_founder;            /* The cluster began here, in this run. */
     uint64_t known_version;     /* Of what the core remembers, as the bus was told, */
     uint32_t known_count;       /* and how many addresses those were. */
@@ -137,6 +142,8 @@ static int start_router(struct router_node *node)
     }
     enum rc rc = router_new(&options, loop_env(node->loop), zmq_bus_port(node->bus), node->data.kv,
                             &node->router);
+    if (rc == RC_CORRUPT)
+        return router_data_fail_damaged(node->config, "the log of its shards is damaged");
     if (rc != RC_OK)
         return tools_fail(EXIT_FAILED, "the shards in %s cannot be opened: %s", node->config->data,
                           rc_sentence(rc));
@@ -167,7 +174,8 @@ static void turn_router(struct router_node *node)
         log_error("router_failed", "data=%s reason=\"%s\"", data,
                   disk_is_full(data) ? "the disk is full"
                                      : "the disk failed or the log is damaged; nothing more can be "
-                                       "acknowledged");
+                                       "acknowledged: where two other routers or more are up, "
+                                       "start it again with an empty directory and --join");
         end(node, EXIT_FAILED);
     } else if (node->phase == PHASE_HANDING_OVER &&
                (router_is_drained(node->router) || now_us(node) >= node->handover_until_us)) {
@@ -176,6 +184,40 @@ static void turn_router(struct router_node *node)
         log_info("handed_over", "complete=%d alone=%u",
                  alone == 0 && router_is_drained(node->router), alone);
         end(node, EXIT_FINE);
+    }
+}
+
+/* Its name is off the list, for good: it may hand nothing out any more. What it has on its disk is
+ * left to the leaders of the groups, for one that lost too many others could need it: they tell it
+ * to drop what they do not count on, and then it ends. */
+static void check_removed(struct router_node *node)
+{
+    const struct config *c = node->config;
+    uint64_t now = now_us(node);
+    if (node->phase != PHASE_SERVING || now - node->looked_us < LOOK_US)
+        return;
+    node->looked_us = now;
+    if (!router_is_removed(node->router)) {
+        node->was_listed |= router_health(node->router).knows_table;
+        return;
+    }
+    uint32_t replicas = router_health(node->router).replicas;
+    if (replicas == 0 && node->was_listed) {
+        log_info("removed",
+                 "reason=\"it was removed from the cluster, and holds nothing: it ends\"");
+        end(node, EXIT_FINE);
+    } else if (replicas == 0) {
+        end(node, tools_fail(EXIT_MISTAKE,
+                             "%s was removed from this cluster for good, and holds nothing that is "
+                             "needed: empty %s, and start it under a new --id",
+                             c->id, c->data));
+    } else if (now >= node->removed_due_us) {
+        node->removed_due_us = now + REMOVED_US;
+        log_warn("removed",
+                 "replicas=%u reason=\"it was removed from the cluster for good: it ends once the "
+                 "others have told it to drop what it holds; empty its directory then, and start "
+                 "it under a new --id\"",
+                 replicas);
     }
 }
 
@@ -321,6 +363,7 @@ static void on_turn(void *context)
         turn_router(node);
     check_cluster(node);
     check_founder(node);
+    check_removed(node);
     if (node->phase != PHASE_ENDED && zmq_bus_state(node->bus) != RC_OK) {
         log_error("replaced", "reason=\"a newer process runs under this node id\"");
         end(node, EXIT_FAILED);

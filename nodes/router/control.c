@@ -138,6 +138,12 @@ static const struct table_router *find_router(const struct router *router, struc
     return NULL;
 }
 
+bool router_is_removed(const struct router *router)
+{
+    const struct table_router *us = find_router(router, slice_string(router->node));
+    return us != NULL && us->state == ROUTER_REMOVED;
+}
+
 /* ---- The list, as it is made: only where the control group is led ---- */
 
 static enum rc queue_router(struct router *router, struct slice node, struct slice zone,

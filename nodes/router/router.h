@@ -81,6 +81,9 @@ void router_on_posted(struct router *router, uint32_t status, const char *reason
  * ends. */
 bool router_is_failed(const struct router *router);
 
+/* The committed list says that this router was removed from the cluster. */
+bool router_is_removed(const struct router *router);
+
 struct router_health {
     uint32_t shards_total;
     uint32_t shards_led;    /* Led, with the barrier of this term applied. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
@@ -216,4 +216,60 @@ test('status says what is known while nobody leads, and while nobody serves', as
         /^r4 is joining and waits for (a leader of the control group|an answer).+$/m,
     );
     await Promise.all([r1.stop('SIGKILL'), r4.stop('SIGKILL')]);
+});
+
+test('a router that was removed gives up what it holds, says what it is, and ends', async () => {
+    const site = await Site.make('removed', 4);
+    const grace = ['--grace', '3'];
+    const nodes = [site.router(1, [], ...grace)];
+    for (const i of [2, 3, 4]) nodes.push(site.router(i, [1], ...grace));
+    await until('four share', async () => {
+        const { code, stdout } = await site.ask([1], 'status', '--json');
+        const members = code === 0 ? JSON.parse(stdout).members : [];
+        return members.length === 4 && JSON.parse(stdout).moves.pending === 0;
+    }, 60000);
+    await nodes[3].stop('SIGKILL');
+    await until('r4 is removed', async () => (await site.ask([1], 'remove', 'r4')).code === 0, 20000);
+
+    const again = site.router(4, [], ...grace); // It remembers the others.
+    assert.equal(await again.code, 2, again.said);
+    assert.match(
+        again.said,
+        /^chatmesh: r4 was removed from this cluster for good, .+: empty \S+, and start it under a new --id$/m,
+    );
+    // One that runs when it is removed ends as well, in order.
+    assert.equal((await site.ask([1], 'drain', 'r3')).code, 0);
+    assert.equal((await site.ask([1], 'remove', 'r3')).code, 0);
+    assert.equal(await nodes[2].code, 0, nodes[2].said);
+    assert.match(nodes[2].said, / removed self=r3 reason="it was removed from the cluster, /);
+    const { stdout } = await site.ask([1], 'status');
+    assert.match(stdout, /^shards 4, led 4; routers 2, /m);
+    assert.doesNotMatch(stdout, /missing/);
+    await Promise.all(nodes.slice(0, 2).map((node) => node.stop()));
+});
+
+test('of a damaged store is said what to do, and that works', async () => {
+    const site = await Site.make('damaged', 3);
+    const r1 = site.router(1, []);
+    const r3 = site.router(3, [1]);
+    let r2 = site.router(2, [1]);
+    await site.untilHeld([1], 3);
+    await r2.stop();
+    for (const name of readdirSync(site.data(2)))
+        if (name.startsWith('MANIFEST')) writeFileSync(join(site.data(2), name), 'nonsense');
+    for (const joins of [[], [1]]) {
+        r2 = site.router(2, joins);
+        assert.equal(await r2.code, 1, r2.said);
+        assert.match(
+            r2.said,
+            new RegExp(
+                `^chatmesh: .+; where two other routers or more are up, move \\S+ away and start again${joins.length > 0 ? '' : ' with --join'}: they fill it anew; else put a copy of it back$`,
+                'm',
+            ),
+        );
+    }
+    rmSync(site.data(2), { recursive: true });
+    r2 = site.router(2, [1]);
+    await site.untilHeld([1], 3);
+    await Promise.all([r1.stop(), r2.stop(), r3.stop()]);
 });
