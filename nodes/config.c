@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mesh/base/check.h"
 #include "mesh/base/crypto.h"
@@ -267,9 +268,51 @@ static enum rc read_variable_list(struct config *c, enum config_option option, c
     return RC_OK;
 }
 
+#define VARIABLE_PREFIX "CHATMESH_"
+
+/* Is it no option of any command? One environment may serve several of them. The nearest one is
+ * written where there is one near, else it is empty. */
+static bool is_unknown_variable(const char *name, char nearest[OPTION_VARIABLE_SIZE])
+{
+    static const size_t size = sizeof(VARIABLE_PREFIX) - 1;
+    char variable[OPTION_VARIABLE_SIZE];
+    uint32_t least = UINT32_MAX;
+    nearest[0] = '\0';
+    for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        option_variable(&option_rows[i], variable);
+        if (strcmp(variable, name) == 0)
+            return false;
+        if (option_is_near(name + size, variable + size, &least))
+            memcpy(nearest, variable, sizeof(variable));
+    }
+    return true;
+}
+
+/* Nothing is said of its value: it may be a secret. */
+static enum rc check_variables(struct sentence *error)
+{
+    char name[OPTION_VARIABLE_SIZE], nearest[OPTION_VARIABLE_SIZE];
+    for (char **at = environ; *at != NULL; at++) {
+        size_t size = strcspn(*at, "=");
+        bool is_empty = (*at)[size] == '\0' || (*at)[size + 1] == '\0'; /* Counts as not set. */
+        if (is_empty || strncmp(*at, VARIABLE_PREFIX, sizeof(VARIABLE_PREFIX) - 1) != 0)
+            continue;
+        snprintf(name, sizeof(name), "%.*s", (int)size, *at);
+        if (is_unknown_variable(name, nearest))
+            return sentence_write(
+                error, RC_CONFIG,
+                "%s is set in the environment, and no option has this variable%s%s", name,
+                nearest[0] != '\0' ? "; did you mean " : "", nearest);
+    }
+    return RC_OK;
+}
+
 enum rc config_read_environment(struct config *c, enum config_command command,
                                 struct sentence *error)
 {
+    enum rc checked = command != 0 ? check_variables(error) : RC_OK;
+    if (checked != RC_OK)
+        return checked;
     for (uint32_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
         const struct option_row *row = &option_rows[i];
         if ((row->commands & command) == 0)

@@ -82,7 +82,8 @@ MUST_CHECK enum rc config_read_flags(struct config *c, enum config_command comma
                                      char **argv, const char **operands, uint32_t operands_max,
                                      uint32_t *ret_operand_count, struct sentence *error);
 
-/* Read the command's CHATMESH_ variables. */
+/* Read the command's CHATMESH_ variables. RC_CONFIG: a value is wrong, or the name of one is no
+ * option's of any command. */
 MUST_CHECK enum rc config_read_environment(struct config *c, enum config_command command,
                                            struct sentence *error);
 

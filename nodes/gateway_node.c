@@ -84,7 +84,7 @@ static void on_reload(void *context)
     if (config_read_again(node->config, &fresh, &sentence) != RC_OK) {
         log_error("reload_refused", "reason=\"%s\"", sentence.text);
     } else if (fresh.auth.key_count == 0) {
-        log_error("reload_refused", "reason=no auth/key is left");
+        log_error("reload_refused", "reason=\"no auth/key is left\"");
     } else {
         node->auth = fresh.auth;
         node_start_reload(&fresh, node->config->id, node->bus);
@@ -204,8 +204,8 @@ int gateway_node_run(const struct config *c)
     if (code != EXIT_FINE)
         return code;
     if (c->auth.key_count == 0)
-        log_warn("no_auth_key", "reason=no token can be checked, so nobody can connect; give "
-                                "--config FILE with an auth/key");
+        log_warn("no_auth_key", "reason=\"no token can be checked, so nobody can connect; give "
+                                "--config FILE with an auth/key\"");
     node.loop = loop_new();
     code = join_mesh(&node);
     if (code == EXIT_FINE) {

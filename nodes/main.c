@@ -153,8 +153,8 @@ static const struct command commands[] = {
      "--id.\n",
      "  chatmesh remove r2 --data ./data\n", run_remove},
     {"token", CONFIG_TOKEN, "--user NAME", 0, "a token (JWT) for a user, on stdout",
-     "Signed with the first key in the config that can sign, or the key of the dev cluster in\n"
-     "--data.\n",
+     "Signed with the first key in the config that can sign, or, where none is given, the key of\n"
+     "the dev cluster in --data.\n",
      "  chatmesh token --user alice --data ./data\n"
      "  chatmesh token --user bob --device phone --ttl 7d --config /etc/chatmesh/chatmesh.zpl\n",
      run_token},

@@ -25,7 +25,16 @@ int tools_fail(int code, const char *format, ...)
     return code;
 }
 
-/* Without a key of its own from --config: that of the dev cluster in --data. */
+/* Who gave a config means its keys: another cluster's would sign what nobody there takes. */
+static int fail_no_key(const struct config *c)
+{
+    return tools_fail(EXIT_MISTAKE,
+                      "%s has no auth/key to sign with: give the config that the gateways have, or "
+                      "--data DIR of a dev cluster",
+                      c->config.items[c->config.count - 1]);
+}
+
+/* Without --config: that of the dev cluster in --data. */
 static int find_key(struct config *c)
 {
     struct dev_files_path folder = dev_files_folder(c);
@@ -33,11 +42,15 @@ static int find_key(struct config *c)
     struct sentence sentence;
     if (c->auth.key_count > 0)
         return EXIT_FINE;
+    if (c->config.count > 0 && c->source[CONFIG_OPTION_data] < CONFIG_ENVIRONMENT)
+        return fail_no_key(c);
     if (c->data == NULL && access(auth.text, F_OK) != 0)
         return tools_fail(EXIT_MISTAKE, "no key to sign with: give --config FILE with an auth/key "
                                         "that has a secret, or --data DIR of a dev cluster");
     if (config_read_file(c, auth.text, &sentence) != RC_OK)
         return tools_fail(EXIT_MISTAKE, "%s", sentence.text);
+    if (c->data == NULL)
+        fprintf(stderr, "chatmesh: signed with the key of the dev cluster in %s\n", folder.text);
     return EXIT_FINE;
 }
 

@@ -397,7 +397,7 @@ test('router and gateway run without a key or a config; then no token can be goo
     assert.equal(answer.status, 401);
     const { code, stderr } = await gateway;
     assert.equal(code, 0, stderr);
-    assert.match(stderr, / no_auth_key /);
+    assert.match(stderr, / no_auth_key self=g1 reason="no token can be checked, [^"]+"$/m);
     assert.equal((await router).code, 0);
 });
 
@@ -447,6 +447,38 @@ test('token makes a token for the dev cluster, status tells of it', async () => 
     } finally {
         await cluster.stop();
     }
+});
+
+test('a variable that is no option is refused by name', async () => {
+    const env = { ...process.env, CHATMESH_TIMEOUT: '500' };
+    const mistake = await run(['status', '--data', folder], { env });
+    assertMistake(mistake, /^chatmesh: CHATMESH_TIMEOUT is set in the environment, .+ did you mean CHATMESH_TIMEOUT_MS/);
+    assert.equal((await run(['version'], { env })).code, 0);
+});
+
+test('token signs with the key of the config that is given, or with none', async () => {
+    const home = join(folder, 'home');
+    const own = join(folder, 'own.zpl');
+    const env = { ...process.env, HOME: home, XDG_STATE_HOME: join(home, 'state') };
+    const dev = join(home, 'state', 'chatmesh', 'dev');
+    const key = (id) =>
+        `auth\n    key\n        id = "${id}"\n        algorithm = "HS256"\n        secret = "${'A'.repeat(43)}"\n`;
+    mkdirSync(dev, { recursive: true });
+    writeFileSync(join(dev, 'auth.zpl'), key('dev'), { mode: 0o600 });
+    writeFileSync(own, 'http\n    port = 8080\nnode\n    data = "r1"\n', { mode: 0o600 });
+    const sign = (...args) => run(['token', '--user', 'alice', ...args], { env });
+    const kid = ({ stdout }) => JSON.parse(Buffer.from(stdout.split('.')[0], 'base64url')).kid;
+
+    assertMistake(await sign('--config', own), /own\.zpl has no auth\/key to sign with/);
+    assert.equal(kid(await sign('--config', own, '--data', dev)), 'dev');
+    writeFileSync(own, key('login'));
+    assert.equal(kid(await sign('--config', own)), 'login');
+    // With nothing given it is the dev cluster's, and says so where a script does not read it.
+    const plain = await sign();
+    assert.equal(kid(plain), 'dev');
+    assert.match(plain.stderr, /^chatmesh: signed with the key of the dev cluster in .+dev$/m);
+    rmSync(home, { recursive: true });
+    assertMistake(await sign(), /no key to sign with/);
 });
 
 test('status of a cluster that is not there fails with one sentence', async () => {

@@ -406,7 +406,7 @@ test('the example of the five-minute guide runs, and is what the guide shows', a
     const read = (path) => readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8');
     assert.ok(read('../../gateway/web/README.md').includes(read('example.js')));
     const child = spawn(process.execPath, [fileURLToPath(new URL('example.js', import.meta.url))], {
-        env: { ...process.env, CHATMESH_URL: cluster.http() },
+        env: { ...process.env, CHAT_URL: cluster.http() },
         timeout: 20000,
     });
     let output = '';

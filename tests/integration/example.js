@@ -3,7 +3,7 @@ import WebSocket from 'ws'; // Browsers, and Node from 22 on, have their own.
 
 import { ChatmeshClient } from '../../gateway/web/client.js';
 
-const server = process.env.CHATMESH_URL ?? 'http://localhost:8080';
+const server = process.env.CHAT_URL ?? 'http://localhost:8080';
 
 /** Your own server would make the token; this one does so in dev mode. */
 async function tokenFor(user) {

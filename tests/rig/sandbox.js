@@ -25,9 +25,9 @@ nsenter --net=/run/netns/probe nft list tables
 
 /** What the process inside finds in its environment. */
 export const inside = {
-    is: process.env.CHATMESH_RIG_FOLDER !== undefined,
-    folder: process.env.CHATMESH_RIG_FOLDER,
-    hasNetwork: process.env.CHATMESH_RIG_NETWORK === 'yes',
+    is: process.env.RIG_FOLDER !== undefined,
+    folder: process.env.RIG_FOLDER,
+    hasNetwork: process.env.RIG_NETWORK === 'yes',
 };
 
 function unshareFlags() {
@@ -79,8 +79,8 @@ export async function runInside(script, args, { wantsNetwork = true } = {}) {
         env: {
             ...process.env,
             PATH,
-            CHATMESH_RIG_FOLDER: folder,
-            CHATMESH_RIG_NETWORK: reason === null ? 'yes' : 'no',
+            RIG_FOLDER: folder,
+            RIG_NETWORK: reason === null ? 'yes' : 'no',
         },
         // The channel tells the one inside when this process is gone.
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

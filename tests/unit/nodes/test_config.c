@@ -420,6 +420,27 @@ static void a_wrong_variable_is_refused(void **state)
     assert_non_null(strstr(f->sentence.text, "CHATMESH_PORT is a number"));
 }
 
+/* A misspelt variable is told with its name and what was meant, and its value is not; one of
+ * another command, or an empty one, is none of our business. */
+static void an_unknown_variable_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    setenv("CHATMESH_PROT", "s3cret", 1);
+    assert_int_equal(config_read_environment(&f->config, CONFIG_GATEWAY, &f->sentence), RC_CONFIG);
+    assert_non_null(
+        strstr(f->sentence.text, "CHATMESH_PROT is set in the environment, and no option"));
+    assert_non_null(strstr(f->sentence.text, "did you mean CHATMESH_PORT"));
+    assert_null(strstr(f->sentence.text, "s3cret"));
+    assert_int_equal(config_read_environment(&f->config, 0, &f->sentence), RC_OK);
+    setenv("CHATMESH_PROT", "", 1);
+    setenv("CHATMESH_HANDOVER_MS", "5", 1);
+    setenv("CHATMESHED", "x", 1);
+    assert_int_equal(config_read_environment(&f->config, CONFIG_GATEWAY, &f->sentence), RC_OK);
+    unsetenv("CHATMESH_PROT");
+    unsetenv("CHATMESH_HANDOVER_MS");
+    unsetenv("CHATMESHED");
+}
+
 /* Both forms of a flag, lists that grow, booleans without a value, times with a unit. */
 static void flags_are_read(void **state)
 {
@@ -480,6 +501,7 @@ int main(void)
         TEST(a_secret_that_everybody_may_read_is_refused),
         TEST(the_stronger_source_wins),
         TEST(a_wrong_variable_is_refused),
+        TEST(an_unknown_variable_is_refused),
         TEST(flags_are_read),
         TEST(an_unknown_flag_is_refused),
     };
