@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 
 #include "mesh/base/log.h"
+#include "nodes/belonging.h"
 #include "nodes/folder.h"
 #include "nodes/loop.h"
 #include "nodes/namesake.h"
@@ -16,10 +17,6 @@
 #include "storage/rocks_kv.h"
 
 #define PROGRESS_US 5000000u /* A router that joins says so, as often as this. */
-#define OWN_US      2000000u /* After the start: so long routers of its own cluster have to come. */
-#define LOOK_US     500000u  /* How often it looks whether it was removed, */
-#define REMOVED_US  60000000u /* and says so. */
-#define START_US    10000000u /* Later a cluster that it does not belong to is only logged. */
 
 /* An empty directory and --join:  JOINING --taken in--> STORING --synced--> SERVING
  * else:                           it begins at SERVING
@@ -45,15 +42,12 @@ struct router_node {
     struct webhook *webhook;    /* Likewise; NULL where none is set. */
     enum rc stored;             /* STORING: RC_AGAIN until the sync is reported. */
     uint64_t started_us;        /* When the mesh was opened. */
+    struct belonging belonging; /* From SERVING on. */
     uint64_t began_us;          /* JOINING: since when. */
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
     uint64_t handover_until_us; /* HANDING_OVER. */
-    uint64_t looked_us;         /* When it was looked whether it is removed, */
-    uint64_t removed_due_us;    /* and when to say so again. */
-    bool was_listed;            /* In this run it was on the list. */
     bool is_founder;            /* The cluster began here, in this run. */
-    uint64_t known_version;     /* Of what the core remembers, as the bus was told, */
-    uint32_t known_count;       /* and how many addresses those were. */
+    uint64_t known_version;     /* Of what the core remembers, as the bus was told. */
     int code;                   /* Exit code, once the loop has ended. */
 };
 
@@ -121,12 +115,13 @@ static int open_webhook(struct router_node *node)
 }
 
 /* Where the others were: the bus looks there, too. */
-static void look_for_known(struct router_node *node)
+static uint32_t look_for_known(struct router_node *node)
 {
     const char *endpoints[PEERS_ROW_COUNT_MAX];
-    node->known_count = router_remembered(node->router, endpoints);
+    uint32_t count = router_remembered(node->router, endpoints);
     node->known_version = router_remembered_version(node->router);
-    zmq_bus_set_known(node->bus, endpoints, node->known_count);
+    zmq_bus_set_known(node->bus, endpoints, count);
+    return count;
 }
 
 static int start_router(struct router_node *node)
@@ -151,9 +146,15 @@ static int start_router(struct router_node *node)
     zmq_bus_set_handler(node->bus, &handler);
     join_free(&node->join);
     node->phase = PHASE_SERVING;
-    look_for_known(node);
+    node->belonging = (struct belonging){
+        .config = node->config,
+        .bus = node->bus,
+        .router = node->router,
+        .started_us = node->started_us,
+        .is_founder = node->is_founder,
+    };
     log_info("router_started", "version=%s shards=%u listen=%s remembered=%u", CHATMESH_VERSION,
-             options.shards, node->config->listen, node->known_count);
+             options.shards, node->config->listen, look_for_known(node));
     notify_ready();
     return EXIT_FINE;
 }
@@ -187,41 +188,16 @@ static void turn_router(struct router_node *node)
     }
 }
 
-/* Its name is off the list, for good: it may hand nothing out any more. What it has on its disk is
- * left to the leaders of the groups, for one that lost too many others could need it: they tell it
- * to drop what they do not count on, and then it ends. */
-static void check_removed(struct router_node *node)
-{
-    const struct config *c = node->config;
-    uint64_t now = now_us(node);
-    if (node->phase != PHASE_SERVING || now - node->looked_us < LOOK_US)
-        return;
-    node->looked_us = now;
-    if (!router_is_removed(node->router)) {
-        node->was_listed |= router_health(node->router).knows_table;
-        return;
-    }
-    uint32_t replicas = router_health(node->router).replicas;
-    if (replicas == 0 && node->was_listed) {
-        log_info("removed",
-                 "reason=\"it was removed from the cluster, and holds nothing: it ends\"");
-        end(node, EXIT_FINE);
-    } else if (replicas == 0) {
-        end(node, tools_fail(EXIT_MISTAKE,
-                             "%s was removed from this cluster for good, and holds nothing that is "
-                             "needed: empty %s, and start it under a new --id",
-                             c->id, c->data));
-    } else if (now >= node->removed_due_us) {
-        node->removed_due_us = now + REMOVED_US;
-        log_warn("removed",
-                 "replicas=%u reason=\"it was removed from the cluster for good: it ends once the "
-                 "others have told it to drop what it holds; empty its directory then, and start "
-                 "it under a new --id\"",
-                 replicas);
-    }
-}
-
 /* ---- Joining ---- */
+
+static void log_joining(const struct config *c)
+{
+    struct buf *by = buf_new(256);
+    for (uint32_t i = 0; i < c->join.count; i++)
+        buf_append_format(by, "%s%s", i > 0 ? "," : "", c->join.items[i]);
+    log_info("joining", "by=%.*s", SLICE_ARGS(buf_slice(by)));
+    buf_unref(&by);
+}
 
 static void begin_joining(struct router_node *node)
 {
@@ -238,7 +214,7 @@ static void begin_joining(struct router_node *node)
     node->phase = PHASE_JOINING;
     node->began_us = now_us(node);
     node->progress_due_us = node->began_us + PROGRESS_US;
-    log_info("joining", "by=%s", c->join.items[0]);
+    log_joining(c);
 }
 
 static void say_progress(struct router_node *node)
@@ -306,51 +282,14 @@ static void turn_store(struct router_node *node)
         end(node, code);
 }
 
-/* ---- The wrong cluster ---- */
-
-static bool hears_router(const struct router_node *node)
-{
-    const struct msg_node *peer;
-    for (size_t at = 0; (peer = zmq_bus_next_peer(node->bus, &at)) != NULL;)
-        if (peer->role == NODE_ROUTER)
-            return true;
-    return false;
-}
-
-/* Without --join an empty directory founds a cluster. Where routers of another one, with our key,
- * look for us here, we were one of them and lost our disk: nobody wants a second cluster beside
- * theirs, in which gateways would be told that all is well. */
-static void check_founder(struct router_node *node)
-{
-    uint64_t age_us = now_us(node) - node->started_us;
-    const char *other = zmq_bus_foreigner(node->bus);
-    if (node->phase != PHASE_SERVING || other == NULL || node->config->join.count > 0 ||
-        node->known_count > 0 || (age_us < OWN_US && !node->is_founder) || age_us > START_US ||
-        hears_router(node))
-        return;
-    end(node, tools_fail(EXIT_MISTAKE,
-                         "%s, of a cluster with this key, looks for a router here: to come back to "
-                         "it empty %s and give --join; for another cluster make another key",
-                         other, node->config->data));
-}
-
-/* The data is of one cluster, --join leads to another: alone it would go on as a cluster of its
- * own, which nobody asked for. At the start only: later a stranger under an address that was a
- * router's once is no reason to end. */
-static void check_cluster(struct router_node *node)
-{
-    uint64_t age_us = now_us(node) - node->started_us;
-    const char *seed = zmq_bus_foreign_seed(node->bus);
-    if (node->phase != PHASE_SERVING || seed == NULL || age_us < OWN_US || age_us > START_US ||
-        hears_router(node))
-        return;
-    end(node, tools_fail(EXIT_MISTAKE,
-                         "the data in %s is of another cluster than %s, which --join names: give "
-                         "the right --data, or an empty directory",
-                         node->config->data, seed));
-}
-
 /* ---- The loop's callbacks ---- */
+
+static void judge(struct router_node *node)
+{
+    int code = belonging_judge(&node->belonging, now_us(node));
+    if (code != BELONGING_STAYS)
+        end(node, code);
+}
 
 static void on_turn(void *context)
 {
@@ -361,9 +300,8 @@ static void on_turn(void *context)
         turn_store(node);
     else if (node->phase != PHASE_ENDED)
         turn_router(node);
-    check_cluster(node);
-    check_founder(node);
-    check_removed(node);
+    if (node->phase == PHASE_SERVING)
+        judge(node);
     if (node->phase != PHASE_ENDED && zmq_bus_state(node->bus) != RC_OK) {
         log_error("replaced", "reason=\"a newer process runs under this node id\"");
         end(node, EXIT_FAILED);
