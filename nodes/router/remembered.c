@@ -35,6 +35,7 @@ void remembered_init(struct router *router)
 void remembered_changed(struct router *router)
 {
     router->remembered.is_due = true;
+    router->remembered.due_ms = 0;
 }
 
 static const struct peers_row_peer *find(const struct peers_row *row, const char *node)
