@@ -1,5 +1,6 @@
 /* Conversations: made, shown, changed, ended. */
 #include "gateway/api_private.h"
+#include "gateway/direct.h"
 
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
@@ -48,24 +49,17 @@ static void keep_conv(struct creation *c, struct slice conv)
     c->conv_size = conv.size;
 }
 
-/* The id of a direct conversation follows from its two users: `from` and one member, or, where the
- * operator makes it in nobody's name, two members. NULL, or what is wrong. */
-static const char *choose_direct(struct creation *c, struct buf *members, struct slice conv,
-                                 struct slice *from)
+/* `ret_members` is who is not `from`, who may be one of the `named`. NULL, or what is wrong. */
+static const char *choose_direct(struct creation *c, struct buf *named, struct slice conv,
+                                 struct slice *from, struct buf **ret_members)
 {
-    char direct[KEY_DIRECT_SIZE];
-    struct record_reader r = record_reader_of(buf_slice(members));
-    struct slice first = *from, other;
-    if (first.base == NULL && record_get_slice(&r, &first) != RC_OK)
-        return "a direct conversation has two members";
-    if (record_get_slice(&r, &other) != RC_OK || !record_reader_at_end(&r) ||
-        slice_equal(first, other))
-        return "a direct conversation has two members";
-    key_direct(first, other, direct);
-    if (conv.base != NULL && !slice_equal(conv, slice_of(direct, sizeof(direct))))
-        return "a direct conversation has its own id";
-    keep_conv(c, slice_of(direct, sizeof(direct)));
-    *from = first;
+    struct direct direct;
+    const char *mistake = direct_choose(&direct, *from, buf_slice(named), conv);
+    if (mistake != NULL)
+        return mistake;
+    keep_conv(c, slice_of(direct.conv, sizeof(direct.conv)));
+    *from = direct.from;
+    *ret_members = direct_members(&direct);
     return NULL;
 }
 
@@ -81,18 +75,6 @@ static void choose_group(struct creation *c, struct gateway *gateway,
     keep_conv(c, conv);
 }
 
-/* Of a direct one, `members` without him who is taken for its creator. */
-static struct slice others_of(const struct creation *c, struct buf *members, struct slice from)
-{
-    struct record_reader r = record_reader_of(buf_slice(members));
-    struct record_reader rest = r;
-    struct slice first;
-    if (c->kind == CONV_DIRECT && record_get_slice(&rest, &first) == RC_OK &&
-        slice_equal(first, from))
-        r = rest;
-    return slice_of(r.at, (size_t)(r.end - r.at));
-}
-
 void api_create(struct api_call *call, struct slice body)
 {
     struct client_request request;
@@ -106,24 +88,25 @@ void api_create(struct api_call *call, struct slice body)
     c->title_size = request.title.size;
     if (request.title.size > 0)
         memcpy(c->title, request.title.base, request.title.size);
-    struct buf *members = client_users(&call->gateway->decoder, &request);
+    struct buf *named = client_users(&call->gateway->decoder, &request);
+    struct buf *members = NULL; /* Of a direct one. */
     const char *mistake = NULL;
     if (c->kind == CONV_DIRECT)
-        mistake = choose_direct(c, members, request.conv, &from);
+        mistake = choose_direct(c, named, request.conv, &from, &members);
     else
         choose_group(c, call->gateway, &request, from);
     if (mistake == NULL && request.body.base != NULL && from.base == NULL)
         mistake = "a first message has a sender: from";
     if (mistake != NULL) {
         api_fail(call, RC_BAD_REQUEST, mistake, 0);
-        buf_unref(&members);
+        buf_unref(&named);
         return;
     }
     struct msg_cmd_create command = {
         .conv = slice_of(c->conv, c->conv_size),
         .user = from,
         .kind = c->kind,
-        .members = others_of(c, members, from),
+        .members = buf_slice(members != NULL ? members : named),
         .title = request.title,
         .meta = request.meta,
         .cid = request.cid,
@@ -139,6 +122,7 @@ void api_create(struct api_call *call, struct slice body)
     api_submit_conv(call, command.conv, &msg_cmd_create_desc, &command,
                     is_same ? REPEAT_FREELY : REPEAT_NEVER, on_created);
     buf_unref(&members);
+    buf_unref(&named);
 }
 
 /* ---- Show ---- */

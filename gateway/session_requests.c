@@ -1,4 +1,5 @@
 /* What a client asks for: each request becomes one message to the leader of its shard. */
+#include "gateway/direct.h"
 #include "gateway/fence.h"
 #include "gateway/large.h"
 #include "gateway/redelivery.h"
@@ -176,7 +177,7 @@ static struct buf *users_of(struct session *session, const struct client_request
 static void on_create(struct session *session, const struct client_request *request)
 {
     char made[KEY_GROUP_SIZE];
-    char direct[KEY_DIRECT_SIZE];
+    struct direct direct;
     struct slice conv = request->conv;
     struct slice last = {0};
     uint32_t count;
@@ -185,16 +186,17 @@ static void on_create(struct session *session, const struct client_request *requ
     if (as.kind == 0)
         as.kind = CONV_GROUP;
     if (as.kind == CONV_DIRECT) {
-        if (count == 1)
-            key_direct(session_user(session), last, direct);
-        if (count != 1 ||
-            (conv.base != NULL && !slice_equal(conv, slice_of(direct, sizeof(direct))))) {
-            session_put_error(session, request->id, RC_BAD_REQUEST,
-                              "a direct conversation has one other member, and its own id", 0);
+        const char *mistake =
+            direct_choose(&direct, session_user(session), buf_slice(members), conv);
+        if (mistake != NULL) {
+            session_put_error(session, request->id, RC_BAD_REQUEST, mistake, 0);
             buf_unref(&members);
             return;
         }
-        conv = slice_of(direct, sizeof(direct));
+        conv = slice_of(direct.conv, sizeof(direct.conv));
+        struct buf *other = direct_members(&direct);
+        buf_unref(&members);
+        members = other;
     } else if (conv.base == NULL) {
         gateway_name_group(session->gateway, session_user(session), request->cid, made);
         conv = slice_of(made, sizeof(made));

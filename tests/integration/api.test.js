@@ -680,6 +680,10 @@ test('POST /v1/conversations opens the direct conversation of two users, one and
     const as = await cluster.token(a);
     const third = await expect(200, 'POST', '/v1/conversations', { kind: 'direct', members: [b] }, { as });
     assert.equal(third.conv, first.conv);
+    for (const request of [{ from: a, members: [a, b] }, { from: b, members: [a, b, b] }]) {
+        const again = await expect(200, 'POST', '/v1/conversations', { kind: 'direct', ...request });
+        assert.equal(again.conv, first.conv);
+    }
     const peer = await Peer.join(cluster, a);
     const sent = await peer.say({ to: b }, 'hello');
     assert.equal(sent.conv, first.conv);

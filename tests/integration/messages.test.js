@@ -55,6 +55,11 @@ test('a direct conversation has one id, whoever starts it', async () => {
     const [one, two] = await Promise.all([a.say({ to: bob }, 1), b.say({ to: alice }, 2)]);
     assert.equal(one.conv, two.conv);
     assert.notEqual(one.seq, two.seq);
+    for (const [peer, members] of [[a, [bob]], [a, [alice, bob]], [b, [alice, bob, bob]]]) {
+        const { conv } = await peer.must('create', { kind: 'direct', members });
+        assert.equal(conv, one.conv);
+    }
+    await a.refused('bad_request', 'create', { kind: 'direct', members: [bob, 'eve'] });
     await Promise.all([a.close(), b.close()]);
 });
 

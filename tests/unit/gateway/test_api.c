@@ -632,6 +632,8 @@ static void a_conversation_gets_its_id(void **state)
         "{\"kind\":\"direct\",\"members\":[\"a\",\"b\"]}",
         "{\"kind\":\"direct\",\"members\":[\"b\",\"a\"]}",
         "{\"kind\":\"direct\",\"from\":\"a\",\"members\":[\"b\"]}",
+        "{\"kind\":\"direct\",\"from\":\"a\",\"members\":[\"a\",\"b\"]}",
+        "{\"kind\":\"direct\",\"from\":\"b\",\"members\":[\"a\",\"b\",\"a\"]}",
     };
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         ask(&reply, "POST", "/v1/conversations", ways[i]);
@@ -651,7 +653,8 @@ static void a_conversation_gets_its_id(void **state)
         "{\"kind\":\"direct\",\"members\":[\"a\"]}",
         "{\"kind\":\"direct\",\"members\":[\"a\",\"a\"]}",
         "{\"kind\":\"direct\",\"members\":[\"a\",\"b\",\"c\"]}",
-        "{\"kind\":\"direct\",\"from\":\"a\",\"members\":[\"a\"]}",
+        "{\"kind\":\"direct\",\"from\":\"a\",\"members\":[]}",
+        "{\"kind\":\"direct\",\"from\":\"a\",\"members\":[\"b\",\"c\"]}",
         "{\"kind\":\"direct\",\"conv\":\"other\",\"members\":[\"a\",\"b\"]}",
         "{\"members\":[],\"body\":1}",
         "{}",
