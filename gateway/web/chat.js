@@ -182,7 +182,7 @@ function follow() {
     });
     client.on('activity', (activity) => {
         if (!model.byConv.has(activity.conv)) void loadList();
-        places.loadLast(model.applyActivity(activity));
+        places.loadLast(model.applyActivity(activity, !places.isListLoading));
         draw();
     });
     client.on('conversation', ({ conv, gone }) => {

@@ -265,11 +265,11 @@ export class ChatModel {
         return begun;
     }
 
-    /** A large conversation moved on without us.
-     * @param {{conv: string, head: number, unread: number}} activity */
-    applyActivity({ conv, head, unread }) {
+    /** A large conversation moved on without us: now, or earlier, when the list says.
+     * @param {{conv: string, head: number, unread: number}} activity @param {boolean} isNew */
+    applyActivity({ conv, head, unread }, isNew) {
         const conversation = this.ensure(conv);
-        if (head > conversation.head) conversation.activity = Date.now();
+        if (isNew && head > conversation.head) conversation.activity = Date.now();
         conversation.head = Math.max(conversation.head, head);
         conversation.unread = unread;
         return conversation;

@@ -257,3 +257,20 @@ test('a large group counts what is unread, and shows it once it is opened', asyn
     assert.deepEqual(await bubbles(b), ['one', 'two', 'three', 'four', 'five', 'six']);
     await closeAll(a, b);
 });
+
+test('a large group that moved on earlier does not come first in the list of who logs in', async () => {
+    const [alice, bob, ...others] = names('alice', 'bob', 'm', 'n', 'o', 'p');
+    const a = await logIn(alice);
+    await startGroup(a, 'Everybody', bob, ...others);
+    await write(a, 'long ago');
+    await tickOf(a, 'long ago', 'sent');
+    await startChat(a, bob);
+    await write(a, 'just now');
+    await tickOf(a, 'just now', 'sent');
+    const b = await logIn(bob, { gateway: 2 });
+    await rowOf(b, 'Everybody').locator('.row-text', { hasText: 'long ago' }).waitFor();
+    await rowOf(b, alice).locator('.row-text', { hasText: 'just now' }).waitFor();
+    await b.waitForTimeout(500); // By then all that it missed was told.
+    assert.deepEqual(await b.locator('.row-name').allTextContents(), [alice, 'Everybody']);
+    await closeAll(a, b);
+});
