@@ -430,7 +430,9 @@ export class ChatModel {
         );
         const conversation = begun !== undefined ? this.#name(begun, conv) : this.byConv.get(conv);
         const out = conversation?.outgoing.find((item) => item.cid === cid);
-        if (out !== undefined) Object.assign(out, { seq, ts });
+        if (conversation === undefined || out === undefined) return;
+        Object.assign(out, { seq, ts });
+        conversation.activity = Math.max(ts, conversation.last?.ts ?? 0); // Till then by our clock.
     }
 
     /** @param {string} cid @param {string} why */

@@ -64,8 +64,9 @@ export class Places {
         } finally {
             this.isListLoading = false;
         }
-        const unsure = this.model.sorted().slice(0, RECEIPTS_ROWS);
-        for (const conversation of unsure) void this.loadReceipts(conversation);
+        const { me, open } = this.model;
+        const unsure = this.model.sorted().filter((one) => one === open || one.last?.from === me);
+        for (const one of unsure.slice(0, RECEIPTS_ROWS)) void this.loadReceipts(one);
         return true;
     }
 

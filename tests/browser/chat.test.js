@@ -18,6 +18,7 @@ import {
     useCluster,
     waitForText,
     write,
+    writeFrom,
     writeMany,
 } from './page.js';
 
@@ -68,6 +69,20 @@ test('a tick says sending, sent, delivered and read, as far as the message has c
     await openRow(b, alice);
     await tickOf(a, 'second', 'read');
     await closeAll(a, b);
+});
+
+test('after a login the list says how far our messages came, however many others wrote since', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(a, bob);
+    await write(a, 'seen');
+    await openRow(b, alice);
+    await tickOf(a, 'seen', 'read');
+    await writeFrom(a, alice, Array.from({ length: 31 }, (_, n) => `${bob} ${n}`));
+    const again = await logIn(alice);
+    await rowOf(again, new RegExp(`^${bob}$`)).locator('.tick-read').waitFor();
+    await closeAll(a, b, again);
 });
 
 test('what is written is shown as text, never as markup', async () => {

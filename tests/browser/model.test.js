@@ -191,3 +191,18 @@ test('lines are counted: people added by one person are one, what says nothing i
         [0, 1, 3, 5, 6],
     );
 });
+
+test('what was sent stands in the list by the time of the server, whatever our clock says', () => {
+    model.applyEntry({ ...message(1), conv: 'other', ts: 20 });
+    feed(message(1));
+    model.addOutgoing(open(), { cid: 'x', text: 'hi', ts: Date.now() });
+    assert.deepEqual(
+        model.sorted().map(({ conv }) => conv),
+        ['c', 'other'],
+    );
+    model.applySent({ conv: 'c', cid: 'x', seq: 2, ts: 10 });
+    assert.deepEqual(
+        model.sorted().map(({ conv }) => conv),
+        ['other', 'c'],
+    );
+});

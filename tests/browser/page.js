@@ -138,6 +138,30 @@ export async function writeMany(page, peer, stem, many) {
     );
 }
 
+/** "hello" to `peer` from each of them. */
+export async function writeFrom(page, peer, users) {
+    await page.evaluate(
+        async ([to, froms]) => {
+            const { ChatmeshClient } = await import('/client.js');
+            const url = `${location.origin.replace(/^http/, 'ws')}/ws`;
+            const say = async (user) => {
+                const answer = await fetch('v1/dev/token', {
+                    method: 'POST',
+                    headers: { 'Content-Type': 'application/json' },
+                    body: JSON.stringify({ user }),
+                });
+                const { token } = await answer.json();
+                const client = new ChatmeshClient({ url, token, device: 'bulk' });
+                await client.connect();
+                await client.send({ to }, { text: 'hello' });
+                client.close();
+            };
+            await Promise.all(froms.map(say));
+        },
+        [peer, users],
+    );
+}
+
 /** The line of the list with this name. */
 export const rowOf = (page, name) =>
     page.locator('.row', { has: page.locator('.row-name', { hasText: name }) });
