@@ -5,8 +5,9 @@
 # The ETag is the digest of the bytes, so a browser asks again only for what has changed.
 #
 # The client library is one file to those who download it, though it is written as several: /client.js
-# is client_base.js, all client_*.js, client_core.js and client.js, one after another, without the
-# imports and exports between them. So their top-level names must differ; a test imports the result.
+# is client_types.js, client_base.js, all client_*.js, client_core.js and client.js, one after another,
+# without the imports and exports between them, of types as well. So their top-level names must
+# differ; tests import the result and check its types.
 cmake_minimum_required(VERSION 3.25)
 
 set(type_html "text/html; charset=utf-8")
@@ -27,6 +28,8 @@ function(bundle out)
     foreach(module IN LISTS ARGN)
         file(READ ${FOLDER}/${module}.js source)
         string(REGEX REPLACE "\nimport [^\;]*\;" "" source "${source}")
+        string(REGEX REPLACE "\n/\\*\\* @typedef {import\\('[^\n]*" "" source "${source}")
+        string(REGEX REPLACE "import\\('\\./client_[a-z]+\\.js'\\)\\." "" source "${source}")
         if(NOT module STREQUAL "client")
             string(REGEX REPLACE "\nexport (async |class |const |function )" "\n\\1" source "${source}")
         endif()
@@ -38,7 +41,7 @@ endfunction()
 file(GLOB parts RELATIVE ${FOLDER} ${FOLDER}/client_*.js)
 list(TRANSFORM parts REPLACE "\\.js$" "")
 list(REMOVE_ITEM parts client_base client_core client_types)
-bundle(${OUT}.client.js client_base ${parts} client_core client)
+bundle(${OUT}.client.js client_types client_base ${parts} client_core client)
 
 file(GLOB paths LIST_DIRECTORIES false ${FOLDER}/*)
 set(arrays "")

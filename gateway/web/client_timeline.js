@@ -10,7 +10,7 @@ import { isPassing, retryInMs } from './client_base.js';
 /** @typedef {import('./client_types.js').Gap} Gap */
 /** @typedef {import('./client_types.js').HistoryPage} HistoryPage */
 /**
- * @typedef {object} Ports
+ * @typedef {object} LogPorts
  * @property {(entry: Entry) => void} deliver
  * @property {(conv: string, last: number) => void} repeated An entry came that we have: the server
  *   does not know that we have all up to `last`.
@@ -30,7 +30,7 @@ const PAGING_MAX = 4;
  * highest seq is remembered, for the log has it.
  */
 class Timeline {
-    /** @param {string} conv @param {number | null} last @param {Ports} ports */
+    /** @param {string} conv @param {number | null} last @param {LogPorts} ports */
     constructor(conv, last, ports) {
         this.conv = conv;
         this.last = last;
@@ -177,7 +177,7 @@ export class Timelines {
     /** @type {(() => void)[]} */
     #pagingQueue = [];
 
-    /** @param {Ports} ports */
+    /** @param {LogPorts} ports */
     constructor(ports) {
         this.#ports = {
             ...ports,

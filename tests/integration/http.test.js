@@ -1,8 +1,12 @@
 // http.test - what a gateway answers to plain HTTP.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 
-import { Cluster } from './cluster.js';
+import { Cluster, temporaryFolder } from './cluster.js';
 import { Peer } from './peer.js';
 
 let cluster;
@@ -67,6 +71,23 @@ test('/client.js is the client, an ES module that works as it is', async () => {
     const source = await response.text();
     const { ChatmeshClient } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
     assert.equal(typeof ChatmeshClient, 'function');
+});
+
+test('/client.js bears its types, strictly: who downloads it has them without another file', async () => {
+    const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+    const folder = temporaryFolder();
+    const { compilerOptions } = JSON.parse(readFileSync(here('tsconfig.json'), 'utf8'));
+    const usage = readFileSync(here('client_usage.js'), 'utf8');
+    for (const [name, text] of [
+        ['client.js', await (await get('/client.js')).text()],
+        ['usage.js', usage.replaceAll('../../gateway/web/client.js', './client.js')],
+        ['tsconfig.json', JSON.stringify({ compilerOptions, include: ['*.js'] })],
+    ])
+        writeFileSync(join(folder, name), text);
+    const tsc = [here('node_modules/typescript/bin/tsc'), '-p', folder];
+    const { status, stdout } = spawnSync(process.execPath, tsc, { encoding: 'utf8' });
+    assert.equal(status, 0, stdout);
+    rmSync(folder, { recursive: true });
 });
 
 test('an ETag saves the second transfer', async () => {
