@@ -262,6 +262,7 @@ export class Connection {
     #startHeartbeat(pingMs) {
         clearInterval(this.#heartbeat);
         this.#heartbeat = setInterval(() => {
+            if (Date.now() < this.#heardAt) this.#heardAt = Date.now(); // The clock was set back.
             const silentMs = Date.now() - this.#heardAt;
             if (silentMs >= pingMs * 2) this.lose(1006, 'nothing was heard from the server');
             else if (silentMs >= pingMs) this.write({ type: 'ping' });

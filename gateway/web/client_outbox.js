@@ -31,7 +31,6 @@ import { isPassing, retryInMs } from './client_base.js';
  * @typedef {object} Lane
  * @property {Write[]} writes
  * @property {boolean} halted One was refused for the moment: the first goes alone until through.
- * @property {number} resumeAt Not before this time.
  */
 
 /** What is said of it, and what is stored. @param {Write} write */
@@ -61,7 +60,7 @@ export class Outbox {
         this.cids = new Set();
         this.flying = 0;
         this.count = 0;
-        /** @type {Map<Lane, ReturnType<typeof setTimeout>>} */
+        /** @type {Map<Lane, ReturnType<typeof setTimeout>>} Of those that wait before they go on. */
         this.timers = new Map();
     }
 
@@ -70,7 +69,7 @@ export class Outbox {
         const key = write.conv !== undefined ? `c ${write.conv}` : `u ${write.to}`;
         let lane = this.lanes.get(key);
         if (lane === undefined) {
-            lane = { writes: [], halted: false, resumeAt: 0 };
+            lane = { writes: [], halted: false };
             this.lanes.set(key, lane);
         }
         return lane;
@@ -98,11 +97,9 @@ export class Outbox {
 
     pump() {
         if (!this.ports.isOnline()) return;
-        const now = Date.now();
         for (const lane of new Set(this.lanes.values())) {
             if (this.flying >= this.flyingMax) return;
-            if (lane.resumeAt > now) this.#pumpLater(lane, lane.resumeAt - now);
-            else this.#pumpLane(lane);
+            if (!this.timers.has(lane)) this.#pumpLane(lane);
         }
     }
 
@@ -120,7 +117,7 @@ export class Outbox {
 
     /** @param {Lane} lane @param {number} ms */
     #pumpLater(lane, ms) {
-        if (this.timers.has(lane)) return;
+        clearTimeout(this.timers.get(lane));
         this.timers.set(
             lane,
             setTimeout(() => {
@@ -159,7 +156,7 @@ export class Outbox {
             if (write.flying) this.flying--; // Else land() came first.
             write.flying = false;
             lane.halted = true;
-            lane.resumeAt = Date.now() + retryInMs(error);
+            if (this.ports.isOnline()) this.#pumpLater(lane, retryInMs(error));
         } else {
             if (lane.writes[0] === write) lane.halted = false;
             this.#remove(lane, write);

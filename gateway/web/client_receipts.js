@@ -5,6 +5,8 @@
  * @module
  */
 
+import { msSince } from './client_base.js';
+
 /** @typedef {import('./client_types.js').ConversationItem} ConversationItem */
 /** @typedef {import('./client_types.js').Entry} Entry */
 /** @typedef {import('./client_types.js').Progress} Progress */
@@ -59,7 +61,7 @@ export class Receipts {
     schedule() {
         if (this.timer !== undefined || this.acks.size + this.reads.size === 0) return;
         if (!this.ports.isOnline()) return;
-        const wait = Math.max(RECEIPT_GATHER_MS, this.flushedAt + RECEIPT_INTERVAL_MS - Date.now());
+        const wait = Math.max(RECEIPT_GATHER_MS, RECEIPT_INTERVAL_MS - msSince(this.flushedAt));
         this.timer = setTimeout(() => {
             this.timer = undefined;
             this.flush();

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { msSince } from './client_base.js';
+
 const SAY_INTERVAL_MS = 3000;
 const EXPIRES_MS = 5000;
 
@@ -25,11 +27,10 @@ export class Typing {
 
     /** @param {string} conv @param {boolean} on */
     say(conv, on) {
-        const now = Date.now();
-        const silentMs = now - (this.#saidAt.get(conv) ?? -Infinity);
+        const silentMs = msSince(this.#saidAt.get(conv) ?? -Infinity);
         if (on && silentMs < SAY_INTERVAL_MS) return;
         if (on) {
-            if (this.#ports.write({ type: 'typing', conv, on })) this.#saidAt.set(conv, now);
+            if (this.#ports.write({ type: 'typing', conv, on })) this.#saidAt.set(conv, Date.now());
             return;
         }
         this.#saidAt.delete(conv);

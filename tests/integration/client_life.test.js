@@ -14,9 +14,11 @@ import {
     memoryStorage,
     pass,
     refuse,
+    reply,
     seqsOf,
     states,
     turn,
+    WELCOME,
     welcomed,
 } from './client_rig.js';
 
@@ -410,4 +412,31 @@ test('connect() while it waits dials at once, but for a wait that the server ask
     assert.equal(client.state, 'connecting');
     socket = await welcomed();
     assert.equal(client.state, 'online');
+});
+
+test('a clock that is set back holds up neither sends, acks nor typing, and a dead server is noticed', async (t) => {
+    const socket = await goOnline();
+    client.open('c1');
+    const sent = client.send('c1', 'x');
+    client.typing('c1');
+    socket.say(entry(1));
+    await pass(100);
+    assert.equal(socket.of('ack').length, 1);
+    const { now } = Date;
+    t.after(() => {
+        Date.now = now;
+    });
+    await refuse('send', 'unavailable', 400);
+    Date.now = () => now() - 3_600_000;
+    socket.say(entry(2));
+    client.typing('c1');
+    await pass(600);
+    assert.equal(socket.of('send').length, 2, 'the refused send comes again');
+    assert.equal(socket.of('ack').length, 2);
+    assert.equal(socket.of('typing').length, 2);
+    const { cid } = socket.of('send')[0];
+    await reply('send', { type: 'sent', conv: 'c1', cid, seq: 3, ts: 3 });
+    assert.equal((await sent).seq, 3);
+    await pass(5 * WELCOME.ping_ms);
+    assert.equal(states.at(-1).state, 'waiting');
 });
