@@ -19,7 +19,10 @@ struct receipt {
     uint64_t sent_us;
     uint64_t term; /* Of the shard then. */
     uint64_t delivered;
+    /* Leaves once, not again with the next ack: who has read "all there is", by a number beyond the
+     * newest entry, has not read what comes later. */
     uint64_t read;
+    uint64_t read_sent; /* Leaves again where the leader changed. */
     bool is_pending;
     uint8_t conv_size;
     char conv[];
@@ -30,10 +33,26 @@ static struct slice conv_of(const struct receipt *receipt)
     return slice_of(receipt->conv, receipt->conv_size);
 }
 
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Is the leader that it was sent to still the one? */
+static bool is_led_as_before(const struct session *session, const struct receipt *receipt)
+{
+    const struct gateway *gateway = session->gateway;
+    uint32_t shard;
+    return routers_conv_shard(gateway, conv_of(receipt), &shard) == RC_OK &&
+           routers_is_live(gateway, shard) && gateway->routers.shards[shard].term == receipt->term;
+}
+
 static void send_pending(struct session *session, struct receipt *receipt)
 {
     struct gateway *gateway = session->gateway;
     uint32_t shard;
+    if (!is_led_as_before(session, receipt))
+        receipt->read = greater(receipt->read_sent, receipt->read);
     if (routers_conv_shard(gateway, conv_of(receipt), &shard) != RC_OK ||
         !routers_is_live(gateway, shard))
         return;
@@ -47,17 +66,10 @@ static void send_pending(struct session *session, struct receipt *receipt)
     struct msg_submit message = {.shard = shard, .command = buf_slice(gateway->record)};
     routers_tell(gateway, shard, &msg_submit_desc, &message);
     receipt->is_pending = false;
+    receipt->read_sent = greater(receipt->read_sent, receipt->read);
+    receipt->read = 0;
     receipt->sent_us = gateway_now_us(gateway);
     receipt->term = gateway->routers.shards[shard].term;
-}
-
-/* Is the leader that it was sent to still the one? */
-static bool is_led_as_before(const struct session *session, const struct receipt *receipt)
-{
-    const struct gateway *gateway = session->gateway;
-    uint32_t shard;
-    return routers_conv_shard(gateway, conv_of(receipt), &shard) == RC_OK &&
-           routers_is_live(gateway, shard) && gateway->routers.shards[shard].term == receipt->term;
 }
 
 static void remove_receipt(struct session *session, struct receipt *receipt)
@@ -110,8 +122,8 @@ void receipts_note(struct session *session, struct slice conv, uint64_t delivere
                                                                   receipt->sent_us + second_us);
     if (receipt == NULL)
         receipt = add_receipt(session, conv);
-    receipt->delivered = delivered > receipt->delivered ? delivered : receipt->delivered;
-    receipt->read = read > receipt->read ? read : receipt->read;
+    receipt->delivered = greater(delivered, receipt->delivered);
+    receipt->read = greater(read, receipt->read);
     receipt->is_pending = true;
     if (!leaves)
         return;

@@ -113,6 +113,25 @@ test('acks of a busy conversation leave the gateway at most once a second', asyn
     await closeAll(a, b);
 });
 
+test('a read mark beyond the newest entry reads what there is, and not what comes later', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await Peer.join(cluster, alice);
+    const b = await Peer.join(cluster, bob);
+    const { conv, seq } = await a.say({ to: bob }, 'one');
+    await b.next('message');
+    b.send({ type: 'read', conv, seq: Number.MAX_SAFE_INTEGER });
+    assert.equal((await a.next(reads(conv, bob, seq))).read, seq);
+    const later = await a.say({ conv }, 'two');
+    b.send({ type: 'ack', conv, seq: later.seq });
+    await a.next((frame) => frame.type === 'receipt' && frame.delivered >= later.seq);
+    const { conversations } = await b.must('conversations', {});
+    const { read, unread } = conversations.find((item) => item.conv === conv);
+    assert.deepEqual({ read, unread }, { read: seq, unread: 1 });
+    b.send({ type: 'read', conv, seq: later.seq });
+    assert.equal((await a.next(reads(conv, bob, later.seq))).read, later.seq);
+    await closeAll(a, b);
+});
+
 test('cursors never go back', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice);
