@@ -98,6 +98,9 @@ test('what is typed above the list filters it', async () => {
     await a.getByLabel('Search conversations').fill('CAR');
     await rowOf(a, bob).waitFor({ state: 'detached' });
     assert.equal(await a.locator('.row').count(), 1);
+    const row = await rowOf(a, carol).boundingBox();
+    const start = await a.getByRole('button', { name: 'Start a chat with' }).boundingBox();
+    assert.ok(start.y - row.y - row.height < 20, 'what can be started stands right below');
     await a.keyboard.press('Escape');
     await rowOf(a, bob).waitFor();
     await closeAll(a);
