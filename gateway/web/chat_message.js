@@ -2,7 +2,7 @@
 // ticks, or what happened.
 
 import { avatar, colourOf, element, icon, tick, written } from './chat_dom.js';
-import { bodyText, clockTime, daysAgo, excerpt, isEmojiOnly, linked } from './chat_text.js';
+import { bodyText, clockTime, daysAgo, excerpt, fullTime, isEmojiOnly, linked } from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').Progress} Progress */
@@ -92,6 +92,7 @@ function continues(before, line) {
 function metaNode({ edited, ts, status }) {
     const time = element('time', '', clockTime(ts));
     time.dateTime = new Date(ts).toISOString();
+    time.title = fullTime(ts);
     const meta = element('span', 'meta');
     meta.dir = 'ltr'; // Ours, and does not count for the side that the text begins on.
     if (edited) meta.append(element('span', 'edited', 'edited'));
@@ -111,7 +112,7 @@ function quoteNode({ from, text }, seq, me) {
     node.type = 'button';
     node.tabIndex = -1; // The message's menu leads there too.
     node.dataset.seq = String(seq);
-    node.setAttribute('aria-label', `In reply to ${from}: ${text}`);
+    node.setAttribute('aria-label', `In reply to ${from === me ? 'you' : from}: ${text}`);
     return node;
 }
 
@@ -155,8 +156,11 @@ function refusedNode(why) {
 /** @param {Line} line @param {boolean} isContinued @param {{me: string, isGroup: boolean}} context */
 function bubbleNode(line, isContinued, { me, isGroup }) {
     const bubble = written('div', 'bubble');
-    if (isGroup && line.from !== me && !isContinued)
-        bubble.append(written('span', `sender colour-${colourOf(line.from)}`, line.from));
+    if (isGroup && line.from !== me && !isContinued) {
+        const sender = written('span', `sender colour-${colourOf(line.from)}`, line.from);
+        sender.setAttribute('aria-hidden', 'true'); // Each message begins with it, unseen.
+        bubble.append(sender);
+    }
     if (line.quote !== undefined)
         bubble.append(quoteNode(line.quote, /** @type {number} */ (line.replyTo), me));
     const text = element('span', 'text');

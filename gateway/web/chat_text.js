@@ -179,6 +179,9 @@ export function daysAgo(ts) {
 /** @param {number} ts */
 export const clockTime = (ts) => CLOCK.format(ts);
 
+/** "Friday, 14 March 2025, 14:02". @param {number} ts */
+export const fullTime = (ts) => `${LONG_DAY.format(ts)}, ${CLOCK.format(ts)}`;
+
 /** @param {number} ts */
 export function dayName(ts) {
     const days = daysAgo(ts);

@@ -128,6 +128,12 @@ test('a new message is read out, and controls have names', async () => {
                 .map((button) => button.outerHTML),
         );
     assert.deepEqual(nameless, []);
+    await startGroup(a, 'Three', bob);
+    await openRow(b, 'Three');
+    await write(b, 'In a group');
+    await waitForText(a, 'In a group');
+    const heard = await messageOf(a, 'In a group').ariaSnapshot();
+    assert.equal(heard.split(bob).length, 2, `the sender is said once: ${heard}`);
     await closeAll(a, b);
 });
 
