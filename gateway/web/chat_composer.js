@@ -18,6 +18,9 @@ import { bodyText, excerpt } from './chat_text.js';
 
 const COMPOSER_MAX_PX = 160;
 
+/** Without keys of its own a device has no Shift+Enter: there Enter makes a line. */
+const hasKeys = () => matchMedia('(hover: hover)').matches;
+
 export class Composer {
     /** @param {Ports} ports */
     constructor(ports) {
@@ -36,6 +39,7 @@ export class Composer {
             this.cancel();
             this.text.focus();
         });
+        if (!hasKeys()) this.text.enterKeyHint = 'enter';
         this.text.addEventListener('input', () => this.#onInput());
         this.text.addEventListener('keydown', (event) => this.#onKey(event));
     }
@@ -139,7 +143,8 @@ export class Composer {
     /** @param {KeyboardEvent} event */
     #onKey(event) {
         if (event.isComposing) return; // An IME takes its own Enter and arrows.
-        if (event.key === 'Enter' && !event.shiftKey) {
+        const isCommand = event.ctrlKey || event.metaKey;
+        if (event.key === 'Enter' && (isCommand || (!event.shiftKey && hasKeys()))) {
             event.preventDefault();
             this.#submit();
         } else if (event.key === 'ArrowUp' && this.text.value === '' && this.editing === null) {

@@ -182,6 +182,21 @@ test('on a phone there is one column with a way back, and nothing is too wide', 
     await closeAll(a, b);
 });
 
+test('on a phone Enter makes a line, and the button sends', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice, PHONE);
+    await startChat(a, bob);
+    await a.locator('#text').pressSequentially('one');
+    await a.keyboard.press('Enter');
+    await a.keyboard.type('two');
+    assert.equal(await a.locator('#text').inputValue(), 'one\ntwo');
+    assert.equal(await a.locator('#text').getAttribute('enterkeyhint'), 'enter');
+    await a.getByRole('button', { name: 'Send' }).click();
+    await waitForText(a, 'two');
+    assert.deepEqual(await bubbles(a), ['one\ntwo']);
+    await closeAll(a);
+});
+
 test('a long press opens the menu of a message, which stays after it', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await logIn(alice, PHONE);

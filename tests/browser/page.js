@@ -109,7 +109,8 @@ export async function startGroup(page, title, ...members) {
 export async function write(page, ...texts) {
     for (const text of texts) {
         await page.getByLabel('Message', { exact: true }).fill(text);
-        await page.keyboard.press('Enter');
+        if (page.viewportSize().width > PHONE.viewport.width) await page.keyboard.press('Enter');
+        else await page.getByRole('button', { name: 'Send' }).click();
     }
 }
 
