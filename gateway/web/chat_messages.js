@@ -35,6 +35,7 @@ const WINDOW_STEP = 100; // In lines, as is the next.
 const WINDOW_MAX = 300;
 const NEAR_END_PX = 700;
 const NEAR_BOTTOM_PX = 80;
+const BELOW_DAY_PX = 52;
 const FLASH_MS = 1600;
 const FOLLOW = -1; // `first`: so far back as a step goes, always.
 
@@ -162,6 +163,16 @@ export class MessageList {
             }
         }
         this.lines.show(items);
+        this.#showDay();
+    }
+
+    /** Days stay at the upper edge: of those in one place only the last is seen. */
+    #showDay() {
+        const days = [...this.lines.list.querySelectorAll('.day')];
+        const boxes = days.map((day) => day.getBoundingClientRect());
+        days.forEach((day, i) =>
+            day.classList.toggle('is-past', boxes[i + 1]?.top < boxes[i].bottom),
+        );
     }
 
     /** Entries and then what is being sent, each with what else belongs to its line.
@@ -297,7 +308,7 @@ export class MessageList {
         const node = this.lines.nodes.get(NEW_MESSAGES.key)?.node;
         if (node === undefined) return;
         const above = node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top;
-        if (above < 0) this.scroller.scrollTop += above - 24;
+        if (above < 0) this.scroller.scrollTop += above - BELOW_DAY_PX;
         this.#noteBottom();
     }
 
@@ -361,6 +372,7 @@ export class MessageList {
         const { scrollTop, scrollHeight, clientHeight } = this.scroller;
         // Where the height changed as well, this is not a hand that scrolls: see followSize.
         if (clientHeight === this.height) this.#noteBottom();
+        this.#showDay();
         if (scrollTop < NEAR_END_PX && !this.extendUp()) this.ports.older();
         if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) this.#extendDown();
         this.ports.seen();

@@ -23,6 +23,7 @@ import {
     useCluster,
     waitForText,
     write,
+    writeMany,
 } from './page.js';
 
 useCluster();
@@ -194,6 +195,45 @@ test('on a phone Enter makes a line, and the button sends', async () => {
     await a.getByRole('button', { name: 'Send' }).click();
     await waitForText(a, 'two');
     assert.deepEqual(await bubbles(a), ['one\ntwo']);
+    await closeAll(a);
+});
+
+test('the day of what is in view stays at its upper edge, one day at a time', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    await startChat(a, bob);
+    await write(a, 'Hello');
+    await writeMany(a, bob, 'line', 80);
+    await waitForText(a, 'line 79');
+    const DAYS_MS = 3 * 24 * 60 * 60 * 1000;
+    const aged = (text) =>
+        text.replaceAll(/"seq":(\d+),"ts":(\d+)/g, (all, seq, ts) =>
+            Number(seq) < 43 ? `"seq":${seq},"ts":${ts - DAYS_MS}` : all,
+        );
+    await a.routeWebSocket(/\/ws$/, (socket) => {
+        const server = socket.connectToServer();
+        server.onMessage((text) => socket.send(aged(text)));
+    });
+    await a.reload();
+    await waitForText(a, 'line 79');
+    const seen = () =>
+        a.evaluate(() => {
+            const { top, height } = document.getElementById('scroller').getBoundingClientRect();
+            return [...document.querySelectorAll('.day')]
+                .filter((day) => getComputedStyle(day).visibility === 'visible')
+                .map((day) => [day.textContent, day.getBoundingClientRect().top - top])
+                .filter(([, y]) => y >= 0 && y < height);
+        });
+    assert.deepEqual(await seen(), [['Today', 8]]);
+    await shot(a, 'desk-day');
+    const scrollTo = (px) => a.locator('#scroller').evaluate((node, y) => (node.scrollTop = y), px);
+    await scrollTo(0);
+    await waitForText(a, 'Hello');
+    await scrollTo(300);
+    await sees(a, () => document.querySelector('.day.is-past') === null);
+    const [[then, y], ...more] = await seen();
+    assert.match(then, /^\w+day,/);
+    assert.deepEqual([y, more], [8, []]);
     await closeAll(a);
 });
 
