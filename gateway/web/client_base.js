@@ -88,7 +88,7 @@ export function newCid() {
 }
 
 /** Hear of what becomes of the page, where there is one; the returned function ends it.
- * @param {'online' | 'offline' | 'pagehide'} event @param {() => void} listener */
+ * @param {'online' | 'offline' | 'pagehide' | 'visibilitychange'} event @param {() => void} listener */
 export function onPage(event, listener) {
     const isPage = typeof globalThis.window !== 'undefined';
     if (!isPage || typeof globalThis.addEventListener !== 'function') return () => {};

@@ -354,11 +354,12 @@ export class Connection {
         this.#ports.state(change);
     }
 
-    /** The browser knows first when the network goes and comes back. */
+    /** The browser knows first when the network goes and comes back, and when somebody does. */
     #followNetwork() {
         this.#unfollow = [
             onPage('offline', () => this.lose(1006, 'the network is gone')),
             onPage('online', () => this.#dialNow()),
+            onPage('visibilitychange', () => document.hidden || this.#dialNow()),
         ];
     }
 

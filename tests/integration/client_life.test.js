@@ -382,10 +382,18 @@ test('in a page the client follows the network while it is not closed, and leave
     for (let round = 1; round <= 2; round++) {
         client.connect();
         let socket = await welcomed();
-        assert.deepEqual([...listeners].sort(), ['offline', 'online', 'pagehide']);
+        assert.deepEqual([...listeners].sort(), ['offline', 'online', 'pagehide', 'visibilitychange']);
         page.dispatchEvent(new Event('offline'));
         assert.equal(client.state, 'waiting');
         page.dispatchEvent(new Event('online'));
+        socket = await welcomed();
+        socket.drop(1006);
+        stub('document', { hidden: true });
+        page.dispatchEvent(new Event('visibilitychange'));
+        assert.equal(client.state, 'waiting');
+        stub('document', { hidden: false });
+        page.dispatchEvent(new Event('visibilitychange'));
+        assert.equal(client.state, 'connecting', 'nobody is kept waiting who looks at the page');
         socket = await welcomed();
         socket.say(entry(round));
         page.dispatchEvent(new Event('pagehide'));
