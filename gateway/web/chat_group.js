@@ -67,6 +67,7 @@ export class GroupDialog {
         byId('edit-history').value = ''; // The protocol lets one set it, and does not tell it.
         this.draw();
         this.dialog.showModal();
+        this.dialog.scrollTop = 0; // What has the focus is at its end.
         void this.#change(async () => {});
     }
 

@@ -176,9 +176,16 @@ test('on a phone there is one column with a way back, and nothing is too wide', 
     await a.goBack(); // The phone's own.
     await rowOf(a, bob).waitFor();
     await startGroup(a, 'A group with rather a long name, longer than the screen', bob);
+    await a.setViewportSize({ width: 390, height: 420 }); // With the keyboard up, say.
     await a.getByRole('button', { name: 'Members' }).click();
     await a.locator('.member', { hasText: bob }).waitFor();
     assert.ok((await overflow(a)) <= 0);
+    const heading = await a.getByRole('heading', { name: 'Group', exact: true }).boundingBox();
+    assert.ok(heading.y > 0, 'a dialog begins with its beginning');
+    const isCut = await a
+        .locator('.member-text *')
+        .evaluateAll((nodes) => nodes.some((node) => node.scrollWidth > node.clientWidth + 1));
+    assert.ok(!isCut, 'names and times are whole');
     await shot(a, 'phone-members');
     await closeAll(a, b);
 });
