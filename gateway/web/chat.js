@@ -381,6 +381,7 @@ function drawNow() {
     clearTimeout(drawTimer);
     drawTimer = 0;
     if (!isIn) return;
+    if (messages.isAtBottom) model.trimOpen();
     drawOpen();
     if (model.open !== null && !model.open.isLoaded) void loadOlder();
     else if (messages.wantsOlder) void loadOlder(); // One page was not enough.

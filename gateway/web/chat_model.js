@@ -21,6 +21,8 @@ import { bodyText } from './chat_text.js';
 export const ROSTER_PAGE = 100;
 /** Entries kept of a conversation nobody looks at. */
 const ENTRIES_IDLE_MAX = 200;
+/** And of the open one, while its reader is at the newest. */
+const ENTRIES_OPEN_MAX = 2000;
 const CHANGES = new Set(['edit', 'delete', 'reaction']);
 /** What is a line of its own; of a type younger than this page only the place is known. */
 const SHOWN = new Set(['message', 'member', 'info']);
@@ -313,9 +315,19 @@ export class ChatModel {
         if (SHOWN.has(entry.type)) conversation.entries.push(entry);
         if (CHANGES.has(entry.type)) conversation.changes.push(entry);
         if (entry.seq === 1) conversation.isComplete = conversation.isLoaded = true;
+        if (conversation !== this.open) this.#trim(conversation, ENTRIES_IDLE_MAX);
+    }
+
+    /** Its reader is at the newest message: a tab may be open for weeks. */
+    trimOpen() {
+        if (this.open !== null) this.#trim(this.open, ENTRIES_OPEN_MAX);
+    }
+
+    /** Seldom, and then by half. @param {Conversation} conversation @param {number} count */
+    #trim(conversation, count) {
         const { entries } = conversation;
-        if (conversation === this.open || entries.length <= 2 * ENTRIES_IDLE_MAX) return;
-        entries.splice(0, entries.length - ENTRIES_IDLE_MAX);
+        if (entries.length <= 2 * count) return;
+        entries.splice(0, entries.length - count);
         conversation.oldest = entries[0].seq;
         conversation.changes = conversation.changes.filter(({ seq }) => seq > entries[0].seq);
         conversation.isComplete = false; // But loaded: nothing is missing after the oldest.

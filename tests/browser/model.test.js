@@ -149,6 +149,18 @@ test('of a conversation nobody looks at only the newest entries are kept', () =>
     assert.ok(!open().isComplete);
 });
 
+test('of the open one as well, where its reader is at the newest, but more of them', () => {
+    model.ensure('c');
+    model.open = open();
+    for (let seq = 1; seq <= 10000; seq++) {
+        feed(message(seq));
+        if (seq === 5000) assert.equal(open().entries.length, 5000, 'none while somebody reads back');
+        if (seq > 5000) model.trimOpen();
+    }
+    assert.ok(open().entries.length <= 4000);
+    assert.deepEqual([open().newest, open().oldest], [10000, open().entries[0].seq]);
+});
+
 test('what a reload finds in the outbox is on its way, and changes are not messages', () => {
     model.adoptPending([
         { type: 'send', to: 'bob', cid: 'x', body: { text: 'hi' } },
