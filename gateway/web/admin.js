@@ -7,7 +7,7 @@ const POLL_MS = 2000;
 const SAMPLES = 60; // Of the rate: two minutes.
 const CONTROL_GROUP = 4096;
 const COLOURS = [
-    '#4a56c8', '#1f8a70', '#b4552d', '#8a3ea8', '#2f77b5', '#8a6d12', '#b03a6b', '#4d7a2a', '#5b6472',
+    '#4a56c8', '#1b7c64', '#b4552d', '#8a3ea8', '#2f77b5', '#8a6d12', '#b03a6b', '#4d7a2a', '#5b6472',
 ];
 
 const $ = (id) => document.getElementById(id);

@@ -57,11 +57,20 @@ for (const [name, options] of [
         await peer.close();
     });
 
-test('a router that dies is shown as down, and what it led finds other leaders', async () => {
+test('each router has a colour, and one that dies is shown as down', async () => {
     const three = await Cluster.start({ routers: 3, gateways: 1 });
     const page = await openAdmin(DESK, three);
     try {
         await page.getByText('all is well').waitFor();
+        const isLegible = await page.locator('#shards button').evaluateAll((nodes) =>
+            nodes.every((node) => {
+                const rgb = getComputedStyle(node).backgroundColor.match(/\d+/g).map((v) => v / 255);
+                const linear = rgb.map((v) => (v <= 0.04 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+                const light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+                return 1.05 / (light + 0.05) >= 4.5;
+            }),
+        );
+        assert.ok(isLegible, 'white on the colour of each router can be read');
         await three.kill('r2');
         await page.getByText('1 router is down').waitFor({ timeout: 20000 });
         await page.locator('.card', { hasText: 'r2' }).getByText('down').waitFor();
