@@ -20,7 +20,7 @@ import { MessageList } from './chat_messages.js';
 import { ChatModel } from './chat_model.js';
 import { People } from './chat_people.js';
 import { Places } from './chat_places.js';
-import { excerpt, notSentText, typingText } from './chat_text.js';
+import { counted, excerpt, notSentText, typingText } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
 /** @typedef {import('./client.js').Entry} Entry */
@@ -415,7 +415,7 @@ function drawOpen() {
     const typing = typingText(conv === null ? [] : client.typists(conv), isGroup);
     const online = conversation.roster.filter(({ user }) => people.isOnline(user)).length;
     const about = isGroup
-        ? `${conversation.members} members${online > 0 ? `, ${online} online` : ''}`
+        ? `${counted(conversation.members, 'member')}${online > 0 ? `, ${online} online` : ''}`
         : people.textOf(peer);
     byId('chat-avatar').replaceChildren(avatar(name, '', status));
     byId('chat-title').textContent = name;

@@ -5,7 +5,7 @@ import { attempt, checkNames, names, wireClosing, wireDialog } from './chat_dial
 import { avatar, byId, element, iconButton, isolated, Keyed, written } from './chat_dom.js';
 import { ask } from './chat_menu.js';
 import { ROSTER_PAGE } from './chat_model.js';
-import { momentName } from './chat_text.js';
+import { counted, momentName } from './chat_text.js';
 
 /** @typedef {import('./client.js').ChatmeshClient} ChatmeshClient */
 /** @typedef {import('./client.js').Member} Member */
@@ -136,7 +136,7 @@ export class GroupDialog {
         const isManager = role !== 'member';
         byId('edit-title').readOnly = !isManager;
         byId('manage').hidden = !isManager;
-        byId('members-count').textContent = `${conversation.members} members`;
+        byId('members-count').textContent = counted(conversation.members, 'member');
         byId('more-members').hidden = conversation.roster.length >= conversation.members;
         this.rows.show(
             conversation.roster.map((member) => {
@@ -171,12 +171,16 @@ export class GroupDialog {
         const mayRemove = myRole === 'owner' || (myRole === 'admin' && member.role !== 'owner');
         if (mayRemove && !isMe) {
             const button = iconButton('close', `Remove ${user}`);
-            button.addEventListener('click', () => {
-                void this.#change(() => this.#client.remove(this.#conv, [user]));
-            });
+            button.addEventListener('click', () => void this.#remove(user));
             row.append(button);
         }
         return row;
+    }
+
+    /** @param {string} user */
+    async #remove(user) {
+        if (await ask(`Remove ${user} from the group?`, 'Remove'))
+            void this.#change(() => this.#client.remove(this.#conv, [user]));
     }
 
     /** @param {Member} member */

@@ -12,7 +12,7 @@ import {
     toast,
     written,
 } from './chat_dom.js';
-import { excerpt, listTime, nameProblem, typingText } from './chat_text.js';
+import { counted, excerpt, listTime, nameProblem, typingText } from './chat_text.js';
 
 /** @typedef {import('./chat_model.js').Conversation} Conversation */
 /** @typedef {import('./chat_model.js').ChatModel} ChatModel */
@@ -166,7 +166,7 @@ export class ConversationList {
         const { last, conv } = conversation;
         if (last === undefined || conv === null) {
             const isGroup = conversation.kind === 'group';
-            return ['', '', isGroup ? `${conversation.members} members` : 'No messages yet'];
+            return ['', '', isGroup ? counted(conversation.members, 'member') : 'No messages yet'];
         }
         const isMine = last.from === this.model.me;
         const who = conversation.kind === 'group' && !isMine ? last.from : '';

@@ -74,7 +74,7 @@ export function nameProblem(name) {
 }
 
 /** @param {number} count @param {string} noun */
-const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+export const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
 /** "2 messages and 1 change", and whether that is one thing.
  * @param {number} messages @param {number} changes */

@@ -106,6 +106,12 @@ export async function startGroup(page, title, ...members) {
     await page.locator('#chat-title', { hasText: title }).waitFor();
 }
 
+/** In the group's dialog. */
+export async function removeMember(page, name) {
+    await page.getByRole('button', { name: `Remove ${name}`, exact: true }).click();
+    await page.locator('#ask-yes', { hasText: 'Remove' }).click();
+}
+
 export async function write(page, ...texts) {
     for (const text of texts) {
         await page.getByLabel('Message', { exact: true }).fill(text);
