@@ -39,6 +39,10 @@ export class Composer {
             this.cancel();
             this.text.focus();
         });
+        // It would take the focus from the field, and on a phone the keyboard would go.
+        byId('send').addEventListener('mousedown', (/** @type {MouseEvent} */ event) =>
+            event.preventDefault(),
+        );
         if (!hasKeys()) this.text.enterKeyHint = 'enter';
         this.text.addEventListener('input', () => this.#onInput());
         this.text.addEventListener('keydown', (event) => this.#onKey(event));

@@ -199,9 +199,10 @@ test('on a phone Enter makes a line, and the button sends', async () => {
     await a.keyboard.type('two');
     assert.equal(await a.locator('#text').inputValue(), 'one\ntwo');
     assert.equal(await a.locator('#text').getAttribute('enterkeyhint'), 'enter');
-    await a.getByRole('button', { name: 'Send' }).click();
+    await a.getByRole('button', { name: 'Send' }).tap();
     await waitForText(a, 'two');
     assert.deepEqual(await bubbles(a), ['one\ntwo']);
+    await hasFocus(a, '#text'); // The keyboard stays.
     await closeAll(a);
 });
 
