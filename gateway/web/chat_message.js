@@ -2,7 +2,7 @@
 // ticks, or what happened.
 
 import { avatar, colourOf, element, icon, tick, written } from './chat_dom.js';
-import { bodyText, clockTime, daysAgo, excerpt, fullTime, isEmojiOnly, linked } from './chat_text.js';
+import { bodyText, clockTime, daysAgo, excerpt, foldAt, fullTime, isEmojiOnly, linked } from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').Progress} Progress */
@@ -19,6 +19,7 @@ import { bodyText, clockTime, daysAgo, excerpt, fullTime, isEmojiOnly, linked } 
  * @property {string} text
  * @property {boolean} [deleted]
  * @property {boolean} [edited]
+ * @property {boolean} [isWhole] A long one of which somebody wants all.
  * @property {import('./chat_dom.js').Status} [status] Of our own messages.
  * @property {string} [readers] "Read by 3 of 5", under our newest one in a group.
  * @property {string} [refused]
@@ -164,11 +165,19 @@ function bubbleNode(line, isContinued, { me, isGroup }) {
     if (line.quote !== undefined)
         bubble.append(quoteNode(line.quote, /** @type {number} */ (line.replyTo), me));
     const text = element('span', 'text');
+    const end = line.isWhole ? line.text.length : foldAt(line.text);
     if (line.deleted) text.append(icon('gone'), line.text);
-    else text.append(...linked(line.text));
+    else text.append(...linked(line.text.slice(0, end)));
     if (line.deleted) bubble.classList.add('deleted');
     else if (isEmojiOnly(line.text)) bubble.classList.add('emoji-only');
-    bubble.append(text, metaNode(line));
+    bubble.append(text);
+    if (end < line.text.length) {
+        const more = element('button', 'link more', 'Show all');
+        more.type = 'button';
+        text.append('…');
+        bubble.append(element('div', '', more));
+    }
+    bubble.append(metaNode(line));
     return bubble;
 }
 

@@ -46,6 +46,8 @@ export class MessageList {
         /** @type {HTMLElement} */
         this.scroller = byId('scroller');
         this.lines = new Keyed(byId('messages'));
+        /** @type {Set<string>} */
+        this.whole = new Set(); // Long messages that are shown whole, by key.
         this.first = FOLLOW;
         this.last = Infinity;
         this.shownFirst = 0;
@@ -64,6 +66,7 @@ export class MessageList {
     /** Another conversation, from its newest message. */
     reset() {
         this.lines.clear();
+        this.whole.clear();
         this.first = FOLLOW;
         this.last = Infinity;
         this.shownFirst = 0;
@@ -148,6 +151,7 @@ export class MessageList {
             });
         };
         for (const line of this.#lines(conversation, entries)) {
+            if (line.message !== undefined) line.message.isWhole = this.whole.has(line.message.key);
             separate(line.ts);
             if (line.isNew) items.push(NEW_MESSAGES);
             if (line.message === undefined) {
@@ -416,6 +420,13 @@ export class MessageList {
         }
     }
 
+    /** It begins where it began. @param {string} key */
+    #unfold(key) {
+        this.whole.add(key);
+        this.isNearBottom = false;
+        this.keepPlace(() => this.draw());
+    }
+
     /** @param {MouseEvent} event */
     #onClick(event) {
         const button = /** @type {HTMLElement | null} */ (
@@ -425,6 +436,7 @@ export class MessageList {
         const key = /** @type {HTMLElement | null} */ (button.closest('.message'))?.dataset.key;
         for (const what of /** @type {const} */ (['retry', 'copy', 'discard']))
             if (button.classList.contains(what) && key !== undefined) this.ports.unsent(what, key);
+        if (button.classList.contains('more') && key !== undefined) this.#unfold(key);
         const at = this.#messageAt(button);
         if (at === null) return;
         if (button.classList.contains('quote')) void this.jump(Number(button.dataset.seq));

@@ -56,6 +56,22 @@ export function linked(text) {
     return parts.filter((part) => part !== '');
 }
 
+const FOLD_CHARS = 2500;
+const FOLD_LINES = 30;
+
+/** Where a long text is cut off until somebody wants all of it; else its length. @param {string} text */
+export function foldAt(text) {
+    let end = text.length > FOLD_CHARS ? FOLD_CHARS : text.length;
+    let line = -1;
+    for (let n = 0; n < FOLD_LINES; n++) {
+        line = text.indexOf('\n', line + 1);
+        if (line < 0) break;
+    }
+    if (line >= 0) end = Math.min(end, line);
+    // Not within a character.
+    return end < text.length && /[\uD800-\uDBFF]/.test(text[end - 1]) ? end - 1 : end;
+}
+
 /** Is it nothing but a few emojis? They are shown large. @param {string} text */
 export function isEmojiOnly(text) {
     return /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D|\p{Emoji_Modifier})*\s*){1,3}$/u.test(

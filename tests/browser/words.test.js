@@ -206,3 +206,28 @@ test('on a phone the arrow back is a step back, and is not to be taken twice', a
     assert.ok((await overflow(a)) <= 0);
     await closeAll(a);
 });
+
+test('a very long message is folded, and shown whole to who wants it, where he is', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    const lines = Array.from({ length: 400 }, (_, n) => `line ${n}`).join('\n');
+    await startChat(a, bob);
+    await write(a, lines, 'x'.repeat(2499) + '👍'.repeat(9), 'short');
+    await openRow(b, alice);
+    await waitForText(b, 'short');
+    assert.equal(await b.getByRole('button', { name: 'Show all' }).count(), 2);
+    const [first, second] = await bubbles(b);
+    assert.match(first, /^line 0\n[^]*line 29…$/);
+    assert.equal(second, `${'x'.repeat(2499)}…`);
+    await shot(b, 'desk-folded');
+    const more = b.getByRole('button', { name: 'Show all' }).first();
+    await more.scrollIntoViewIfNeeded();
+    const line0 = messageOf(b, 'line 0').locator('.bubble');
+    const { y } = await line0.boundingBox();
+    await more.click();
+    await waitForText(b, 'line 399');
+    assert.ok(Math.abs((await line0.boundingBox()).y - y) < 2, 'it begins where it began');
+    assert.equal((await bubbles(b))[0], lines);
+    await closeAll(a, b);
+});
