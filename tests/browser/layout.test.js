@@ -238,6 +238,12 @@ test('the day of what is in view stays at its upper edge, one day at a time', as
     await scrollTo(0);
     await waitForText(a, 'Hello');
     await scrollTo(300);
+    await a.locator('#text').fill('many\n'.repeat(20));
+    const button = await a.getByRole('button', { name: 'Newest messages' }).boundingBox();
+    const field = await a.locator('#composer').boundingBox();
+    assert.ok(button.y + button.height < field.y, 'the way down is not over what one writes');
+    await shot(a, 'desk-to-bottom');
+    await a.locator('#text').fill('');
     await sees(a, () => document.querySelector('.day.is-past') === null);
     const [[then, y], ...more] = await seen();
     assert.match(then, /^\w+day,/);
