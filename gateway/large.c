@@ -1,5 +1,6 @@
 #include "gateway/large.h"
 
+#include "gateway/proof.h"
 #include "gateway/redelivery.h"
 #include "gateway/session_call.h"
 #include "gateway/users.h"
@@ -16,6 +17,7 @@
 /* What is known of a pair in a large conversation, for when it rests. */
 struct rest {
     uint64_t told_us;       /* When it was told last; 0: never. */
+    uint64_t told;          /* And of which head. */
     uint64_t member_at;     /* Its user was a member after this entry. */
     uint64_t read_messages; /* How many he has read; READ_UNKNOWN: to be asked for. */
 };
@@ -73,11 +75,15 @@ static void tell(struct pair *pair)
     struct rest *rest = pair->rest;
     uint64_t unread =
         watch->messages > rest->read_messages ? watch->messages - rest->read_messages : 0;
+    uint64_t head = greater(watch->head, rest->member_at);
     rest->told_us = gateway_now_us(pair->session->gateway);
-    bool is_told =
-        session_push_activity(pair->session, pair, greater(watch->head, rest->member_at), unread);
+    bool is_told = session_push_activity(pair->session, pair, head, unread);
     list_remove(&pair->in_watch);
     list_append(is_told ? &watch->large->resting : &watch->large->stirred, &pair->in_watch);
+    if (!is_told)
+        return;
+    rest->told = head;
+    proof_on_given(pair);
 }
 
 /* It can be told nothing for sure before the leader was asked. */
@@ -211,6 +217,11 @@ void large_on_head(struct gateway *gateway, struct watch *watch, bool has_hole)
         rest_live(watch);
     list_append_all(&large->stirred, &large->resting);
     stir(gateway, large);
+}
+
+uint64_t large_told(const struct pair *pair)
+{
+    return pair->rest != NULL ? pair->rest->told : 0;
 }
 
 void large_on_behind(struct pair *pair)

@@ -64,6 +64,8 @@ void large_on_sent(struct gateway *gateway, struct watch *watch, struct slice us
 struct list *large_resting(struct watch *watch);
 /* An answer to the pair's own `watch`. True: it rests now, or asks again. */
 bool large_on_watched(struct pair *pair, const struct msg_watched *answer);
+/* The head that it was told last; 0: none. */
+uint64_t large_told(const struct pair *pair);
 /* It is behind what it was told. */
 void large_on_behind(struct pair *pair);
 /* He was a member after `seq`, so a removal there is an old one. */

@@ -1,23 +1,38 @@
 #include "gateway/proof.h"
 
+#include "gateway/large.h"
 #include "gateway/session.h"
 #include "mesh/base/mem.h"
 
 #define PROOF_US 300000u /* Entries are gathered for so long. */
 
+/* A new leader knows nothing of what was proven. It tells of nobody for LIMIT_GATEWAY_LEASE_MS, and
+ * needs some of that to find what waits. Messages from before LATELY_US were settled by the old
+ * one, or the webhook is down: then some may be told of who have got them. */
+#define PROOF_ANEW_US 2000000u
+#define LATELY_US     10000000u
+
 struct proof {
     struct list node; /* On its session's proofs. */
     struct pair *pair;
-    uint64_t pinged; /* Its cursor when the ping that is out was sent; 0: it was not there. */
+    uint64_t pinged; /* What it had been given when the ping that is out was sent; 0: not there. */
 };
 
-static void await(struct session *session)
+/* Up to here it was given the entries, or told that they are there. */
+static uint64_t given_to(const struct pair *pair)
 {
-    session->proof_us = gateway_now_us(session->gateway) + PROOF_US;
+    uint64_t told = large_told(pair);
+    return told > pair->cursor ? told : pair->cursor;
+}
+
+static void await(struct session *session, uint64_t wait_us)
+{
+    session->proof_us = gateway_now_us(session->gateway) + wait_us;
     session_wake_by(session, session->proof_us);
 }
 
-void proof_on_given(struct pair *pair)
+/* Who acknowledges is taken at his word: a pong comes from his network, though he sleeps. */
+static void prove(struct pair *pair, uint64_t wait_us)
 {
     struct session *session = pair->session;
     if (!session->gateway->routers.has_webhook || session->has_acked || pair->proof != NULL)
@@ -25,8 +40,30 @@ void proof_on_given(struct pair *pair)
     pair->proof = mem_new(struct proof);
     pair->proof->pair = pair;
     if (list_is_empty(&session->proofs) && !session->is_proving)
-        await(session);
+        await(session, wait_us);
     list_append(&session->proofs, &pair->proof->node);
+}
+
+void proof_on_given(struct pair *pair)
+{
+    prove(pair, PROOF_US);
+}
+
+static void prove_all(const struct list *pairs)
+{
+    LIST_EACH(node, pairs)
+    prove(LIST_ENTRY(node, struct pair, in_watch), PROOF_ANEW_US);
+}
+
+void proof_on_rewatched(struct gateway *gateway, const struct watch *watch)
+{
+    if (gateway_now_us(gateway) >= watch->moved_us + LATELY_US)
+        return;
+    prove_all(&watch->live);
+    if (watch->large == NULL)
+        return;
+    prove_all(&watch->large->resting);
+    prove_all(&watch->large->stirred);
 }
 
 void proof_forget(struct pair *pair)
@@ -60,13 +97,13 @@ void proof_flush(struct session *session, uint64_t now_us)
         return;
     session->is_proving = ping(session);
     if (!session->is_proving) {
-        await(session);
+        await(session, PROOF_US);
         return;
     }
     LIST_EACH(node, &session->proofs)
     {
         struct proof *proof = LIST_ENTRY(node, struct proof, node);
-        proof->pinged = proof->pair->cursor;
+        proof->pinged = given_to(proof->pair);
     }
 }
 
@@ -91,11 +128,11 @@ void proof_on_pong(struct session *session, struct slice payload)
         if (proof->pinged == 0)
             continue; /* It came since. */
         tell(session, proof);
-        bool has_more = proof->pair->cursor > proof->pinged;
+        bool has_more = given_to(proof->pair) > proof->pinged;
         proof->pinged = 0;
         if (!has_more)
             proof_forget(proof->pair);
     }
     if (!list_is_empty(&session->proofs))
-        await(session);
+        await(session, PROOF_US);
 }

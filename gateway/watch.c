@@ -3,6 +3,7 @@
 #include "gateway/frame.h"
 #include "gateway/large.h"
 #include "gateway/pair.h"
+#include "gateway/proof.h"
 #include "gateway/session.h"
 #include "mesh/base/check.h"
 #include "mesh/base/mem.h"
@@ -178,6 +179,8 @@ void watch_on_head(struct gateway *gateway, struct slice conv, uint64_t head)
         watch_anew(watch);
     else if (head > watch->head)
         skip_to(gateway, watch, head);
+    else
+        proof_on_rewatched(gateway, watch);
 }
 
 void watch_on_count(struct gateway *gateway, struct watch *watch, uint64_t seq, uint64_t members,
@@ -222,6 +225,7 @@ static void advance(struct gateway *gateway, struct watch *watch,
                     struct buf *frame)
 {
     watch->head = entry->seq;
+    watch->moved_us = gateway_now_us(gateway);
     LIST_EACH(node, &watch->live)
     pair_deliver(LIST_ENTRY(node, struct pair, in_watch), entry, frame);
     settle_parked(watch);

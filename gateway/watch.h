@@ -34,6 +34,7 @@ struct watch {
     uint64_t counted_at;   /* As of this entry, */
     uint64_t messages;     /* so many of those up to it are messages. */
     uint64_t left_at;      /* Up to here somebody may have left. */
+    uint64_t moved_us;     /* When the newest entry came. */
     uint32_t shard;
     uint32_t pair_count;
     bool is_started; /* head is known. */

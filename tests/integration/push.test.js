@@ -154,6 +154,20 @@ test('in a group those who are online, or come within 2 s, are left out', async 
     for (const peer of [alice, carol, dave]) await peer.close();
 });
 
+test('who never acknowledges is left out of what activity told him of in a large group', async () => {
+    const alice = await attentive('alice');
+    const resting = await Peer.join(cluster, 'resting');
+    const crowd = range(1, 100).map((n) => `crowd-${n}`);
+    const { conv } = await alice.must('create', { members: ['resting', ...crowd] });
+    const large = await alice.say({ conv }, 2);
+    assert.equal((await resting.next('activity')).conv, conv);
+    await receiver.tells(large);
+    await sleep(QUIET_MS);
+    const users = receiver.of(conv).flatMap((event) => event.users);
+    assert.deepEqual(users.sort(), crowd.sort());
+    for (const peer of [alice, resting]) await peer.close();
+});
+
 test('who never acknowledges is left out where he reads, and told of where he does not', async () => {
     const alice = await attentive('alice');
     const reader = await Peer.join(cluster, 'reader');
@@ -228,9 +242,11 @@ test('kill -9 of a leading router: none is lost, and who came in time is not tol
     const convs = range(1, 24).map((n) => `k${n}`); // Each router leads some.
     const alice = await attentive('alice');
     const carol = await attentive('carol');
+    const silent = await Peer.join(cluster, 'silent'); // Reads, and acknowledges nothing.
     const sent = [];
     for (const conv of convs) {
-        await alice.must('create', { conv, kind: 'group', members: ['bob', 'carol', 'dave'] });
+        const members = ['bob', 'carol', 'dave', 'silent'];
+        await alice.must('create', { conv, kind: 'group', members });
         sent.push(await say(alice, { conv }, 'before'));
     }
     const dave = await attentive('dave'); // In time.
@@ -250,7 +266,7 @@ test('kill -9 of a leading router: none is lost, and who came in time is not tol
     }
     const twice = receiver.told.filter((e) => convs.includes(e.conv)).length - sent.length;
     assert.ok(twice <= convs.length, `${twice} of ${sent.length} were told twice`);
-    for (const peer of [alice, carol, dave]) await peer.close();
+    for (const peer of [alice, carol, dave, silent]) await peer.close();
 });
 
 test('a webhook without a secret, or that is no URL, is one sentence and exit code 2', async () => {

@@ -86,6 +86,30 @@ static void streams_to_who_has_it_open(void **state)
     world_free(&world);
 }
 
+/* For the webhook: who rests is online, and his pong proves that he was told. */
+static void a_pong_proves_what_was_told(void **state)
+{
+    (void)state;
+    struct world *world = new_world(3);
+    world->has_webhook = true;
+    struct world_conv *conv = new_conv(world, "c1", CROWD);
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 2000);
+    world_say(world, conv, "somebody");
+    world_say(world, conv, "somebody");
+    world_run(world, 500);
+    assert_int_equal(activities(alice), 1);
+    assert_int_equal(alice->pings, 1);
+    assert_int_equal(world->givens, 0);
+    session_on_pong(alice->session, slice_string("g"));
+    world_run(world, 2000);
+    assert_int_equal(world->givens, 1);
+    assert_int_equal(world->last_given, 2);
+    assert_int_equal(entries(alice), 0);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* Opened, it goes on from where the device stands; closed, it rests again. */
 static void goes_on_from_its_cursor_when_opened(void **state)
 {
@@ -811,6 +835,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(streams_to_who_has_it_open),
+        cmocka_unit_test(a_pong_proves_what_was_told),
         cmocka_unit_test(goes_on_from_its_cursor_when_opened),
         cmocka_unit_test(announces_a_gap_when_opened),
         cmocka_unit_test(tells_once_on_resume),

@@ -640,6 +640,39 @@ static void a_pong_proves_what_was_read(void **state)
     world_free(&world);
 }
 
+/* A new leader knows nothing of what was proven: that is proven again, where it is young enough to
+ * matter. */
+static void a_new_leader_is_given_proof_again(void **state)
+{
+    (void)state;
+    struct world *world = started();
+    world->has_webhook = true;
+    struct world_conv *conv = world_conv(world, "c1", "alice bob");
+    struct world_link *alice = world_connect(world, "alice", NULL, false);
+    world_run(world, 2000);
+    world_say(world, conv, "bob");
+    world_run(world, 500);
+    session_on_pong(alice->session, slice_string("g"));
+    world_run(world, 500);
+    assert_int_equal(world->givens, 1);
+    uint32_t shard = world_shard(world, conv);
+    for (uint32_t times = 1; times <= 2; times++) {
+        world_lead(world, shard, (world->leaders[shard] + 1) % WORLD_ROUTERS);
+        world_run(world, 3000);
+        assert_int_equal(alice->pings, 1 + times);
+        session_on_pong(alice->session, slice_string("g"));
+        world_run(world, 100);
+        assert_int_equal(world->givens, 1 + times);
+        assert_int_equal(world->last_given, 1);
+    }
+    world_run(world, 5000);
+    world_lead(world, shard, (world->leaders[shard] + 1) % WORLD_ROUTERS);
+    world_run(world, 5000);
+    assert_int_equal(alice->pings, 3);
+    world_close(&alice);
+    world_free(&world);
+}
+
 /* Each client hears when to come back, and is closed by then. */
 static void drains_with_1012(void **state)
 {
@@ -851,6 +884,7 @@ int main(void)
         cmocka_unit_test(is_not_told_that_he_is_in_by_an_old_list),
         cmocka_unit_test(pings_and_then_closes_the_silent),
         cmocka_unit_test(a_pong_proves_what_was_read),
+        cmocka_unit_test(a_new_leader_is_given_proof_again),
         cmocka_unit_test(drains_with_1012),
         cmocka_unit_test(answers_each_kind_of_request),
         cmocka_unit_test(limits_the_frame_rate),
