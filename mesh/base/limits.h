@@ -35,7 +35,7 @@
 #define LIMIT_OUTBOX_BYTES         524288u /* Waiting beyond this: catch up from the log. */
 #define LIMIT_STALL_MS             20000u  /* Not a byte taken: close 4010. */
 #define LIMIT_CONNECTIONS_PER_USER 5u
-#define LIMIT_ACCEPTS_PER_SECOND   2000u /* Of one gateway: a crowd comes in at this pace. */
+#define LIMIT_ACCEPTS_PER_SECOND   1750u /* Of one gateway: a crowd comes in at this pace. */
 #define LIMIT_CONNECTIONS_PER_IP   100u
 #define LIMIT_RECONNECTS_PER_MIN   10u
 #define LIMIT_FRAMES_PER_SECOND    3000u    /* Of one session. */
