@@ -10,7 +10,7 @@
  *   catchup.c    its way from where it stands into the live stream
  *   large.c      its rest, where the conversation is large and not open
  *   redelivery.c what it is given again, since it was not acknowledged
- *   proof.c      that it has read it, though it has not acknowledged it, for the webhook
+ *   proof.c      that it has read it, though it never acknowledges, for the webhook
  *   session*.c   one client: life, what goes out, requests, resume
  *   receipts.c   its cursors, coalesced
  *   presence*.c  who is online, for the sessions that ask

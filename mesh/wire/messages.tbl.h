@@ -123,7 +123,7 @@
     F(T, u64, shard, "any")                                                                        \
     F(T, str, user, "whose list")
 
-/* A session of `user` has read all up to seq, though it has not acknowledged it. No answer. */
+/* A session of `user` that acknowledges nothing has read everything up to seq. No answer. */
 #define FIELDS_given(F, T)                                                                         \
     F(T, u64, shard, "of the conversation")                                                        \
     F(T, str, conv, "the conversation")                                                            \

@@ -22,14 +22,16 @@ struct machine;
 
 /* What a router asks of a command before it is queued: that it is one, whole and alone in
  * `command`, its sizes and ids those of the protocol. Gives the key that picks its shard, and what
- * it is a key of. RC_BAD_REQUEST; RC_TOO_LARGE; RC_UNSUPPORTED: a number that is no command. */
+ * it is a key of. RC_BAD_REQUEST; RC_TOO_LARGE; RC_UNSUPPORTED: a number that is no command; then
+ * *ret_detail is a static sentence, or NULL. */
 enum machine_key {
     MACHINE_KEY_CONV,    /* A conversation's id. */
     MACHINE_KEY_USER,    /* A user's name. */
     MACHINE_KEY_CONTROL, /* For the control group: a node id, or "cluster" of the cluster itself. */
 };
 MUST_CHECK enum rc machine_check_command(struct slice command, enum message_number *ret_number,
-                                         struct slice *ret_key, enum machine_key *ret_key_kind);
+                                         struct slice *ret_key, enum machine_key *ret_key_kind,
+                                         const char **ret_detail);
 
 struct machine_result {
     enum rc rc;

@@ -377,11 +377,11 @@ enum rc machine_check(struct slice bytes, struct machine_command *ret_command,
 }
 
 enum rc machine_check_command(struct slice command, enum message_number *ret_number,
-                              struct slice *ret_key, enum machine_key *ret_key_kind)
+                              struct slice *ret_key, enum machine_key *ret_key_kind,
+                              const char **ret_detail)
 {
     struct machine_command c;
-    const char *detail;
-    enum rc rc = machine_check(command, &c, &detail);
+    enum rc rc = machine_check(command, &c, ret_detail);
     if (rc != RC_OK)
         return rc;
     *ret_number = c.number;

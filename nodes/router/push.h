@@ -10,7 +10,7 @@
  *
  * Who is offline is decided by cursors and not by connections: a member to whom a message was not
  * delivered when it has waited (LIMIT_PUSH_WAIT_MS, and what a receipt may take on its way here).
- * Of clients that do not acknowledge in time gateways tell that they have read it (push_on_given).
+ * Of clients that never acknowledge gateways tell that they have read it (push_on_given).
  * It is decided when a post is made, and again when it has to be repeated: who came meanwhile is
  * left out. One post is on its way at a time; it holds many conversations, each one's messages in
  * order for each recipient.
@@ -64,7 +64,7 @@ void push_lose(struct push *push, uint32_t shard);
 /* A message of a conversation of a shard that is led was applied. */
 void push_note(struct push *push, uint32_t shard, struct slice conv, uint64_t seq);
 
-/* A session of this user has read everything up to `seq`, or heard of it: remembered while
+/* A session of this user that never acknowledges has read everything up to `seq`: remembered while
  * the conversation waits, for PUSH_GIVEN_MAX users at most. */
 void push_on_given(struct push *push, struct slice conv, struct slice user, uint64_t seq);
 

@@ -1,5 +1,5 @@
-/* push_given - up to where those have read who did not acknowledge it: soft, of conversations that
- * wait. */
+/* push_given - up to where those have read who never acknowledge: soft, of conversations that wait.
+ */
 #include "mesh/base/mem.h"
 #include "nodes/router/push_private.h"
 

@@ -23,7 +23,7 @@ struct push_place {
     uint64_t seq; /* The page was told of everything up to here. */
 };
 
-/* Up to where somebody has read who did not acknowledge it. */
+/* Up to where somebody has read who never acknowledges. */
 struct push_given {
     uint64_t seq;
     uint32_t size;

@@ -225,14 +225,15 @@ static bool may_submit(const struct asking *a, enum message_number number, enum 
            number != MSG_CMD_TRIM;
 }
 
-/* *ret_hint_ms, where it is refused: try again after so long; 0: not known. */
+/* *ret_hint_ms, where it is refused: try again after so long; 0: not known. *ret_detail likewise:
+ * why, or NULL. */
 static enum rc queue_command(struct asking *a, const struct msg_submit *request,
-                             uint32_t *ret_hint_ms)
+                             uint32_t *ret_hint_ms, const char **ret_detail)
 {
     enum message_number number;
     struct slice key;
     enum machine_key kind;
-    enum rc rc = machine_check_command(request->command, &number, &key, &kind);
+    enum rc rc = machine_check_command(request->command, &number, &key, &kind, ret_detail);
     if (rc != RC_OK)
         return rc;
     if (!may_submit(a, number, kind, request->command))
@@ -260,7 +261,8 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request,
 static void on_submit(struct asking *a, const struct msg_submit *request)
 {
     uint32_t hint_ms = 0;
-    enum rc rc = queue_command(a, request, &hint_ms);
+    const char *detail = NULL;
+    enum rc rc = queue_command(a, request, &hint_ms, &detail);
     if (rc == RC_OK)
         return;
     metric_add(refused_total, 1);
@@ -271,6 +273,8 @@ static void on_submit(struct asking *a, const struct msg_submit *request)
         .rc = rc == RC_FULL ? RC_UNAVAILABLE : rc,
         .hint_ms = rc == RC_FULL ? LIMIT_RETRY_AFTER_MS : hint_ms,
     };
+    if (detail != NULL)
+        answer.detail = slice_string(detail);
     watchers_result(&a->router->watchers, a->watcher, &answer);
 }
 

@@ -43,7 +43,8 @@ static enum rc check_command(struct slice command)
     enum message_number number;
     struct slice key;
     enum machine_key kind;
-    enum rc rc = machine_check_command(command, &number, &key, &kind);
+    const char *detail = NULL;
+    enum rc rc = machine_check_command(command, &number, &key, &kind, &detail);
     CHECK(rc == RC_OK || rc == RC_BAD_REQUEST || rc == RC_TOO_LARGE || rc == RC_UNSUPPORTED);
     if (rc == RC_OK) {
         CHECK(number >= MSG_CMD_SEND && number <= MSG_CMD_SEEN && number != MSG_ENTRY);

@@ -184,6 +184,13 @@ test('an id that another has taken is a conflict', async () => {
     await closeAll(alice, bob, carol);
 });
 
+test('what a router refuses is refused with its reason', async () => {
+    const alice = await Peer.join(cluster, 'alice');
+    const reply = await alice.refused('bad_request', 'create', { conv: 'dm:mine', members: ['bob'] });
+    assert.match(reply.message, /ids that begin with dm: are those of direct conversations/);
+    await alice.close();
+});
+
 test('a message to a group reaches every member', async () => {
     const { alice, bob, carol, conv } = await makeGroup();
     const sent = await bob.say({ conv }, 'hello');

@@ -15,8 +15,9 @@ static enum rc check(const struct record_desc *desc, const void *command)
     enum message_number number;
     struct slice key;
     enum machine_key kind;
+    const char *detail = NULL;
     record_encode(bytes, desc, command);
-    enum rc rc = machine_check_command(buf_slice(bytes), &number, &key, &kind);
+    enum rc rc = machine_check_command(buf_slice(bytes), &number, &key, &kind, &detail);
     if (rc == RC_OK) {
         assert_int_equal(number, desc->number);
         assert_int_equal(kind, number == MSG_CMD_INDEX ? MACHINE_KEY_USER : MACHINE_KEY_CONV);
@@ -166,21 +167,24 @@ static void a_good_command_passes_and_gives_its_key(void **state)
     enum message_number number;
     struct slice key;
     enum machine_key kind;
+    const char *detail = NULL;
     struct msg_cmd_send c = good_send();
     record_encode(bytes, &msg_cmd_send_desc, &c);
-    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind), RC_OK);
+    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind, &detail), RC_OK);
     assert_int_equal(number, MSG_CMD_SEND);
     assert_true(slice_equals(key, "c"));
     assert_int_equal(kind, MACHINE_KEY_CONV);
     buf_append_byte(bytes, 0xc0); /* Anything behind it would be a command of its own. */
-    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind), RC_BAD_REQUEST);
+    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind, &detail),
+                     RC_BAD_REQUEST);
     for (uint32_t size = 0; size + 1 < bytes->size; size++)
         assert_int_not_equal(
-            machine_check_command(slice_of(bytes->bytes, size), &number, &key, &kind), RC_OK);
+            machine_check_command(slice_of(bytes->bytes, size), &number, &key, &kind, &detail),
+            RC_OK);
     buf_clear(bytes);
     struct msg_cmd_index index = {.user = slice_string("bob"), .conv = slice_string("c")};
     record_encode(bytes, &msg_cmd_index_desc, &index);
-    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind), RC_OK);
+    assert_int_equal(machine_check_command(buf_slice(bytes), &number, &key, &kind, &detail), RC_OK);
     assert_true(slice_equals(key, "bob"));
     assert_int_equal(kind, MACHINE_KEY_USER);
     buf_unref(&bytes);

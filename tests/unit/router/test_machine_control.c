@@ -319,8 +319,9 @@ static enum rc check(const struct record_desc *desc, const void *command, const 
     enum message_number number;
     struct slice key;
     enum machine_key kind;
+    const char *detail = NULL;
     record_encode(bytes, desc, command);
-    enum rc rc = machine_check_command(buf_slice(bytes), &number, &key, &kind);
+    enum rc rc = machine_check_command(buf_slice(bytes), &number, &key, &kind, &detail);
     if (rc == RC_OK) {
         assert_int_equal(number, desc->number);
         assert_int_equal(kind, MACHINE_KEY_CONTROL);

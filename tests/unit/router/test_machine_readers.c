@@ -480,10 +480,12 @@ static void what_is_malformed_is_refused(void **state)
     enum message_number number;
     struct slice key;
     enum machine_key kind;
+    const char *detail = NULL;
     struct buf *command = buf_new(64);
     const struct msg_cmd_seen c = {.user = slice_string("bob"), .ts = 1};
     record_encode(command, &msg_cmd_seen_desc, &c);
-    assert_int_equal(machine_check_command(buf_slice(command), &number, &key, &kind), RC_OK);
+    assert_int_equal(machine_check_command(buf_slice(command), &number, &key, &kind, &detail),
+                     RC_OK);
     assert_int_equal(number, MSG_CMD_SEEN);
     assert_true(slice_equals(key, "bob"));
     assert_int_equal(kind, MACHINE_KEY_USER);
