@@ -12,7 +12,8 @@ export const RETRY_DEFAULT_MS = 1000;
 /** Errors after which the same request may succeed. */
 const PASSING_ERRORS = new Set(['unavailable', 'rate_limited', 'timeout', 'disconnected']);
 
-/** A refusal by the server, or by the client in its place (`timeout`, `disconnected`, `closed`). */
+/** A refusal by the server, or by the client in its place (`timeout`, `disconnected`, `too_many`,
+ * `closed`). */
 export class ChatmeshError extends Error {
     /**
      * @param {string} code

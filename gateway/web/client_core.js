@@ -82,6 +82,7 @@ export class Core {
             persistOutbox: true,
             autoAck: true,
             sendsInFlight: 64,
+            sendsMax: 10000,
             requestTimeoutMs: 10000,
             random: Math.random,
             ...said(options),
@@ -322,6 +323,8 @@ export class Core {
                 reject(
                     new ChatmeshError('too_large', 'the message is larger than the server takes'),
                 );
+            else if (this.outbox.count >= this.#options.sendsMax)
+                reject(new ChatmeshError('too_many', 'too many wait: await some of them first'));
             else this.outbox.push(write);
         });
     }

@@ -206,6 +206,7 @@
  * @property {boolean} [persistOutbox] Default true where there is a storage.
  * @property {boolean} [autoAck] Acknowledge what was delivered to the application. Default true.
  * @property {number} [sendsInFlight] Default 64.
+ * @property {number} [sendsMax] Sends and changes that wait or are on the wire. Default 10000.
  * @property {number} [requestTimeoutMs] Default 10000.
  * @property {any} [WebSocket] The constructor, where the platform has none (Node 20).
  * @property {() => number} [random] For tests: in place of Math.random.

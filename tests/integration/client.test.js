@@ -511,6 +511,18 @@ test('at most 64 sends are on the wire at once', async () => {
     assert.equal(socket.of('send').length, 65);
 });
 
+test('more sends than may wait are refused, and there is room again when one is through', async () => {
+    const socket = await goOnline({ sendsMax: 3 });
+    const waiting = [1, 2, 3].map((n) => client.send('c1', n));
+    await assert.rejects(client.send('c1', 4), { code: 'too_many' });
+    assert.equal(socket.of('send').length, 3);
+    const { id, cid } = socket.of('send')[0];
+    socket.say({ type: 'sent', id, conv: 'c1', cid, seq: 1, ts: 1 });
+    assert.equal((await waiting[0]).seq, 1);
+    void client.send('c1', 5);
+    assert.deepEqual(socket.of('send').map(({ body }) => body), [1, 2, 3, 5]);
+});
+
 test('a message beyond max_frame is refused without being sent', async () => {
     const socket = await goOnline();
     await assert.rejects(client.send('c1', 'é'.repeat(70000)), { code: 'too_large' });
