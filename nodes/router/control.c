@@ -15,6 +15,8 @@
 #define LOOK_MS  500u
 #define TABLE_MS 2000u /* The list is told this often though it did not change. */
 
+#define WORD_MS (4u * LIMIT_BEAT_MS) /* What a router said of itself may be so old. */
+
 #define DETAIL_SIZE 160u /* Of what an operator is answered. */
 
 /* ---- The list, as heard ---- */
@@ -342,19 +344,38 @@ static enum rc check_absent(const struct router *router, const struct table_rout
     return RC_CONFLICT;
 }
 
+/* Groups that nobody leads, as far as is heard. */
+static uint32_t count_leaderless(const struct router *router)
+{
+    uint32_t count = 0;
+    for (uint32_t place = 0; place <= router->options.shards; place++)
+        count += !router->shards[place].was_ready && router_peers_leader(router, place) == NULL;
+    return count;
+}
+
 /* May the router go? A group may need what it holds, alive or not: so only one that was drained and
- * says that it holds nothing, or one that was silent for so long that it counts as lost. */
+ * says that it holds nothing, or one that was silent for so long that it counts as lost, and every
+ * group has a leader without it. */
 static enum rc check_remove(const struct router *router, const struct table_router *known,
                             char detail[DETAIL_SIZE])
 {
     const struct router_peer *peer = router_peers_get(router, slice_string(known->node));
     bool is_us = strcmp(known->node, router->node) == 0;
+    bool is_here = is_us || (peer != NULL && peer->is_up);
+    uint32_t leaderless = count_leaderless(router);
+    if (known->state != ROUTER_REMOVED && leaderless > 0) {
+        snprintf(
+            detail, DETAIL_SIZE,
+            "%u shards have no leader and may need its vote, or its disk: wait until they have%s",
+            leaderless, is_here ? "" : ", or start it");
+        return RC_CONFLICT;
+    }
     if (known->state == ROUTER_REMOVED || known->state == ROUTER_LOST)
         return RC_OK;
-    if (!is_us && (peer == NULL || !peer->is_up))
+    if (!is_here)
         return check_absent(router, known, peer, detail);
-    if (!is_us && !peer->has_beat)
-        return RC_UNAVAILABLE; /* It has just come: soon it says what it holds. */
+    if (!is_us && (!peer->has_beat || router_now_ms(router) - peer->beat_ms > WORD_MS))
+        return RC_UNAVAILABLE; /* It has just come, or is cut off: what it holds is not known. */
     if (known->state == ROUTER_DRAINING && !is_us && peer->held == 0)
         return RC_OK;
     snprintf(detail, DETAIL_SIZE, "it holds replicas: drain it first");

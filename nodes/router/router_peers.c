@@ -132,6 +132,7 @@ void router_peers_on_beat(struct router *router, struct router_peer *peer,
         }
     peer->held = beat->held;
     peer->has_beat = true;
+    peer->beat_ms = router_now_ms(router);
     peer->is_leaving = beat->leaving != 0;
     struct record_reader digests = record_reader_of(beat->digests);
     while (!record_reader_at_end(&digests)) {

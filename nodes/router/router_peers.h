@@ -22,7 +22,8 @@ struct router_peer {
     bool is_up;       /* As discovery has it. */
     bool is_leaving;  /* It said so: hand it nothing. */
     uint64_t down_ms; /* Since when it is not up; of one never seen, since we heard of it. */
-    bool has_beat;    /* It told how it is since it came up. */
+    bool has_beat;    /* It told how it is since it came up, */
+    uint64_t beat_ms; /* and when it did last. */
     uint64_t held;    /* Replicas it holds, as it told last. */
     uint64_t *terms;  /* By place: in which term it leads the group, or 0. NULL: not heard yet. */
 };

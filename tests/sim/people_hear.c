@@ -155,10 +155,13 @@ static void note_record(const struct person *p, struct place *place, uint64_t se
         place->acked = seq - 1;
 }
 
-static void note_membership(struct person *p, struct place *place, const struct event *e)
+/* What was paged may be older than the last word. What is streamed is not, though a page may have
+ * told of it before. */
+static void note_membership(struct person *p, struct place *place, const struct event *e,
+                            bool is_streamed)
 {
     if (!slice_equals(e->type, "member") || !slice_equals(e->user, p->user) ||
-        e->seq <= place->changed)
+        e->seq < place->changed || (e->seq == place->changed && !is_streamed))
         return;
     bool is_out = slice_equals(e->change, "removed") || slice_equals(e->change, "left");
     place->changed = e->seq;
@@ -199,7 +202,7 @@ static void on_entry(struct person *p, const struct event *e)
     }
     place->cursor = e->seq;
     note_message(place, e);
-    note_membership(p, place, e);
+    note_membership(p, place, e, true);
     say_cursor(p, place);
     change_on_entry(p, e);
     if (place->is_open && !p->people->is_quiet && world_chance(p->people->world, 0.02))
@@ -289,7 +292,7 @@ static void on_page(struct person *p, const struct event *e)
                             place->fill_from - 1, SLICE_ARGS(value.raw));
         if (entry.seq != place->fill_from)
             pass_trimmed(p, place, entry.seq - 1);
-        note_membership(p, place, &entry);
+        note_membership(p, place, &entry, false);
         place->fill_from = entry.seq >= place->fill_to ? 0 : entry.seq + 1;
     }
     if (place->fill_from != 0 && place->fill_to <= trimmed) {

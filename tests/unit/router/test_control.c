@@ -183,11 +183,25 @@ static void a_drained_router_that_holds_nothing_is_removed(void **state)
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
     assert_string_equal(rig->detail, "it holds replicas: drain it first");
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    r2_beats(rig, 2);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
     r2_beats(rig, 0);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
     assert_int_equal(say(rig, OPERATE_UNDRAIN), RC_CONFLICT);
     assert_string_equal(rig->detail, "it was removed for good");
+}
+
+/* What it said before it was cut off is no word on what it holds: a group may have been given to it
+ * since, and need its vote. */
+static void an_old_word_that_it_holds_nothing_does_not_count(void **state)
+{
+    struct rig *rig = *state;
+    r2_beats(rig, 0);
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    run(rig, 100);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_UNAVAILABLE);
+    r2_beats(rig, 0);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
 }
 
 /* One that has come and not spoken yet is asked for again. */
@@ -237,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_drained_router_that_holds_nothing_is_removed),
+        TEST(an_old_word_that_it_holds_nothing_does_not_count),
         TEST(one_that_has_just_come_is_waited_for),
         TEST(a_dead_router_that_drains_is_removed_once_it_counts_as_lost),
         TEST(a_dead_router_that_is_active_is_removed_once_it_is_lost),
