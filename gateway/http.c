@@ -16,11 +16,10 @@
 /* Node ids, which need no escapes. */
 static void put_names(struct buf *out, const char *names)
 {
-    for (const char *at = names; *at != '\0';) {
-        size_t size = strcspn(at, " ");
-        buf_append_format(out, "%s\"%.*s\"", at > names ? "," : "", (int)size, at);
-        at += size + (at[size] == ' ');
-    }
+    const char *at = names;
+    struct slice name;
+    while (slice_next_word(&at, &name))
+        buf_append_format(out, "%s\"%.*s\"", name.base > names ? "," : "", SLICE_ARGS(name));
 }
 
 static enum http_next answer_health(const struct http_site *site, bool is_head, struct buf *out)

@@ -76,16 +76,10 @@ void left_note_told(struct session *session, struct slice conv, uint64_t seq)
         left->told = seq;
 }
 
-bool left_is_told_any(const struct session *session, struct slice conv)
+uint64_t left_told(const struct session *session, struct slice conv)
 {
     const struct left *left = find(session, conv);
-    return left != NULL && left->told != 0;
-}
-
-bool left_is_told(const struct session *session, struct slice conv, uint64_t seq)
-{
-    const struct left *left = find(session, conv);
-    return left != NULL && left->told >= seq && seq != 0;
+    return left != NULL ? left->told : 0;
 }
 
 void left_forget_all(struct session *session)

@@ -25,8 +25,8 @@ uint64_t left_cursor(const struct session *session, struct slice conv);
 uint64_t left_take(struct session *session, struct slice conv);
 /* The session was told that it is gone, by the removal at `seq`. */
 void left_note_told(struct session *session, struct slice conv, uint64_t seq);
-bool left_is_told_any(const struct session *session, struct slice conv);
-bool left_is_told(const struct session *session, struct slice conv, uint64_t seq);
+/* The last removal that it was told of so; 0: of none. */
+uint64_t left_told(const struct session *session, struct slice conv);
 void left_forget_all(struct session *session);
 
 #endif

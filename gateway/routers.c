@@ -82,12 +82,10 @@ uint32_t routers_shards_led(const struct gateway *gateway)
 
 static bool has_word(const char *words, struct slice word)
 {
-    for (const char *at = words; *at != '\0';) {
-        size_t size = strcspn(at, " ");
-        if (slice_equal(word, slice_of(at, size)))
+    struct slice next;
+    while (slice_next_word(&words, &next))
+        if (slice_equal(word, next))
             return true;
-        at += size + (at[size] == ' ');
-    }
     return false;
 }
 
@@ -109,11 +107,10 @@ uint32_t routers_missing(const struct gateway *gateway, char names[GATEWAY_MISSI
     names[0] = '\0';
     for (size_t at = 0; (peer = map_next(&gateway->routers.peers, &at)) != NULL;) {
         count += peer->is_here;
-        for (const char *word = peer->missing; peer->is_here && *word != '\0';) {
-            size_t size = strcspn(word, " ");
-            add_missing(gateway, slice_of(word, size), names);
-            word += size + (word[size] == ' ');
-        }
+        const char *missing = peer->missing;
+        struct slice name;
+        while (peer->is_here && slice_next_word(&missing, &name))
+            add_missing(gateway, name, names);
     }
     for (size_t at = 0; count == 0 && (peer = map_next(&gateway->routers.peers, &at)) != NULL;)
         add_missing(gateway, peer_name(peer), names);

@@ -319,7 +319,7 @@ void session_on_listed(struct session *session, struct slice conv, bool is_sure)
         return;
     }
     /* Where a router died as he was removed, his list may have him yet. */
-    bool is_doubtful = !is_sure && left_is_told_any(session, conv);
+    bool is_doubtful = !is_sure && left_told(session, conv) != 0;
     if (!is_doubtful)
         put_conversation(session, conv, false);
     if (session->state != SESSION_OPEN)
@@ -357,7 +357,8 @@ void session_on_list_change(struct session *session, struct slice conv, uint64_t
     if (session->state != SESSION_OPEN || !key_conv_is_valid(conv))
         return;
     struct pair *pair = pair_find(session, conv);
-    if (gone && (pair != NULL ? is_old_news(pair, seq) : left_is_told(session, conv, seq)))
+    bool is_told = seq != 0 && seq <= left_told(session, conv);
+    if (gone && (pair != NULL ? is_old_news(pair, seq) : is_told))
         return;
     if (pair != NULL) {
         pair->is_reopened = !gone; /* His removal before may still be on its way here. */

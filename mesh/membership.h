@@ -101,10 +101,11 @@ size_t membership_count_up(const struct membership *membership); /* Likewise. */
 /* Raised whenever a record came, changed state or was restarted; not by mere counters. */
 uint64_t membership_generation(const struct membership *membership);
 
-/* A newer process runs under our node id. Once true it stays true. */
 /* A node of another cluster, of two routers at least, that spoke to us: it has our key and knows
  * our address. NULL: none. */
 const char *membership_foreigner(const struct membership *membership);
+
+/* A newer process runs under our node id. Once true it stays true. */
 bool membership_is_superseded(const struct membership *membership);
 
 #endif

@@ -173,8 +173,7 @@ int asker_fail_silent(const struct asker *a)
 {
     const struct config *c = a->config;
     struct buf *joins = buf_new(256), *heard = buf_new(256);
-    for (uint32_t i = 0; i < c->join.count; i++)
-        buf_append_format(joins, "%s%s", i > 0 ? ", " : "", c->join.items[i]);
+    config_list_print(&c->join, ", ", joins);
     struct slice at = buf_slice(joins);
     if (put_heard(a, true, heard) > 0 && zmq_bus_cluster(a->bus) == NULL)
         tools_fail(EXIT_FAILED,

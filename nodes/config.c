@@ -195,6 +195,12 @@ enum rc config_set(struct config *c, enum config_option option, enum config_sour
     return rc;
 }
 
+void config_list_print(const struct config_list *list, const char *between, struct buf *into)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        buf_append_format(into, "%s%s", i > 0 ? between : "", list->items[i]);
+}
+
 const char *config_where(const struct config *c, enum config_option option)
 {
     return c->where[option] != NULL ? c->where[option] : option_rows[option].dashed;

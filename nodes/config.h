@@ -101,6 +101,9 @@ MUST_CHECK enum rc config_read(struct config *c, enum config_command command, in
 MUST_CHECK enum rc config_read_again(const struct config *c, struct config *fresh,
                                      struct sentence *error);
 
+/* Append the items, with `between` between each two. */
+void config_list_print(const struct config_list *list, const char *between, struct buf *into);
+
 /* Where it was set, to begin the sentence of a mistake that shows only later: the flag, the
  * variable, or file, line and key; of what nobody set, the flag that would. Valid until it is set
  * again. */

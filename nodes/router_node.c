@@ -41,12 +41,10 @@ struct router_node {
     struct router *router;      /* From SERVING on. */
     struct webhook *webhook;    /* Likewise; NULL where none is set. */
     enum rc stored;             /* STORING: RC_AGAIN until the sync is reported. */
-    uint64_t started_us;        /* When the mesh was opened. */
-    struct belonging belonging; /* From SERVING on. */
+    struct belonging belonging; /* Judged from SERVING on. */
     uint64_t began_us;          /* JOINING: since when. */
     uint64_t progress_due_us;   /* JOINING: when to say so again. */
     uint64_t handover_until_us; /* HANDING_OVER. */
-    bool is_founder;            /* The cluster began here, in this run. */
     uint64_t known_version;     /* Of what the core remembers, as the bus was told. */
     int code;                   /* Exit code, once the loop has ended. */
 };
@@ -146,13 +144,9 @@ static int start_router(struct router_node *node)
     zmq_bus_set_handler(node->bus, &handler);
     join_free(&node->join);
     node->phase = PHASE_SERVING;
-    node->belonging = (struct belonging){
-        .config = node->config,
-        .bus = node->bus,
-        .router = node->router,
-        .started_us = node->started_us,
-        .is_founder = node->is_founder,
-    };
+    node->belonging.config = node->config;
+    node->belonging.bus = node->bus;
+    node->belonging.router = node->router;
     log_info("router_started", "version=%s shards=%u listen=%s remembered=%u", CHATMESH_VERSION,
              options.shards, node->config->listen, look_for_known(node));
     notify_ready();
@@ -193,8 +187,7 @@ static void turn_router(struct router_node *node)
 static void log_joining(const struct config *c)
 {
     struct buf *by = buf_new(256);
-    for (uint32_t i = 0; i < c->join.count; i++)
-        buf_append_format(by, "%s%s", i > 0 ? "," : "", c->join.items[i]);
+    config_list_print(&c->join, ",", by);
     log_info("joining", "by=%.*s", SLICE_ARGS(buf_slice(by)));
     buf_unref(&by);
 }
@@ -381,7 +374,7 @@ static int begin_cluster(struct router_node *node)
     struct router_options options = options_of(node);
     /* Not synced by itself: no later batch survives without it (storage/kv.h). */
     int code = router_data_store(&node->data, &options, loop_env(node->loop));
-    node->is_founder = true;
+    node->belonging.is_founder = true;
     if (code == EXIT_FINE)
         log_info("cluster_begun", "shards=%u replicas=%u data=%s", options.shards, options.replicas,
                  node->config->data);
@@ -412,7 +405,7 @@ static int start(struct router_node *node)
         code = namesake_check(c);
     if (code == EXIT_FINE)
         code = open_bus(node);
-    node->started_us = now_us(node);
+    node->belonging.started_us = now_us(node);
     if (code != EXIT_FINE)
         return code;
     if (!node->data.is_new)

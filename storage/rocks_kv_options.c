@@ -48,10 +48,6 @@ void rocks_set_database_options(rocksdb_options_t *o, const struct rocks_kv_opti
     rocksdb_options_set_max_log_file_size(o, INFO_LOG_BYTES);
     rocksdb_options_set_keep_log_file_num(o, INFO_LOG_COUNT);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
-
-    /* Of this thread, which will be the one that writes: it counts each comparison of keys unless
-     * told not to, and in Debian's build that is a quarter of a small batch (storage/README). */
-    rocksdb_set_perf_level(rocksdb_disable);
 }
 
 static void set_table_options(rocksdb_options_t *o, enum kv_family family, rocksdb_cache_t *cache)

@@ -61,6 +61,15 @@ static inline bool slice_skip_nocase(struct slice a, const char *prefix, struct 
     return true;
 }
 
+/* The next of words with spaces between them; *at moves behind it. False: there is none. */
+static inline bool slice_next_word(const char **at, struct slice *ret_word)
+{
+    const char *begin = *at + strspn(*at, " ");
+    *at = begin + strcspn(begin, " ");
+    *ret_word = slice_of(begin, (size_t)(*at - begin));
+    return *at > begin;
+}
+
 /* For printf: "%.*s", SLICE_ARGS(s). */
 #define SLICE_ARGS(s) (int)(s).size, (s).base != NULL ? (s).base : ""
 

@@ -362,15 +362,17 @@ static enum rc check_remove(const struct router *router, const struct table_rout
     const struct router_peer *peer = router_peers_get(router, slice_string(known->node));
     bool is_us = strcmp(known->node, router->node) == 0;
     bool is_here = is_us || (peer != NULL && peer->is_up);
+    if (known->state == ROUTER_REMOVED)
+        return RC_OK;
     uint32_t leaderless = count_leaderless(router);
-    if (known->state != ROUTER_REMOVED && leaderless > 0) {
+    if (leaderless > 0) {
         snprintf(
             detail, DETAIL_SIZE,
             "%u shards have no leader and may need its vote, or its disk: wait until they have%s",
             leaderless, is_here ? "" : ", or start it");
         return RC_CONFLICT;
     }
-    if (known->state == ROUTER_REMOVED || known->state == ROUTER_LOST)
+    if (known->state == ROUTER_LOST)
         return RC_OK;
     if (!is_here)
         return check_absent(router, known, peer, detail);

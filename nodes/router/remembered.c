@@ -100,17 +100,6 @@ static bool is_here(const struct router *router, const struct peers_row_peer *re
     return peer != NULL && peer->is_up;
 }
 
-const struct peers_row_peer *remembered_next_missing(const struct router *router, uint32_t *at)
-{
-    const struct peers_row *row = &router->remembered.row;
-    while (*at < row->count) {
-        const struct peers_row_peer *next = &row->peers[(*at)++];
-        if (!is_here(router, next))
-            return next;
-    }
-    return NULL;
-}
-
 static void say_alone(const struct router *router, uint64_t silent_ms)
 {
     const struct peers_row *row = &router->remembered.row;
@@ -134,14 +123,18 @@ static void say_alone(const struct router *router, uint64_t silent_ms)
 static uint32_t list_missing(struct router *router)
 {
     struct remembered *r = &router->remembered;
-    const struct peers_row_peer *peer;
     uint32_t count = 0;
     size_t size = 0;
     r->missing[0] = '\0';
-    for (uint32_t at = 0; (peer = remembered_next_missing(router, &at)) != NULL; count++)
+    for (uint32_t i = 0; i < r->row.count; i++) {
+        const struct peers_row_peer *peer = &r->row.peers[i];
+        if (is_here(router, peer))
+            continue;
         if (size + strlen(peer->node) + 2 <= sizeof(r->missing))
             size += (size_t)snprintf(r->missing + size, sizeof(r->missing) - size, "%s%s",
                                      count > 0 ? " " : "", peer->node);
+        count++;
+    }
     return count;
 }
 

@@ -263,8 +263,6 @@ uint32_t control_targets(const struct router *router, const struct shard *shard,
 void remembered_init(struct router *router);
 void remembered_changed(struct router *router); /* The list did, or where a router listens. */
 void remembered_turn(struct router *router);    /* Before the turn's batch is written. */
-/* Whom it misses: the next one that is remembered and not there; NULL: no more. */
-const struct peers_row_peer *remembered_next_missing(const struct router *router, uint32_t *at);
 
 /* ---- moves.c ---- */
 
