@@ -28,6 +28,7 @@ struct operate {
     const char *node;
     bool is_accepted;     /* The leader said OK: from now on a drain is watched. */
     bool was_refused;     /* Somebody answered, and did not lead. */
+    char awaited[160];    /* What the leader waits for, as it said last; empty: nobody leads. */
     bool is_draining;     /* The list has said so. */
     uint32_t empty_count; /* Rounds in a row in which it held nothing. */
     bool is_judged;       /* This round's answers were looked at. */
@@ -91,6 +92,8 @@ static void on_result(void *context, const struct msg_result *result)
         return;
     if (result->rc == RC_NOT_LEADER || result->rc == RC_UNAVAILABLE) {
         o->was_refused = true;
+        if (result->rc == RC_UNAVAILABLE)
+            snprintf(o->awaited, sizeof(o->awaited), "%.*s", SLICE_ARGS(result->detail));
     } else if (result->rc != RC_OK) {
         on_refused(o, result);
     } else {
@@ -111,7 +114,9 @@ static void turn_order(struct operate *o)
     uint64_t now_us = asker_now_us(&o->asker);
     const struct msg_operate word = {
         .req = REQ, .action = o->action, .node = slice_string(o->node)};
-    if (now_us >= o->deadline_us) {
+    if (now_us >= o->deadline_us && o->awaited[0] != '\0') {
+        end(o, tools_fail(EXIT_FAILED, "%s: %s", o->node, o->awaited));
+    } else if (now_us >= o->deadline_us) {
         end(o, o->was_refused ? tools_fail(EXIT_FAILED,
                                            "no router leads the control group within %u ms: "
                                            "chatmesh status shows who is there",

@@ -306,7 +306,9 @@
     F(T, bin, terms, "seq of u64: for each the term in which it is led and served here, or 0")     \
     F(T, bin, digests, "seq of 3 x u64: group, index, digest of its state; some a beat")           \
     F(T, u64, held, "replicas that this router holds")                                             \
-    F(T, u64, leaving, "1: it is stopping: hand it nothing")
+    F(T, u64, leaving, "1: it is stopping: hand it nothing")                                       \
+    F(T, u64, table, "version of the list of routers that it goes by; 0: it has none")             \
+    F(T, bin, counted, "seq of u64: who drains and is a member of a group led here, by place in it")
 
 /* From the control group's leader: the committed list of routers. Placement is computed from this
  * and nothing else. */

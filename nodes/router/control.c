@@ -353,9 +353,73 @@ static uint32_t count_leaderless(const struct router *router)
     return count;
 }
 
-/* May the router go? A group may need what it holds, alive or not: so only one that was drained and
- * says that it holds nothing, or one that was silent for so long that it counts as lost, and every
- * group has a leader without it. */
+/* Is the router at this place of the list a member of a group that is led here? */
+static bool counts_here(const struct router *router, uint64_t place)
+{
+    struct slice node = slice_string(router->table.routers[place].node);
+    for (uint32_t i = 0; i <= router->options.shards; i++) {
+        const struct shard *shard = &router->shards[i];
+        if (shard_serves(router, shard) && raft_group_counts(shard->group, node))
+            return true;
+    }
+    return false;
+}
+
+void control_put_counted(const struct router *router, struct buf *into)
+{
+    for (uint32_t i = 0; i < router->table.count; i++)
+        if (router->table.routers[i].state == ROUTER_DRAINING && counts_here(router, i))
+            record_put_u64(into, i);
+}
+
+static bool counts_at(const struct router_peer *peer, uint64_t place)
+{
+    struct record_reader counted = record_reader_of(buf_slice(peer->counted));
+    uint64_t at;
+    while (!record_reader_at_end(&counted) && record_get_u64(&counted, &at) == RC_OK)
+        if (at == place)
+            return true;
+    return false;
+}
+
+static bool is_fresh(const struct router *router, const struct router_peer *peer)
+{
+    return peer->has_beat && router_now_ms(router) - peer->beat_ms <= WORD_MS;
+}
+
+/* It has just come, or is cut off: what it holds and whom it counts is not known. */
+static enum rc await_word(const struct router_peer *peer, char detail[DETAIL_SIZE])
+{
+    snprintf(detail, DETAIL_SIZE,
+             "%s has not said what it holds since the list of routers changed: try again",
+             peer->id);
+    return RC_UNAVAILABLE;
+}
+
+/* Does no group count what is at this place of the list, which drains, and will none? The router
+ * itself cannot know: it may have been given a replica in the moment in which it was cut off. The
+ * groups' leaders do, once they go by the list that says that it drains: from then on they give it
+ * nothing, and a later leader has in its log what they had committed. */
+static enum rc check_counted(const struct router *router, uint64_t place, char detail[DETAIL_SIZE])
+{
+    size_t at = 0;
+    bool counts = counts_here(router, place);
+    for (struct router_peer *peer; (peer = map_next(&router->peers.by_id, &at)) != NULL;) {
+        if (!peer->is_up)
+            continue;
+        if (!is_fresh(router, peer) || peer->table != router->table.version)
+            return await_word(peer, detail);
+        counts = counts || counts_at(peer, place);
+    }
+    if (!counts)
+        return RC_OK;
+    snprintf(detail, DETAIL_SIZE, "groups still count its replicas: wait until they have others");
+    return RC_CONFLICT;
+}
+
+/* May the router go? A group may need what it holds, alive or not: so only one that was drained,
+ * says that it holds nothing and is counted by nobody, or one that was silent for so long that it
+ * counts as lost, and every group has a leader without it. */
 static enum rc check_remove(const struct router *router, const struct table_router *known,
                             char detail[DETAIL_SIZE])
 {
@@ -376,10 +440,10 @@ static enum rc check_remove(const struct router *router, const struct table_rout
         return RC_OK;
     if (!is_here)
         return check_absent(router, known, peer, detail);
-    if (!is_us && (!peer->has_beat || router_now_ms(router) - peer->beat_ms > WORD_MS))
-        return RC_UNAVAILABLE; /* It has just come, or is cut off: what it holds is not known. */
+    if (!is_us && !is_fresh(router, peer))
+        return await_word(peer, detail);
     if (known->state == ROUTER_DRAINING && !is_us && peer->held == 0)
-        return RC_OK;
+        return check_counted(router, (uint64_t)(known - router->table.routers), detail);
     snprintf(detail, DETAIL_SIZE, "it holds replicas: drain it first");
     return RC_CONFLICT;
 }

@@ -136,6 +136,8 @@ uint32_t raft_group_servers(const struct raft_group *group, uint64_t now_ms,
                             struct raft_group_server ret_servers[LIMIT_SERVERS_MAX]);
 /* Is this server id in the committed configuration? */
 bool raft_group_is_member(const struct raft_group *group, uint64_t server);
+/* Does the node count in the committed configuration, or in the newest? */
+bool raft_group_counts(const struct raft_group *group, struct slice node);
 uint64_t raft_group_conf_index(const struct raft_group *group); /* Of the newest configuration. */
 bool raft_group_is_changing(const struct raft_group *group); /* Not committed; or transferring. */
 

@@ -138,6 +138,20 @@ bool raft_group_is_member(const struct raft_group *group, uint64_t server)
     return false;
 }
 
+static bool has_node(const struct raft_configuration *conf, struct slice node)
+{
+    for (unsigned i = 0; i < conf->n; i++)
+        if (slice_compare(raft_group_node_of(conf->servers[i].address), node) == 0)
+            return true;
+    return false;
+}
+
+bool raft_group_counts(const struct raft_group *group, struct slice node)
+{
+    return has_node(&group->raft.configuration_committed, node) ||
+           has_node(&group->raft.configuration, node);
+}
+
 uint64_t raft_group_conf_index(const struct raft_group *group)
 {
     return group->raft.configuration_uncommitted_index != 0

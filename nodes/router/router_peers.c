@@ -22,6 +22,7 @@ void router_peers_fini(struct router *router)
     size_t at = 0;
     for (struct router_peer *peer; (peer = map_next(&router->peers.by_id, &at)) != NULL;) {
         mem_free(peer->terms);
+        buf_unref(&peer->counted);
         mem_free(peer);
     }
     map_fini(&router->peers.by_id);
@@ -130,7 +131,12 @@ void router_peers_on_beat(struct router *router, struct router_peer *peer,
             metric_add(packets_bad_total, 1);
             return;
         }
+    if (peer->counted == NULL)
+        peer->counted = buf_new(16);
+    buf_clear(peer->counted);
+    buf_append_slice(peer->counted, beat->counted);
     peer->held = beat->held;
+    peer->table = beat->table;
     peer->has_beat = true;
     peer->beat_ms = router_now_ms(router);
     peer->is_leaving = beat->leaving != 0;
@@ -158,21 +164,26 @@ void router_peers_turn(struct router *router, bool at_once)
     if (router->peers.by_id.count == 0)
         return;
     struct buf *terms = router->answer, *digests = router->command;
+    struct buf *counted = router->answer_left;
     uint32_t held = 0;
     buf_clear(terms);
     buf_clear(digests);
+    buf_clear(counted);
     for (uint32_t i = 0; i <= router->options.shards; i++) {
         struct shard *shard = &router->shards[i];
         record_put_u64(terms, shard_serves(router, shard) ? raft_group_term(shard->group) : 0);
         held += shard->group != NULL;
         digests_put(shard, digests);
     }
+    control_put_counted(router, counted);
     const struct msg_router_beat beat = {
         .groups = router->options.shards + 1u,
         .terms = buf_slice(terms),
         .digests = buf_slice(digests),
         .held = held,
         .leaving = router->is_draining,
+        .table = router->table.version,
+        .counted = buf_slice(counted),
     };
     router_peers_tell_all(router, &msg_router_beat_desc, &beat);
 }

@@ -19,13 +19,15 @@ struct router_peer {
     char id[LIMIT_NODE_ID_SIZE_MAX + 1];          /* Node id. */
     char gossip[PEERS_ROW_ENDPOINT_SIZE_MAX + 1]; /* Where discovery finds it; empty: not told. */
     uint64_t incarnation;
-    bool is_up;       /* As discovery has it. */
-    bool is_leaving;  /* It said so: hand it nothing. */
-    uint64_t down_ms; /* Since when it is not up; of one never seen, since we heard of it. */
-    bool has_beat;    /* It told how it is since it came up, */
-    uint64_t beat_ms; /* and when it did last. */
-    uint64_t held;    /* Replicas it holds, as it told last. */
-    uint64_t *terms;  /* By place: in which term it leads the group, or 0. NULL: not heard yet. */
+    bool is_up;          /* As discovery has it. */
+    bool is_leaving;     /* It said so: hand it nothing. */
+    uint64_t down_ms;    /* Since when it is not up; of one never seen, since we heard of it. */
+    bool has_beat;       /* It told how it is since it came up, */
+    uint64_t beat_ms;    /* and when it did last. */
+    uint64_t held;       /* Replicas it holds, as it told last, */
+    uint64_t table;      /* and the version of the list of routers that it goes by, */
+    struct buf *counted; /* and who drains and counts in groups that it leads: see router_beat. */
+    uint64_t *terms; /* By place: in which term it leads the group, or 0. NULL: not heard yet. */
 };
 
 struct router_peers {

@@ -254,6 +254,8 @@ void control_on_join(struct router *router, struct watcher *watcher, const struc
 void control_on_operate(struct router *router, struct watcher *watcher,
                         const struct msg_operate *operate);
 void control_answer_join(struct router *router, const struct pending *pending, enum rc rc);
+/* Who drains and is a member of a group led here, for a beat: places in the list. */
+void control_put_counted(const struct router *router, struct buf *into);
 /* The target of a group: node ids in order of preference. Returns how many. */
 uint32_t control_targets(const struct router *router, const struct shard *shard,
                          const char *ret_nodes[LIMIT_REPLICAS_MAX]);

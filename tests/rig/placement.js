@@ -44,6 +44,8 @@ export function whatIsMissing(status, routers) {
     if (total === 0) return 'no status';
     if (status.routers.length !== routers)
         return `${status.routers.length} of ${routers} routers answer`;
+    const joining = status.routers.find(({ waits_for: what }) => what !== undefined);
+    if (joining !== undefined) return `${joining.id} waits for ${joining.waits_for}`;
     const idle = status.routers.find(({ groups: held }) => held.length === 0);
     if (idle !== undefined) return `${idle.id} holds nothing`;
     const groups = replicas(status);

@@ -15,6 +15,7 @@
 
 #define SHARDS   1u
 #define GRACE_MS 20000u
+#define NOBODY   UINT64_MAX
 
 struct rig {
     struct env env;
@@ -24,7 +25,8 @@ struct rig {
     struct router *router;
     struct bus_handler handler;
     uint64_t req;
-    enum rc rc; /* Of the answer to the last word; RC_AGAIN: none. */
+    uint64_t table; /* Version of the list, as told last. */
+    enum rc rc;     /* Of the answer to the last word; RC_AGAIN: none. */
     char detail[256];
 };
 
@@ -51,11 +53,17 @@ static enum rc take_note(struct bus *bus, struct slice node, struct buf *bytes)
     struct rig *rig = (struct rig *)(void *)((char *)bus - offsetof(struct rig, bus));
     struct packet packet;
     struct msg_result result;
+    struct msg_table table;
     uint32_t number;
     (void)node;
     assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
     while (!record_reader_at_end(&packet.messages)) {
         assert_int_equal(record_peek(&packet.messages, &number), RC_OK);
+        if (number == MSG_TABLE) {
+            assert_int_equal(record_decode(&packet.messages, &msg_table_desc, &table), RC_OK);
+            rig->table = table.version;
+            continue;
+        }
         if (number != MSG_RESULT) {
             assert_int_equal(record_skip(&packet.messages), RC_OK);
             continue;
@@ -98,24 +106,44 @@ static void hear(struct rig *rig, const char *from, const struct record_desc *de
     buf_unref(&bytes);
 }
 
-static void r2_is(struct rig *rig, bool up)
+static void is_there(struct rig *rig, const char *id, bool up)
 {
-    const struct msg_node node = {.id = slice_string("r2"),
+    const struct msg_node node = {.id = slice_string(id),
                                   .role = NODE_ROUTER,
                                   .incarnation = 1,
                                   .cluster = slice_of(cluster, sizeof(cluster))};
     rig->handler.on_peer(rig->handler.context, &node, up);
 }
 
-static void r2_beats(struct rig *rig, uint64_t held)
+static void joins(struct rig *rig, const char *id)
 {
-    struct buf *terms = buf_new(16);
+    const struct msg_join join = {.req = 1, .node = slice_string(id), .weight = 100};
+    is_there(rig, id, true);
+    hear(rig, id, &msg_join_desc, &join);
+    run(rig, 1000);
+}
+
+/* One that leads nothing; `counted` is a place in the list, or NOBODY. */
+static void beats(struct rig *rig, const char *id, uint64_t held, uint64_t table, uint64_t counted)
+{
+    struct buf *terms = buf_new(16), *places = buf_new(16);
     for (uint32_t i = 0; i <= SHARDS; i++)
         record_put_u64(terms, 0);
-    const struct msg_router_beat beat = {
-        .groups = SHARDS + 1, .terms = buf_slice(terms), .held = held};
-    hear(rig, "r2", &msg_router_beat_desc, &beat);
+    if (counted != NOBODY)
+        record_put_u64(places, counted);
+    const struct msg_router_beat beat = {.groups = SHARDS + 1,
+                                         .terms = buf_slice(terms),
+                                         .held = held,
+                                         .table = table,
+                                         .counted = buf_slice(places)};
+    hear(rig, id, &msg_router_beat_desc, &beat);
     buf_unref(&terms);
+    buf_unref(&places);
+}
+
+static void r2_beats(struct rig *rig, uint64_t held)
+{
+    beats(rig, "r2", held, rig->table, NOBODY);
 }
 
 /* What the operator says of r2, and how that is answered. */
@@ -158,10 +186,7 @@ static int setup(void **state)
     rig->handler = router_bus_handler(rig->router);
     run(rig, 3000);
     assert_true(router_health(rig->router).knows_table);
-    r2_is(rig, true);
-    const struct msg_join join = {.req = 1, .node = slice_string("r2"), .weight = 100};
-    hear(rig, "r2", &msg_join_desc, &join);
-    run(rig, 1000);
+    joins(rig, "r2");
     *state = rig;
     return 0;
 }
@@ -204,13 +229,47 @@ static void an_old_word_that_it_holds_nothing_does_not_count(void **state)
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
 }
 
+/* It holds nothing as it said, and was given a replica in the next moment: whose leader knows. */
+static void one_that_a_group_counts_is_not_removed(void **state)
+{
+    struct rig *rig = *state;
+    joins(rig, "r3");
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    r2_beats(rig, 0);
+    beats(rig, "r3", 1, rig->table, 1);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
+    assert_string_equal(rig->detail,
+                        "groups still count its replicas: wait until they have others");
+    r2_beats(rig, 0);
+    beats(rig, "r3", 1, rig->table, 0); /* Another than r2. */
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
+}
+
+/* Who does not know yet that it drains may give it a replica still. */
+static void nobody_is_removed_while_another_goes_by_an_older_list(void **state)
+{
+    struct rig *rig = *state;
+    joins(rig, "r3");
+    uint64_t before = rig->table;
+    assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
+    assert_true(rig->table > before);
+    r2_beats(rig, 0);
+    beats(rig, "r3", 1, before, NOBODY);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_UNAVAILABLE);
+    assert_string_equal(
+        rig->detail, "r3 has not said what it holds since the list of routers changed: try again");
+    r2_beats(rig, 0);
+    beats(rig, "r3", 1, rig->table, NOBODY);
+    assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
+}
+
 /* One that has come and not spoken yet is asked for again. */
 static void one_that_has_just_come_is_waited_for(void **state)
 {
     struct rig *rig = *state;
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
-    r2_is(rig, false);
-    r2_is(rig, true);
+    is_there(rig, "r2", false);
+    is_there(rig, "r2", true);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_UNAVAILABLE);
 }
 
@@ -221,7 +280,7 @@ static void a_dead_router_that_drains_is_removed_once_it_counts_as_lost(void **s
     struct rig *rig = *state;
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
     r2_beats(rig, 0);
-    r2_is(rig, false);
+    is_there(rig, "r2", false);
     run(rig, 5000);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
     assert_string_equal(rig->detail, "it is not there to say that it holds nothing: start it, or "
@@ -237,7 +296,7 @@ static void a_dead_router_that_drains_is_removed_once_it_counts_as_lost(void **s
 static void a_dead_router_that_is_active_is_removed_once_it_is_lost(void **state)
 {
     struct rig *rig = *state;
-    r2_is(rig, false);
+    is_there(rig, "r2", false);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
     assert_non_null(strstr(rig->detail, "start it and drain it, or remove it in 20 s"));
     run(rig, 21000);
@@ -252,6 +311,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_drained_router_that_holds_nothing_is_removed),
         TEST(an_old_word_that_it_holds_nothing_does_not_count),
+        TEST(one_that_a_group_counts_is_not_removed),
+        TEST(nobody_is_removed_while_another_goes_by_an_older_list),
         TEST(one_that_has_just_come_is_waited_for),
         TEST(a_dead_router_that_drains_is_removed_once_it_counts_as_lost),
         TEST(a_dead_router_that_is_active_is_removed_once_it_is_lost),
