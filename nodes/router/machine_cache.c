@@ -49,7 +49,7 @@ enum rc machine_cache_device(struct machine *m, struct machine_conv *conv,
     struct keyspace_key key;
     struct row_device row = {0};
     keyspace_device(&key, &m->keys, conv->id, member->user, id);
-    if (!member->devices_removed) {
+    if (!member->devices_removed && !conv->members_removed) {
         enum rc rc = machine_rows_get(m, &key, &row_device_desc, &row);
         if (rc != RC_OK && rc != RC_NOT_FOUND)
             return rc;
@@ -85,7 +85,7 @@ enum rc machine_cache_member(struct machine *m, struct machine_conv *conv, struc
 {
     struct machine_member *known = map_get(&conv->members, user);
     *ret_member = known == NULL || known->is_forgotten ? NULL : known;
-    if (known != NULL || conv->written_seq == 0)
+    if (known != NULL || conv->written_seq == 0 || conv->members_removed)
         return RC_OK;
     struct keyspace_key key;
     struct row_member row;
@@ -162,6 +162,8 @@ void machine_cache_forget_members(struct machine *m, struct machine_conv *conv)
     struct machine_member *member;
     for (size_t at = 0; (member = map_next(&conv->members, &at)) != NULL;)
         forget(m, conv, member);
+    conv->members_removed = true;
+    machine_cache_touch(m, conv);
 }
 
 /* A conversation of very many members that is never idle would gather them all. Those that changed
@@ -405,6 +407,7 @@ void machine_cache_written(struct machine *m)
         conv->written_seq = conv->head.seq;
         drop_fresh(conv);
         conv->is_unwritten = false;
+        conv->members_removed = false;
         list_remove(&conv->link);
         list_append(&m->clean, &conv->link);
         m->clean_count++;

@@ -91,9 +91,10 @@ struct machine_conv {
     uint64_t written_seq; /* Entries up to here are in the store, later ones only in the batch. */
     bool info_changed, head_changed;
     bool is_unwritten;
-    struct map members;          /* Those that were needed; by user. */
-    uint32_t members_max;        /* With more, those that did not change are dropped. */
-    struct list unwritten;       /* Members that changed in this turn. */
+    bool members_removed;  /* In this turn: of whom is not in memory, what the store has is over. */
+    struct map members;    /* Those that were needed; by user. */
+    uint32_t members_max;  /* With more, those that did not change are dropped. */
+    struct list unwritten; /* Members that changed in this turn. */
     struct machine_fresh *fresh; /* This turn's entries: written_seq + 1, and so on. */
     uint32_t fresh_count, fresh_capacity;
 };
