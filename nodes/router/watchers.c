@@ -9,6 +9,8 @@
  * since one more message of up to LIMIT_FETCH_BYTES_MAX may still go in. */
 #define PACKET_CLOSE_SIZE 262144u
 
+#define LEASE_US ((uint64_t)LIMIT_GATEWAY_LEASE_MS * 1000)
+
 static struct slice watcher_key(const void *thing)
 {
     return slice_string(((const struct watcher *)thing)->id);
@@ -70,19 +72,45 @@ void watchers_fini(struct watchers *w)
     buf_unref(&w->scratch);
 }
 
+/* Who was silent longest makes room, where nothing is left between us. It is written over and not
+ * freed: a command in the log may still point to it, and goes by the incarnation (shard.h). NULL:
+ * all are here. */
+static struct watcher *take_place(struct watchers *w)
+{
+    struct watcher *oldest = NULL;
+    size_t at = 0;
+    for (struct watcher *other; (other = map_next(&w->by_id, &at)) != NULL;)
+        if (!other->is_leased && !other->is_following && list_is_empty(&other->dirty) &&
+            (oldest == NULL || other->heard_us < oldest->heard_us))
+            oldest = other;
+    if (oldest == NULL || oldest->heard_us + LEASE_US > w->now_us)
+        return NULL;
+    map_remove(&w->by_id, watcher_key(oldest));
+    queue_fini(&oldest->answers);
+    queue_fini(&oldest->events);
+    memset(oldest, 0, sizeof(*oldest));
+    return oldest;
+}
+
+static struct watcher *meet(struct watchers *w, struct slice id, uint64_t incarnation)
+{
+    struct watcher *watcher =
+        w->by_id.count < LIMIT_MEMBERS_MAX ? mem_new(struct watcher) : take_place(w);
+    if (watcher == NULL)
+        return NULL;
+    memcpy(watcher->id, id.base, id.size);
+    watcher->incarnation = incarnation;
+    list_init(&watcher->dirty);
+    map_put(&w->by_id, watcher);
+    return watcher;
+}
+
 struct watcher *watchers_get(struct watchers *w, struct slice id, uint64_t incarnation)
 {
     CHECK(id.size <= LIMIT_NODE_ID_SIZE_MAX);
     struct watcher *watcher = map_get(&w->by_id, id);
-    if (watcher == NULL) {
-        if (w->by_id.count >= LIMIT_MEMBERS_MAX)
-            return NULL;
-        watcher = mem_new(struct watcher);
-        memcpy(watcher->id, id.base, id.size);
-        watcher->incarnation = incarnation;
-        list_init(&watcher->dirty);
-        map_put(&w->by_id, watcher);
-    }
+    if (watcher == NULL)
+        return meet(w, id, incarnation);
     if (watcher->incarnation != incarnation) {
         watchers_forget(w, watcher);
         queue_clear(&watcher->answers);
@@ -214,9 +242,10 @@ void watchers_forget(struct watchers *w, struct watcher *watcher)
 void watchers_expire(struct watchers *w, uint64_t now_us)
 {
     size_t at = 0;
+    w->now_us = now_us;
     for (struct watcher *watcher; (watcher = map_next(&w->by_id, &at)) != NULL;)
         if ((watcher->is_leased || watcher->is_following) &&
-            now_us - watcher->heard_us > (uint64_t)LIMIT_GATEWAY_LEASE_MS * 1000) {
+            now_us - watcher->heard_us > LEASE_US) {
             forget(w, watcher, true);
             watcher->link_seq++; /* It sees a hole, should it still be there, and watches again. */
         }

@@ -56,7 +56,8 @@ typedef void watchers_left(void *context, struct slice user, bool is_lost);
 
 struct watchers {
     struct packet_sender sender; /* Of this router. */
-    struct map by_id;            /* struct watcher; lives until watchers_fini(). */
+    struct map by_id;            /* struct watcher; its memory lives until watchers_fini(). */
+    uint64_t now_us;             /* When leases were looked at last. */
     struct map convs;            /* struct interest: in events of a conversation. */
     struct map users;            /* Likewise: gateways where the user has sessions. */
     struct map presence;         /* Likewise: where somebody asked for the user's presence. */
@@ -69,8 +70,9 @@ struct watchers {
 void watchers_init(struct watchers *w, const struct packet_sender *sender);
 void watchers_fini(struct watchers *w);
 
-/* The gateway of a packet just received, made known where it is new. NULL where LIMIT_MEMBERS_MAX
- * are known already. A new incarnation loses what the old one followed. */
+/* The gateway of a packet just received, made known where it is new. At most LIMIT_MEMBERS_MAX are:
+ * beyond, a new one takes the place of who was silent longest and beyond its lease; NULL where all
+ * are here. A new incarnation loses what the old one followed. */
 struct watcher *watchers_get(struct watchers *w, struct slice id, uint64_t incarnation);
 
 void watchers_follow(struct watchers *w, struct map *table, uint32_t shard, struct slice key,
