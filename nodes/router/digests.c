@@ -3,7 +3,8 @@
  * Every replica that applied the same entries must have the same digest (machine_digest). At every
  * 64th index each keeps it, and beats carry the newest to the other routers, which compare. Whom
  * two others contradict, and they agree with each other, is wrong: that replica ends and is made
- * anew from its peers. With only two to compare nobody knows who is right, so it is only said. */
+ * anew from its peers. With only two to compare nobody knows who is right, so it is only said; so
+ * it is of one without whose vote the group would stand still. */
 #include <stdio.h>
 
 #include "mesh/base/log.h"
@@ -55,6 +56,6 @@ void digests_on_other(struct router *router, struct shard *shard, struct slice n
                      !slice_equals(node, shard->otherwise_node);
     shard->otherwise = (struct shard_digest){.index = index, .digest = digest};
     snprintf(shard->otherwise_node, sizeof(shard->otherwise_node), "%.*s", SLICE_ARGS(node));
-    if (is_second)
+    if (is_second && raft_group_is_spared(shard->group))
         router_shard_failed(router, shard, RC_CORRUPT);
 }

@@ -138,6 +138,9 @@ uint32_t raft_group_servers(const struct raft_group *group, uint64_t now_ms,
 bool raft_group_is_member(const struct raft_group *group, uint64_t server);
 /* Does the node count in the committed configuration, or in the newest? */
 bool raft_group_counts(const struct raft_group *group, struct slice node);
+/* Does the group go on when this replica is no more, whatever is lost with it? Then most of the
+ * voters are others: one of them has everything that is committed, and they can elect. */
+bool raft_group_is_spared(const struct raft_group *group);
 uint64_t raft_group_conf_index(const struct raft_group *group); /* Of the newest configuration. */
 bool raft_group_is_changing(const struct raft_group *group); /* Not committed; or transferring. */
 

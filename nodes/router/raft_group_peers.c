@@ -152,6 +152,25 @@ bool raft_group_counts(const struct raft_group *group, struct slice node)
            has_node(&group->raft.configuration, node);
 }
 
+/* Of a configuration. What is committed is at a majority, of which at most one is lost with us. */
+static bool is_spared(const struct raft_configuration *conf, uint64_t server)
+{
+    uint32_t voters = 0, others = 0;
+    for (unsigned i = 0; i < conf->n; i++) {
+        bool votes = conf->servers[i].role == RAFT_VOTER;
+        voters += votes;
+        others += votes && conf->servers[i].id != server;
+    }
+    return others > voters / 2;
+}
+
+bool raft_group_is_spared(const struct raft_group *group)
+{
+    const struct raft_configuration *committed = &group->raft.configuration_committed;
+    return is_spared(&group->raft.configuration, group->self) &&
+           (committed->n == 0 || is_spared(committed, group->self)); /* New ones know of none. */
+}
+
 uint64_t raft_group_conf_index(const struct raft_group *group)
 {
     return group->raft.configuration_uncommitted_index != 0

@@ -15,10 +15,7 @@
 
 void router_shard_failed(struct router *router, struct shard *shard, enum rc rc)
 {
-    struct raft_group_server servers[LIMIT_SERVERS_MAX];
-    bool has_others = shard->group != NULL &&
-                      raft_group_servers(shard->group, router_now_ms(router), servers) > 1;
-    if (rc == RC_CORRUPT && has_others && shard->fate == SHARD_STAYS) {
+    if (rc == RC_CORRUPT && shard_is_here(shard) && raft_group_is_spared(shard->group)) {
         log_error("replica_damaged", "shard=%u; it ends and is made anew from the others",
                   shard->id);
         replicas_end(router, shard);

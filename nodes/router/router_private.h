@@ -134,8 +134,8 @@ static inline uint64_t router_now_ms(const struct router *router)
     return env_now_ms(router->env);
 }
 
-/* Something of this group's store is damaged, or its core gave up: where others hold it too, this
- * replica ends; else the router does. */
+/* Something of this group's store is damaged, or its core gave up: where the group goes on without
+ * this replica, the replica ends; else the router does, and leaves its disk as it is. */
 void router_shard_failed(struct router *router, struct shard *shard, enum rc rc);
 
 /* ---- shard.c ---- */

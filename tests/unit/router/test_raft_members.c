@@ -111,6 +111,29 @@ static void a_group_grows_moves_and_shrinks(void **state)
     assert_true(raft_rig_say(&rig, 3, "and again"));
 }
 
+/* A replica that ends takes its vote and its log with it: the group must be able to elect without,
+ * and hold in somebody else all that is committed. */
+static void a_group_spares_who_is_not_needed_to_elect(void **state)
+{
+    (void)state;
+    assert_true(raft_rig_say(&rig, 0, "of one"));
+    assert_false(raft_group_is_spared(group_of(0)));
+    raft_rig_begin(&rig, 1);
+    assert_int_equal(raft_rig_change(&rig, 0, 1, RAFT_GROUP_STANDBY), RC_OK);
+    assert_true(raft_rig_run_until(&rig, 1000, raft_rig_all_even, 0));
+    assert_false(raft_group_is_spared(group_of(0)));
+    assert_true(raft_group_is_spared(group_of(1))); /* A copy. */
+    assert_int_equal(change(0, 1, RAFT_GROUP_VOTER), RC_OK);
+    assert_false(raft_group_is_spared(group_of(0))); /* By what is committed, and by what may be. */
+    assert_true(raft_rig_run_until(&rig, 1000, raft_rig_all_even, 0));
+    assert_false(raft_group_is_spared(group_of(0)));
+    assert_false(raft_group_is_spared(group_of(1)));
+    assert_int_equal(raft_rig_join(&rig, 0, 2), RC_OK);
+    assert_true(raft_rig_say(&rig, 0, "of three"));
+    for (uint32_t i = 0; i < 3; i++)
+        assert_true(raft_group_is_spared(group_of(i)));
+}
+
 /* Who may not change, or not now, is told so, and nothing changed. */
 static void a_change_is_refused_where_it_cannot_be(void **state)
 {
@@ -555,6 +578,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST_ONE(a_group_grows_moves_and_shrinks),
+        TEST_ONE(a_group_spares_who_is_not_needed_to_elect),
         TEST(a_change_is_refused_where_it_cannot_be),
         TEST(a_configuration_is_sent_when_its_leader_has_stored_it),
         TEST_ONE(a_restart_with_the_configuration_applied_can_change_it_again),
