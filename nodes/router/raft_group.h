@@ -75,6 +75,8 @@ MUST_CHECK enum rc raft_group_submit(struct raft_group *group, uint64_t now_ms, 
 MUST_CHECK enum rc raft_group_tick(struct raft_group *group, uint64_t now_ms);
 uint64_t raft_group_due_ms(const struct raft_group *group);
 
+/* Does it come from a leader: one that most voters elected? */
+bool raft_group_is_of_leader(const struct msg_raft *message);
 /* Does it speak of a transferred state? */
 bool raft_group_is_install(const struct msg_raft *message);
 /* A message came from node `from`. RC_BAD_REQUEST: it is malformed, dropped. An InstallSnapshot is

@@ -348,7 +348,7 @@ enum rc raft_group_receive(struct raft_group *group, uint64_t now_ms, struct sli
     if (m->to != group->self || m->from == 0 || m->from == group->self || m->term == 0 ||
         m->term > TERM_MAX)
         return RC_BAD_REQUEST;
-    bool is_leaders = m->type == RAFT_APPEND_ENTRIES || m->type == RAFT_INSTALL_SNAPSHOT;
+    bool is_leaders = raft_group_is_of_leader(m);
     if (is_leaders && m->term < raft_current_term(&group->raft)) {
         refuse_former_leader(group, from, m);
         return RC_OK;
@@ -426,6 +426,11 @@ uint64_t raft_group_heard_ms(const struct raft_group *group)
 uint64_t raft_group_heard_term(const struct raft_group *group)
 {
     return raft_group_is_leader(group) ? raft_current_term(&group->raft) : group->leader_term;
+}
+
+bool raft_group_is_of_leader(const struct msg_raft *message)
+{
+    return message->type == RAFT_APPEND_ENTRIES || message->type == RAFT_INSTALL_SNAPSHOT;
 }
 
 bool raft_group_is_install(const struct msg_raft *message)

@@ -209,7 +209,8 @@ void replicas_on_raft(struct router *router, struct slice from, const struct msg
     if (shard->fate != SHARD_STAYS)
         return;
     if (shard->group == NULL || raft_group_self(shard->group) != message->to) {
-        if (shard->is_broken) { /* Who leads it has no need of what is left here. */
+        /* Who leads it has no need of what is left here. Who asks for votes may. */
+        if (shard->is_broken && raft_group_is_of_leader(message)) {
             log_error("replica_given_up", "shard=%u", shard->id);
             replicas_end(router, shard);
         }

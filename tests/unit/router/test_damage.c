@@ -12,6 +12,7 @@
 #include "storage/keyspace.h"
 #include "storage/mem_kv.h"
 #include "storage/raft_log.h"
+#include "tests/support/raft_rig.h"
 
 #define SHARDS 1u
 #define COPY   77u /* Server id of the replica that r2 holds ready. */
@@ -225,11 +226,36 @@ static void the_only_voter_is_not_given_up_for_a_damaged_row(void **state)
     assert_true(is_stored(rig, KV_META, raft_log_hard_key(hard, 0)));
 }
 
+/* Who is elected without a replica that could not be opened has all that it had; who only asks for
+ * votes may lack some of it, and what is left of it is all there is. */
+static void a_damaged_replica_is_erased_for_a_leader_not_for_a_candidate(void **state)
+{
+    struct rig *rig = *state;
+    const struct keyspace_key whole = entry_key(1);
+    uint8_t hard[RAFT_LOG_META_KEY_SIZE];
+    damage(rig, KV_META, raft_log_hard_key(hard, 0));
+    router_free(&rig->router);
+    mem_kv_crash(rig->kv, 0);
+    open_router(rig, false);
+    is_there(rig, "r2", true);
+    struct msg_raft message = {
+        .group = 0, .from = COPY, .to = 5, .type = RAFT_RIG_VOTE, .term = 100, .a = 1, .b = 1};
+    hear(rig, "r2", &msg_raft_desc, &message);
+    run(rig, 100);
+    assert_true(is_stored(rig, KV_STATE, keyspace_slice(&whole)));
+    message.type = RAFT_RIG_APPEND;
+    hear(rig, "r2", &msg_raft_desc, &message);
+    run(rig, 100);
+    assert_false(is_stored(rig, KV_STATE, keyspace_slice(&whole)));
+    assert_false(router_is_failed(rig->router));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(the_only_voter_is_not_given_up_for_a_damaged_row),
+        TEST(a_damaged_replica_is_erased_for_a_leader_not_for_a_candidate),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
