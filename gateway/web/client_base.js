@@ -43,12 +43,8 @@ export const errorOf = (thrown) => (thrown instanceof Error ? thrown : new Error
 /** When to try again after a passing error. @param {ChatmeshError} error */
 export const retryInMs = (error) => error.retryAfterMs ?? RETRY_DEFAULT_MS;
 
-/** How long ago that was. Of a clock that was set back since nobody knows: as if for ever.
- * @param {number} then */
-export function msSince(then) {
-    const ms = Date.now() - then;
-    return ms >= 0 ? ms : Infinity;
-}
+/** For what lasts: the time of day may be set back, or far ahead, while one waits. */
+export const nowMs = () => performance.now();
 
 /** Waits that end early with the connection: what waits looks then what has become of it. */
 export class Pauses {

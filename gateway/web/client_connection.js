@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ChatmeshError, errorOf, onPage } from './client_base.js';
+import { ChatmeshError, errorOf, nowMs, onPage } from './client_base.js';
 import { socketOf, tokenOf, urlsOf } from './client_urls.js';
 
 /** @typedef {import('./client_types.js').Options} Options */
@@ -146,7 +146,7 @@ export class Connection {
     /** The gateway is draining: stay until our turn, then go to the next.
      * @param {number} waitMs */
     leaveIn(waitMs) {
-        this.#restartAt = Date.now() + waitMs;
+        this.#restartAt = nowMs() + waitMs;
         clearTimeout(this.#restartTimer);
         this.#restartTimer = setTimeout(() => this.lose(1012, 'the gateway restarts'), waitMs);
     }
@@ -249,14 +249,15 @@ export class Connection {
         clearTimeout(this.#welcomeTimer);
         this.welcome = welcome;
         this.#tokenRefused = false;
-        this.#onlineAt = Date.now();
+        this.#onlineAt = nowMs();
         this.#startHeartbeat(welcome.ping_ms);
         this.#setState({ state: 'online' });
         if (this.isOnline) this.#ports.up(welcome); // A listener may have called close().
     }
 
     /**
-     * A browser shows no protocol pings, so silence is asked about, then believed.
+     * A browser shows no protocol pings, so silence is asked about, then believed. By the time of
+     * day: in many a browser the other clock stands while the machine sleeps.
      * @param {number} pingMs
      */
     #startHeartbeat(pingMs) {
@@ -284,8 +285,9 @@ export class Connection {
     /** @param {number} code @param {string} reason */
     #onClosed(code, reason) {
         const wasOnline = this.#onlineAt > 0;
-        const wasHealthy = wasOnline && Date.now() - this.#onlineAt >= HEALTHY_MS;
-        const restartIn = this.#restartAt > 0 ? Math.max(0, this.#restartAt - Date.now()) : null;
+        const wasHealthy = wasOnline && nowMs() - this.#onlineAt >= HEALTHY_MS;
+        const restMs = Math.max(0, Math.round(this.#restartAt - nowMs()));
+        const restartIn = this.#restartAt > 0 ? restMs : null;
         this.#socket = null;
         this.#hangUp();
         if (this.state === 'closed') return; // A listener called close().
@@ -299,7 +301,7 @@ export class Connection {
         }
         this.#urlIndex++;
         const leastMs = restartIn ?? (code === CLOSE_CROWDED ? BACKOFF_CROWDED_MS : 0);
-        this.#notBefore = Date.now() + leastMs;
+        this.#notBefore = nowMs() + leastMs;
         if (code === CLOSE_TOKEN) {
             this.#tokenRefused = true;
             // One that is taken and expires at once would have us come back without a pause.
@@ -365,6 +367,6 @@ export class Connection {
 
     /** Somebody knows better than our wait, unless it is the server that asked for it. */
     #dialNow() {
-        if (this.state === 'waiting' && Date.now() >= this.#notBefore) void this.#dial();
+        if (this.state === 'waiting' && nowMs() >= this.#notBefore) void this.#dial();
     }
 }

@@ -10,6 +10,7 @@ import {
     isPassing,
     Listeners,
     newCid,
+    nowMs,
     onPage,
     Pauses,
     retryInMs,
@@ -141,15 +142,15 @@ export class Core {
 
     /** @param {string} type @param {object} fields @returns {Promise<any>} */
     async request(type, fields) {
-        const deadline = Date.now() + this.#options.requestTimeoutMs;
+        const deadline = nowMs() + this.#options.requestTimeoutMs;
         for (;;) {
-            if (!this.connection.isOnline) await this.#untilOnline(deadline - Date.now());
+            if (!this.connection.isOnline) await this.#untilOnline(deadline - nowMs());
             try {
-                return await this.#ask(type, fields, deadline - Date.now());
+                return await this.#ask(type, fields, deadline - nowMs());
             } catch (error) {
                 if (!READS.has(type) || !isPassing(error)) throw error;
                 const ms = error.code === 'disconnected' ? 0 : retryInMs(error);
-                if (error.code === 'timeout' || Date.now() + ms >= deadline) throw error;
+                if (error.code === 'timeout' || nowMs() + ms >= deadline) throw error;
                 if (ms > 0) await this.#pauses.of(ms);
             }
         }

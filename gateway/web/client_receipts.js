@@ -5,7 +5,7 @@
  * @module
  */
 
-import { msSince } from './client_base.js';
+import { nowMs } from './client_base.js';
 
 /** @typedef {import('./client_types.js').ConversationItem} ConversationItem */
 /** @typedef {import('./client_types.js').Entry} Entry */
@@ -39,7 +39,7 @@ export class Receipts {
         this.reads = new Map();
         /** @type {ReturnType<typeof setTimeout> | undefined} */
         this.timer = undefined;
-        this.flushedAt = 0;
+        this.flushedAt = -Infinity;
     }
 
     /** @param {string} conv @param {number} seq */
@@ -61,7 +61,7 @@ export class Receipts {
     schedule() {
         if (this.timer !== undefined || this.acks.size + this.reads.size === 0) return;
         if (!this.ports.isOnline()) return;
-        const wait = Math.max(RECEIPT_GATHER_MS, RECEIPT_INTERVAL_MS - msSince(this.flushedAt));
+        const wait = Math.max(RECEIPT_GATHER_MS, this.flushedAt + RECEIPT_INTERVAL_MS - nowMs());
         this.timer = setTimeout(() => {
             this.timer = undefined;
             this.flush();
@@ -79,7 +79,7 @@ export class Receipts {
             if (!this.ports.write({ type: 'ack', conv, seq })) return;
             this.acks.delete(conv);
         }
-        this.flushedAt = Date.now();
+        this.flushedAt = nowMs();
     }
 
     stop() {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { msSince } from './client_base.js';
+import { nowMs } from './client_base.js';
 
 const SAY_INTERVAL_MS = 3000;
 const EXPIRES_MS = 5000;
@@ -27,10 +27,10 @@ export class Typing {
 
     /** @param {string} conv @param {boolean} on */
     say(conv, on) {
-        const silentMs = msSince(this.#saidAt.get(conv) ?? -Infinity);
+        const silentMs = nowMs() - (this.#saidAt.get(conv) ?? -Infinity);
         if (on && silentMs < SAY_INTERVAL_MS) return;
         if (on) {
-            if (this.#ports.write({ type: 'typing', conv, on })) this.#saidAt.set(conv, Date.now());
+            if (this.#ports.write({ type: 'typing', conv, on })) this.#saidAt.set(conv, nowMs());
             return;
         }
         this.#saidAt.delete(conv);

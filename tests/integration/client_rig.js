@@ -125,6 +125,12 @@ export async function pass(ms) {
     await turn();
 }
 
+/** The time of day, which people and their servers set; no timer minds. */
+export function moveClock(ms) {
+    const { now } = Date;
+    mock.method(Date, 'now', () => now() + ms);
+}
+
 /** Record the seqs that reach the application. */
 export function seqsOf(conv = 'c1') {
     const seqs = [];
@@ -154,8 +160,10 @@ export async function reconnect(code = 1006) {
 beforeEach(() => {
     FakeSocket.all = [];
     mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_000_000 });
+    mock.method(performance, 'now', Date.now); // Also once moveClock() has changed the other.
 });
 afterEach(() => {
     client?.close();
+    mock.restoreAll();
     mock.timers.reset();
 });
