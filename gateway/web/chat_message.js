@@ -2,7 +2,17 @@
 // ticks, or what happened.
 
 import { avatar, colourOf, element, icon, tick, written } from './chat_dom.js';
-import { bodyText, clockTime, daysAgo, excerpt, foldAt, fullTime, isEmojiOnly, linked } from './chat_text.js';
+import {
+    bodyText,
+    clockTime,
+    cut,
+    daysAgo,
+    excerpt,
+    foldAt,
+    fullTime,
+    isEmojiOnly,
+    linked,
+} from './chat_text.js';
 
 /** @typedef {import('./client.js').Entry} Entry */
 /** @typedef {import('./client.js').Progress} Progress */
@@ -19,13 +29,17 @@ import { bodyText, clockTime, daysAgo, excerpt, foldAt, fullTime, isEmojiOnly, l
  * @property {string} text
  * @property {boolean} [deleted]
  * @property {boolean} [edited]
- * @property {boolean} [isWhole] A long one of which somebody wants all.
  * @property {import('./chat_dom.js').Status} [status] Of our own messages.
  * @property {string} [readers] "Read by 3 of 5", under our newest one in a group.
  * @property {string} [refused]
  * @property {number} [replyTo]
  * @property {Quote} [quote] What it answers to.
  * @property {Reaction[]} reactions
+ */
+/**
+ * Where it is shown. `whole`: the keys of long ones that are unfolded. It is no part of what a node
+ * depends on: a node is unfolded in its place, so that what a search has found in it stays marked.
+ * @typedef {{me: string, isGroup: boolean, whole: Set<string>}} Context
  */
 /** @typedef {{from: string, text: string}} Quote */
 /** @typedef {{emoji: string, users: string[], isMine: boolean}} Reaction */
@@ -154,8 +168,20 @@ function refusedNode(why) {
     return node;
 }
 
-/** @param {Line} line @param {boolean} isContinued @param {{me: string, isGroup: boolean}} context */
-function bubbleNode(line, isContinued, { me, isGroup }) {
+/** The text, of a long one folded but for its beginning. The rest is there for the browser to search
+ * in: it takes `hidden` away where it finds something. chat_messages.css does what follows from it.
+ * @param {string} text @param {boolean} isWhole */
+function textParts(text, isWhole) {
+    const end = foldAt(text);
+    if (end === text.length) return linked(text);
+    const [beginning, rest] = cut(linked(text), end);
+    const node = element('div', 'rest', ...rest);
+    if (!isWhole) node.setAttribute('hidden', 'until-found');
+    return [...beginning, element('span', 'cut'), node];
+}
+
+/** @param {Line} line @param {boolean} isContinued @param {Context} context */
+function bubbleNode(line, isContinued, { me, isGroup, whole }) {
     const bubble = written('div', 'bubble');
     if (isGroup && line.from !== me && !isContinued) {
         const sender = written('span', `sender colour-${colourOf(line.from)}`, line.from);
@@ -165,24 +191,22 @@ function bubbleNode(line, isContinued, { me, isGroup }) {
     if (line.quote !== undefined)
         bubble.append(quoteNode(line.quote, /** @type {number} */ (line.replyTo), me));
     const text = element('span', 'text');
-    const end = line.isWhole ? line.text.length : foldAt(line.text);
     if (line.deleted) text.append(icon('gone'), line.text);
-    else text.append(...linked(line.text.slice(0, end)));
+    else text.append(...textParts(line.text, whole.has(line.key)));
     if (line.deleted) bubble.classList.add('deleted');
     else if (isEmojiOnly(line.text)) bubble.classList.add('emoji-only');
     bubble.append(text);
-    if (end < line.text.length) {
-        const more = element('button', 'link more', 'Show all');
+    if (text.querySelector('.rest') !== null) {
+        const more = element('button', 'link', 'Show all');
         more.type = 'button';
-        text.append('…');
-        bubble.append(element('div', '', more));
+        bubble.append(element('div', 'more', more));
     }
     bubble.append(metaNode(line));
     return bubble;
 }
 
 /** The node of a message, and what it depends on.
- * @param {Line} line @param {Line | null} before @param {{me: string, isGroup: boolean}} context
+ * @param {Line} line @param {Line | null} before @param {Context} context
  * @returns {import('./chat_dom.js').Item} */
 export function messageItem(line, before, context) {
     const isMine = line.from === context.me;

@@ -57,6 +57,9 @@ export class MessageList {
         this.scroller.addEventListener('keydown', (event) => this.#onKey(event));
         this.scroller.addEventListener('focusin', (event) => this.#onFocus(event.target));
         this.scroller.addEventListener('click', (event) => this.#onClick(event));
+        this.scroller.addEventListener('beforematch', ({ target }) =>
+            this.#unfold(/** @type {Element} */ (target)),
+        );
         const messageAt = (/** @type {EventTarget | null} */ target) => this.#messageAt(target);
         wireMenu(this.scroller, messageAt, ports.menu);
         wireTools(this.scroller, messageAt, ports);
@@ -133,7 +136,8 @@ export class MessageList {
     #show(conversation, low, high) {
         const entries = conversation.entries.slice(low, high);
         this.shownFirst = entries[0]?.seq ?? 0;
-        const context = { me: this.ports.me(), isGroup: conversation.kind === 'group' };
+        const isGroup = conversation.kind === 'group';
+        const context = { me: this.ports.me(), isGroup, whole: this.whole };
         /** @type {import('./chat_dom.js').Item[]} */
         const items = [];
         /** @type {Line | null} */
@@ -151,7 +155,6 @@ export class MessageList {
             });
         };
         for (const line of this.#lines(conversation, entries)) {
-            if (line.message !== undefined) line.message.isWhole = this.whole.has(line.message.key);
             separate(line.ts);
             if (line.isNew) items.push(NEW_MESSAGES);
             if (line.message === undefined) {
@@ -420,11 +423,12 @@ export class MessageList {
         }
     }
 
-    /** It begins where it began. @param {string} key */
-    #unfold(key) {
-        this.whole.add(key);
+    /** The message that this is in; it begins where it began. @param {Element} within */
+    #unfold(within) {
+        const message = /** @type {HTMLElement} */ (within.closest('.message'));
+        this.whole.add(String(message.dataset.key));
         this.isNearBottom = false;
-        this.keepPlace(() => this.draw());
+        this.keepPlace(() => message.querySelector('.rest')?.removeAttribute('hidden'));
     }
 
     /** @param {MouseEvent} event */
@@ -436,7 +440,7 @@ export class MessageList {
         const key = /** @type {HTMLElement | null} */ (button.closest('.message'))?.dataset.key;
         for (const what of /** @type {const} */ (['retry', 'copy', 'discard']))
             if (button.classList.contains(what) && key !== undefined) this.ports.unsent(what, key);
-        if (button.classList.contains('more') && key !== undefined) this.#unfold(key);
+        if (button.closest('.more') !== null) this.#unfold(button);
         const at = this.#messageAt(button);
         if (at === null) return;
         if (button.classList.contains('quote')) void this.jump(Number(button.dataset.seq));

@@ -72,6 +72,32 @@ export function foldAt(text) {
     return end < text.length && /[\uD800-\uDBFF]/.test(text[end - 1]) ? end - 1 : end;
 }
 
+/** @param {string | Node} part @param {number} from @param {number} [to] */
+function sliced(part, from, to) {
+    if (typeof part === 'string') return part.slice(from, to);
+    const node = part.cloneNode();
+    node.textContent = String(part.textContent).slice(from, to);
+    return node;
+}
+
+/** What linked() made, in two: an address that is cut becomes two links to the whole of it.
+ * @param {(string | Node)[]} parts @param {number} end Of the text of the first.
+ * @returns {[(string | Node)[], (string | Node)[]]} */
+export function cut(parts, end) {
+    /** @type {(string | Node)[]} */
+    const first = [];
+    /** @type {(string | Node)[]} */
+    const rest = [];
+    let room = end;
+    for (const part of parts) {
+        const { length } = typeof part === 'string' ? part : String(part.textContent);
+        if (room > 0) first.push(room < length ? sliced(part, 0, room) : part);
+        if (room < length) rest.push(room > 0 ? sliced(part, room) : part);
+        room = Math.max(0, room - length);
+    }
+    return [first, rest];
+}
+
 /** Is it nothing but a few emojis? They are shown large. @param {string} text */
 export function isEmojiOnly(text) {
     return /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D|\p{Emoji_Modifier})*\s*){1,3}$/u.test(
