@@ -96,6 +96,8 @@ enum presence_status client_status(struct slice name);
 struct client_welcome {
     struct slice id, session, user, device, gateway, epoch;
     uint64_t ping_ms, max_frame, ts;
+    const char *const *urls; /* Of gateways, for when this one does not answer. */
+    uint32_t url_count;
 };
 void client_put_welcome(struct buf *out, const struct client_welcome *welcome);
 void client_put_ok(struct buf *out, struct slice id);

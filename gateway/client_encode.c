@@ -13,6 +13,12 @@ void client_put_welcome(struct buf *out, const struct client_welcome *welcome)
     PUT_NUMBER(out, "ping_ms", welcome->ping_ms);
     PUT_NUMBER(out, "max_frame", welcome->max_frame);
     PUT_NUMBER(out, "ts", welcome->ts);
+    for (uint32_t i = 0; i < welcome->url_count; i++) {
+        buf_append_string(out, i == 0 ? ",\"urls\":[" : ",");
+        json_append_string(out, slice_string(welcome->urls[i]));
+    }
+    if (welcome->url_count > 0)
+        PUT(out, "]");
     PUT(out, "}");
 }
 

@@ -20,8 +20,10 @@
 
 /* What an operator may set (nodes/options.tbl.h); zero is not a default: gateway_options_init(). */
 struct gateway_options {
-    const char *node;    /* Node id. */
-    const char *address; /* http://HOST:PORT, as others are told; "" where that is nobody's. */
+    const char *node;        /* Node id. */
+    const char *address;     /* http://HOST:PORT, as others are told; "" where that is nobody's. */
+    const char *const *urls; /* Where clients find gateways of this cluster. Borrowed. */
+    uint32_t url_count;
     uint64_t incarnation;
     uint32_t ping_ms;
     uint32_t idle_ms;

@@ -117,7 +117,9 @@ void session_welcome(struct session *session, struct slice id)
                                      .epoch = slice_string(epoch),
                                      .ping_ms = gateway->options.ping_ms,
                                      .max_frame = gateway->options.frame_size_max,
-                                     .ts = env_wall_ms(gateway->env)};
+                                     .ts = env_wall_ms(gateway->env),
+                                     .urls = gateway->options.urls,
+                                     .url_count = gateway->options.url_count};
     session->is_greeted = true;
     buf_clear(gateway->text);
     client_put_welcome(gateway->text, &welcome);

@@ -10,6 +10,7 @@
 #include "nodes/webhook.h"
 
 #define LOWER  "abcdefghijklmnopqrstuvwxyz"
+#define UPPER  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
 /* ---- The rules ---- */
@@ -97,6 +98,21 @@ static bool is_origin(const char *text)
     return inet_pton(AF_INET6, address, &parsed) == 1 && is_port_or_nothing(host + size + 2);
 }
 
+/* Clients parse it too; but what is no address to any of them is the operator's mistake. */
+static bool is_client_url(const char *text)
+{
+    char origin[256];
+    size_t scheme = strncmp(text, "wss://", 6) == 0 ? 6 : 5;
+    if (strncmp(text, "ws://", 5) != 0 && scheme == 5)
+        return false;
+    const char *path = strchr(text + scheme, '/');
+    if (path == NULL || (size_t)(path - text) >= sizeof(origin))
+        return false;
+    memcpy(origin, text, (size_t)(path - text));
+    origin[path - text] = '\0';
+    return is_origin(origin) && path[strspn(path, LOWER UPPER DIGITS "/-._~%")] == '\0';
+}
+
 static bool is_claim(const char *text)
 {
     _Static_assert(sizeof(((struct auth *)0)->issuer) == sizeof(((struct auth *)0)->audience),
@@ -128,6 +144,8 @@ static const struct {
     {CONFIG_OPTION_bind, is_address, "is a numeric IPv4 or IPv6 address"},
     {CONFIG_OPTION_origin, is_origin,
      "is scheme://host or scheme://host:port, in small letters and without a slash after it, or *"},
+    {CONFIG_OPTION_url, is_client_url,
+     "is ws://HOST:PORT/ws or wss://HOST:PORT/ws, with the host in small letters"},
     {CONFIG_OPTION_issuer, is_claim, "is at most 128 bytes"},
     {CONFIG_OPTION_audience, is_claim, "is at most 128 bytes"},
     {CONFIG_OPTION_api_key, is_api_key,

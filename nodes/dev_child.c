@@ -204,6 +204,16 @@ static void add_origins(struct arguments *a, const struct config *c)
     }
 }
 
+/* Only to who is on this machine: elsewhere these would be addresses of another. */
+static void add_urls(struct arguments *a, const struct dev_child_setup *setup)
+{
+    const struct config *c = setup->config;
+    if (c->source[CONFIG_OPTION_url] != CONFIG_DEFAULT || strcmp(setup->bind, "127.0.0.1") != 0)
+        return;
+    for (uint32_t i = 0; i < c->gateways && i < LIMIT_SEEDS_MAX; i++)
+        add(a, "--url=ws://127.0.0.1:%u/ws", c->port + i);
+}
+
 static void collect_gateway(struct arguments *a, const struct dev_child_setup *setup, uint32_t port)
 {
     const struct config *c = setup->config;
@@ -212,6 +222,7 @@ static void collect_gateway(struct arguments *a, const struct dev_child_setup *s
     add(a, "--port=%u", port);
     add(a, "--dev-tokens");
     add_origins(a, c);
+    add_urls(a, setup);
     add_api_keys(a, setup);
     for (uint32_t i = 0; i < c->config.count; i++)
         add(a, "--config=%s", c->config.items[i]);

@@ -131,6 +131,8 @@ static void make_core(struct gateway_node *node)
     gateway_options_init(&options);
     options.node = c->id;
     options.address = node->address;
+    options.urls = (const char *const *)c->url.items;
+    options.url_count = c->url.count;
     options.incarnation = node->incarnation;
     options.ping_ms = c->ping_ms;
     options.idle_ms = c->idle_ms;

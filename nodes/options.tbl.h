@@ -52,6 +52,9 @@ OPTION(port, number, G | D, "http/port", "port", "PORT", NUMBER(8080), 1, 65535,
        "port that clients connect to; in dev, of the first gateway")
 OPTION(origin, list, G | D, "http/origin", "origin", "ORIGIN", TEXT(NULL), 0, 0,
        "a web origin allowed to connect, as https://chat.example.org; may be given several times")
+OPTION(url, list, G | D, "http/url", "url", "URL", TEXT(NULL), 0, 0,
+       "where clients find a gateway of this cluster, as wss://chat2.example.org/ws: those of this "
+       "one try it when it does not answer; may be given several times")
 OPTION(dev_tokens, boolean, G, "http/dev_tokens", "dev-tokens", "", NUMBER(0), 0, 1,
        "give anybody a token at POST /v1/dev/token: for a machine of one's own only")
 OPTION(drain_ms, number, G | D, "gateway/drain_ms", "drain-ms", "MS", NUMBER(5000), 0, 600000,

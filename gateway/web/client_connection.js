@@ -6,7 +6,7 @@
  */
 
 import { ChatmeshError, errorOf, nowMs, onPage } from './client_base.js';
-import { socketOf, tokenOf, urlsOf } from './client_urls.js';
+import { socketOf, tokenOf, urlsOf, withNamed } from './client_urls.js';
 
 /** @typedef {import('./client_types.js').Options} Options */
 /** @typedef {import('./client_types.js').State} State */
@@ -250,9 +250,17 @@ export class Connection {
         this.welcome = welcome;
         this.#tokenRefused = false;
         this.#onlineAt = nowMs();
+        if (this.#options.urls === undefined) this.#learnUrls(welcome.urls);
         this.#startHeartbeat(welcome.ping_ms);
         this.#setState({ state: 'online' });
         if (this.isOnline) this.#ports.up(welcome); // A listener may have called close().
+    }
+
+    /** Where to go on when this gateway is gone. @param {unknown} named */
+    #learnUrls(named) {
+        const current = this.#urls[this.#urlIndex % this.#urls.length];
+        this.#urls = withNamed(this.#urls[0], named, this.#options.random);
+        this.#urlIndex = Math.max(0, this.#urls.indexOf(current));
     }
 
     /**

@@ -48,6 +48,7 @@
  * @property {number} ping_ms
  * @property {number} max_frame
  * @property {number} ts
+ * @property {string[]} [urls] Where other gateways of the cluster are, where its operator says so.
  */
 /** @typedef {{conv: string, entries: Entry[], head: number, more: boolean}} HistoryPage */
 /**
@@ -194,8 +195,10 @@
  *   setItem(key: string, value: string): void}} StoragePort */
 /**
  * @typedef {object} Options
- * @property {string} [url] `ws://HOST:PORT/ws`; in a page also relative to it: `/ws`.
- * @property {string[]} [urls] Several gateways; after a failure the next one is tried.
+ * @property {string} [url] `ws://HOST:PORT/ws`; in a page also relative to it: `/ws`. When it is
+ *   gone, those that its welcome named are tried as well, but from wss: never ws:.
+ * @property {string[]} [urls] Several gateways, and only these; after a failure the next one is
+ *   tried, after the last the first.
  * @property {string} [token]
  * @property {() => string | Promise<string>} [getToken] Asked for the first and every new
  *   token; again, later, where it throws or does not answer within a minute.

@@ -39,6 +39,24 @@ export function urlsOf({ url, urls = url === undefined ? [] : [url] }) {
     return urls.map(dialable);
 }
 
+/** What a list that a gateway gives may have us try. */
+const LEARNED_MAX = 16;
+
+/** `own`, and then what a gateway names beside it: addresses, none less safe than our own. In an
+ * order of our own, so that not all who lose one gateway come to the same.
+ * @param {string} own @param {unknown} named @param {() => number} random */
+export function withNamed(own, named, random) {
+    const isSecure = parsed(own)?.protocol === 'wss:';
+    const others = (Array.isArray(named) ? named : [])
+        .filter((url) => {
+            const protocol = typeof url === 'string' ? parsed(url)?.protocol : undefined;
+            return url !== own && (protocol === 'wss:' || (protocol === 'ws:' && !isSecure));
+        })
+        .map((url) => ({ url, place: random() }))
+        .sort((a, b) => a.place - b.place);
+    return [own, ...others.slice(0, LEARNED_MAX).map(({ url }) => url)];
+}
+
 /** The one to begin with, where it is not for getToken to say. @param {Options} options */
 export function tokenOf({ token, getToken }) {
     if (typeof token !== 'string' && typeof getToken !== 'function')

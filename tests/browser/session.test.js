@@ -242,3 +242,21 @@ test('a copied tab takes over, and the first can do nothing but take it back', a
     await copy.getByRole('button', { name: 'Use here' }).waitFor();
     await closeAll(a);
 });
+
+// The last: it takes a gateway away from the others.
+test('when the gateway of the page dies it goes on at another, with everything', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await logIn(alice);
+    const b = await logIn(bob, { gateway: 2 });
+    await startChat(a, bob);
+    await write(a, 'before');
+    await tickOf(a, 'before', 'delivered');
+    await cluster.kill('g1');
+    await write(a, 'meanwhile');
+    await openRow(b, alice);
+    await write(b, 'from the other');
+    await waitForText(a, 'from the other');
+    await tickOf(a, 'meanwhile', 'read');
+    await isOnline(a);
+    await closeAll(a, b);
+});

@@ -109,6 +109,7 @@ test('config check refuses what start would refuse, a FIFO at once', async () =>
     const mistakes = {
         'http/bind': 'localhost',
         'http/origin': 'chat.example.org',
+        'http/url': 'https://chat.example.org/ws',
         'mesh/join': 'router:7400',
         'mesh/listen': 'foo',
         'node/id': 'g 1',

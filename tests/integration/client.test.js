@@ -14,6 +14,7 @@ import {
     seqsOf,
     states,
     turn,
+    WELCOME,
     welcomed,
 } from './client_rig.js';
 
@@ -106,6 +107,42 @@ test('the waits double up to 30 s, jittered over the whole of each, and go round
         FakeSocket.all.slice(0, 3).map((socket) => socket.url),
         ['ws://a', 'ws://b', 'ws://a'],
     );
+});
+
+/** Where the next three attempts go, when all fail. */
+async function triedAfter(loss) {
+    const before = FakeSocket.all.length;
+    loss.drop(1006);
+    for (let i = 0; i < 3; i++) {
+        await pass(states.at(-1).retryInMs);
+        FakeSocket.newest.drop(1006);
+    }
+    return FakeSocket.all.slice(before).map((socket) => socket.url);
+}
+
+test('beside its one url a client tries those that the welcome named, and begins with its own again', async () => {
+    makeClient({ url: 'ws://a/ws' }).connect();
+    const urls = ['ws://a/ws', 'ws://b/ws', 'wss://c/ws', 'http://d/ws', 'e', 7, null];
+    let socket = await welcomed({ ...WELCOME, urls });
+    assert.deepEqual(await triedAfter(socket), ['ws://b/ws', 'wss://c/ws', 'ws://a/ws']);
+    await pass(states.at(-1).retryInMs);
+    socket = await welcomed({ ...WELCOME, urls }); // At b, which names them as well.
+    assert.equal(socket.url, 'ws://b/ws');
+    assert.deepEqual(await triedAfter(socket), ['wss://c/ws', 'ws://a/ws', 'ws://b/ws']);
+    await pass(states.at(-1).retryInMs);
+    socket = await welcomed(); // At c, which names none: its own is left.
+    assert.deepEqual(await triedAfter(socket), Array(3).fill('ws://a/ws'));
+});
+
+test('from wss: a client goes to no ws:, and one with urls of its own learns no others', async () => {
+    const urls = ['ws://b/ws', 'wss://c/ws'];
+    makeClient({ url: 'wss://a/ws' }).connect();
+    let socket = await welcomed({ ...WELCOME, urls });
+    assert.deepEqual(await triedAfter(socket), ['wss://c/ws', 'wss://a/ws', 'wss://c/ws']);
+    client.close();
+    makeClient({ url: undefined, urls: ['wss://x/ws'] }).connect();
+    socket = await welcomed({ ...WELCOME, urls });
+    assert.deepEqual(await triedAfter(socket), Array(3).fill('wss://x/ws'));
 });
 
 test('a connection that lived ten seconds starts the waits anew, a shorter one does not', async () => {

@@ -624,6 +624,12 @@ static void connecting_has_its_frames(void **state)
     expect_out(
         f, "{\"type\":\"welcome\",\"id\":1,\"session\":\"s\",\"user\":\"a\\\"b\",\"device\":\"d\","
            "\"gateway\":\"g1\",\"epoch\":\"e\",\"ping_ms\":25000,\"max_frame\":131072,\"ts\":9}");
+    static const char *const urls[] = {"wss://a/ws", "wss://b/ws"};
+    welcome = (struct client_welcome){.urls = urls, .url_count = 2};
+    client_put_welcome(f->out, &welcome);
+    expect_out(f, "{\"type\":\"welcome\",\"session\":\"\",\"user\":\"\",\"device\":\"\","
+                  "\"gateway\":\"\",\"epoch\":\"\",\"ping_ms\":0,\"max_frame\":0,\"ts\":0,"
+                  "\"urls\":[\"wss://a/ws\",\"wss://b/ws\"]}");
     client_put_reset(f->out);
     expect_out(f, "{\"type\":\"reset\"}");
     client_put_gap(f->out, slice_string("c"), 1, 2, 3, true);

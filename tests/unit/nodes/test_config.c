@@ -216,6 +216,30 @@ static void an_origin_is_scheme_host_and_port(void **state)
         assert_non_null(config_rule_mistake(CONFIG_OPTION_origin, bad[i]));
 }
 
+/* What clients are told to dial. */
+static void a_url_for_clients_is_of_a_websocket(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"wss://chat2.example.org/ws", "ws://127.0.0.1:8081/ws",
+                                       "ws://[::1]:8081/", "wss://a/chat-2/ws%20"};
+    static const char *const bad[] = {"",
+                                      "chat2.example.org/ws",
+                                      "https://a/ws",
+                                      "wss://a",
+                                      "wss:///ws",
+                                      "wss://a:0/ws",
+                                      "wss://A/w",
+                                      "wss://u@a/ws",
+                                      "wss://a/ws?token=x",
+                                      "wss://a/#",
+                                      "wss://a/\"",
+                                      "*"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_null(config_rule_mistake(CONFIG_OPTION_url, good[i]));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_non_null(config_rule_mistake(CONFIG_OPTION_url, bad[i]));
+}
+
 /* The table's own defaults obey the rules, and an endpoint leaves room for what stands beside it.
  */
 static void defaults_and_long_paths_are_judged(void **state)
@@ -488,6 +512,7 @@ int main(void)
         TEST(a_value_that_breaks_its_rule_is_refused_with_its_line),
         TEST(every_source_asks_the_rule),
         TEST(an_origin_is_scheme_host_and_port),
+        TEST(a_url_for_clients_is_of_a_websocket),
         TEST(an_api_key_is_a_digest),
         TEST(defaults_and_long_paths_are_judged),
         TEST(a_malformed_line_is_refused_with_its_number),
