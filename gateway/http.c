@@ -47,7 +47,7 @@ static enum http_next answer_health(const struct http_site *site, bool is_head, 
 static enum http_next answer_metrics(const struct http_site *site, bool is_head, struct buf *out)
 {
     struct buf *text = buf_new(16384);
-    metrics_print(text, site->node, "gateway");
+    metrics_print(text, site->node, METRICS_GATEWAY);
     enum http_next next = http_put_response(
         site, out, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(text), is_head);
     buf_unref(&text);

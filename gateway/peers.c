@@ -176,12 +176,8 @@ bool peers_on_published(struct gateway *gateway, struct peer *peer, const struct
 static void send_packet(struct gateway *gateway, struct peer *peer)
 {
     struct buf *packet = take_packet(peer);
-    if (bus_send(gateway->bus, peer_name(peer), packet) == RC_OK) {
-        metric_add(packets_out_total, 1);
-    } else {
-        metric_add(packets_dropped_total, 1);
+    if (bus_send(gateway->bus, peer_name(peer), packet) != RC_OK)
         calls_on_unsent(gateway, peer, packet); /* Of those it cannot know their deadlines do. */
-    }
     peers_drop_packet(gateway, &packet);
 }
 
@@ -275,7 +271,7 @@ void peers_turn(struct gateway *gateway)
             send_hello(gateway, peer);
         up += peer->is_up;
     }
-    metric_set(peers_up, up);
+    metric_set(routers_up, up);
 }
 
 uint64_t peers_due_us(const struct gateway *gateway)

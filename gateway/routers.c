@@ -255,7 +255,6 @@ static void on_packet(void *context, struct slice from, const struct packet *pac
 {
     struct gateway *gateway = context;
     struct peer *peer = peers_get(gateway, from);
-    metric_add(packets_in_total, 1);
     if (peer == NULL || !peers_is_our_cluster(gateway, packet->cluster)) {
         metric_add(packets_bad_total, 1);
         return;
@@ -346,7 +345,6 @@ static void on_published(void *context, struct slice from, const struct packet *
 {
     struct gateway *gateway = context;
     struct peer *peer = peers_get(gateway, from);
-    metric_add(packets_in_total, 1);
     if (peer == NULL || !peer->is_here || !peers_is_our_cluster(gateway, packet->cluster)) {
         metric_add(packets_bad_total, 1);
         return;

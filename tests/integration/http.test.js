@@ -38,6 +38,8 @@ test('/metrics is Prometheus text', async () => {
     assert.match(response.headers.get('content-type'), /^text\/plain/);
     const lines = (await response.text()).trim().split('\n');
     assert.ok(lines.length > 10);
+    assert.ok(lines.some((line) => line.startsWith('chatmesh_routers_up{')));
+    assert.ok(!lines.some((line) => line.startsWith('chatmesh_shards_led'))); // A router's.
     for (const line of lines)
         assert.match(
             line,

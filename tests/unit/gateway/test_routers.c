@@ -132,6 +132,21 @@ static void refuses_foreign_and_broken_packets(void **state)
     world_free(&world);
 }
 
+/* The bus counts what passes it: counted here as well, every packet would be two. */
+static void packets_are_counted_by_the_bus_alone(void **state)
+{
+    (void)state;
+    int64_t in = metric_get(packets_in_total), out = metric_get(packets_out_total);
+    struct world *world = world_new(NULL, 1);
+    world_start(world);
+    world_run(world, 1000);
+    assert_true(gateway_health(world->gateway).up); /* So much was said and heard. */
+    assert_int_equal(metric_get(packets_in_total), in);
+    assert_int_equal(metric_get(packets_out_total), out);
+    assert_int_equal(metric_get(routers_up), gateway_health(world->gateway).routers_up);
+    world_free(&world);
+}
+
 static void tell_peer(struct world *world, uint32_t router, uint64_t incarnation, bool up)
 {
     struct msg_node node = {.id = slice_string(world->routers[router].name),
@@ -473,6 +488,7 @@ int main(void)
         cmocka_unit_test(names_the_routers_that_nobody_hears),
         cmocka_unit_test(watches_again_whenever_something_may_be_missed),
         cmocka_unit_test(refuses_foreign_and_broken_packets),
+        cmocka_unit_test(packets_are_counted_by_the_bus_alone),
         cmocka_unit_test(what_a_router_owed_when_it_went_the_next_one_pays),
         cmocka_unit_test(believes_the_higher_term),
         cmocka_unit_test(a_hole_concerns_the_shards_of_its_router),

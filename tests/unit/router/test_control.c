@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "mesh/base/mem.h"
+#include "mesh/base/metrics.h"
 #include "nodes/router/router.h"
 #include "storage/mem_kv.h"
 
@@ -304,6 +305,24 @@ static void a_dead_router_that_is_active_is_removed_once_it_is_lost(void **state
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
 }
 
+static enum rc refuse(struct bus *bus, struct slice node, struct buf *packet)
+{
+    (void)bus;
+    (void)node;
+    (void)packet;
+    return RC_FULL;
+}
+
+/* The bus drops it, and counts it. */
+static void a_packet_that_finds_no_room_is_not_counted_twice(void **state)
+{
+    struct rig *rig = *state;
+    int64_t dropped = metric_get(packets_dropped_total);
+    rig->bus.send = refuse;
+    run(rig, 3000); /* Beats, and the list. */
+    assert_int_equal(metric_get(packets_dropped_total), dropped);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -316,6 +335,7 @@ int main(void)
         TEST(one_that_has_just_come_is_waited_for),
         TEST(a_dead_router_that_drains_is_removed_once_it_counts_as_lost),
         TEST(a_dead_router_that_is_active_is_removed_once_it_is_lost),
+        TEST(a_packet_that_finds_no_room_is_not_counted_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
