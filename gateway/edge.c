@@ -58,12 +58,6 @@ static struct gateway_health site_health(void *context)
     return gateway_health(edge->gateway);
 }
 
-static uint64_t site_wall_ms(void *context)
-{
-    struct edge *edge = context;
-    return env_wall_ms(edge->env);
-}
-
 /* Above ten million, as "infinity" is in containers, libwebsockets takes the limit for a mistake
  * and serves 2560 sockets. A million of them is more than one loop can feed. */
 static void limit_files(void)
@@ -145,7 +139,7 @@ enum rc edge_new(const struct edge_options *options, uv_loop_t *loop, struct gat
     edge->listener = -1;
     list_init(&edge->visitors);
     edge->site = (struct http_site){
-        .node = options->node,
+        .node = {.id = options->node, .role = METRICS_GATEWAY, .env = env, .date = &edge->date},
         .auth = auth,
         .is_dev = options->is_dev,
         .body_size_max = options->frame_size_max,
@@ -153,9 +147,7 @@ enum rc edge_new(const struct edge_options *options, uv_loop_t *loop, struct gat
         .origin_count = options->origin_count,
         .files = web_files,
         .file_count = web_file_count,
-        .date = &edge->date,
         .health = site_health,
-        .wall_ms = site_wall_ms,
         .context = edge,
     };
     enum rc rc = edge_listen(edge, ret_reason);

@@ -5,12 +5,12 @@
  * and the first connection that closes or upgrades ends it. */
 #include "gateway/edge_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <unistd.h>
 
+#include "gateway/listener.h"
 #include "mesh/base/check.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
@@ -196,7 +196,6 @@ static void set_option(int fd, int level, int name, int value)
 /* Accepted sockets inherit all of these from the listener. */
 static void tune(int fd)
 {
-    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(fd, SOL_SOCKET, SO_SNDBUF, ACCEPT_SNDBUF);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, ACCEPT_KEEPIDLE_S);
@@ -205,64 +204,22 @@ static void tune(int fd)
     set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, ACCEPT_DEFER_S);
 }
 
-static bool parse_address(const char *text, uint16_t port, struct sockaddr_storage *ret_address,
-                          socklen_t *ret_size)
-{
-    memset(ret_address, 0, sizeof(*ret_address));
-    struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret_address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret_address;
-    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        *ret_size = sizeof(*v4);
-        return true;
-    }
-    if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        *ret_size = sizeof(*v6);
-        return true;
-    }
-    return false;
-}
-
-/* 0, or the errno of what failed. */
-static int open_listener(struct edge *edge, const char *text)
-{
-    struct sockaddr_storage address;
-    socklen_t size;
-    if (!parse_address(text, edge->options.port, &address, &size))
-        return EINVAL;
-    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return errno;
-    tune(fd);
-    if (address.ss_family == AF_INET6)
-        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (bind(fd, (struct sockaddr *)&address, size) != 0 || listen(fd, ACCEPT_BACKLOG) != 0) {
-        int error = errno;
-        close(fd);
-        return error;
-    }
-    CHECK(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
-    edge->port =
-        ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)(void *)&address)->sin_port
-                                           : ((struct sockaddr_in6 *)(void *)&address)->sin6_port);
-    edge->listener = fd;
-    return 0;
-}
-
 enum rc edge_listen(struct edge *edge, char ret_reason[EDGE_REASON_SIZE])
 {
     map_init(&edge->peers, peer_key);
     const char *address = edge->options.address;
-    int error = open_listener(edge, address != NULL ? address : "::");
-    if (address == NULL && (error == EAFNOSUPPORT || error == EADDRNOTAVAIL))
-        error = open_listener(edge, "0.0.0.0"); /* A machine without IPv6. */
+    struct listener_options at = {.address = address != NULL ? address : "::",
+                                  .port = edge->options.port,
+                                  .backlog = ACCEPT_BACKLOG,
+                                  .tune = tune};
+    int error = listener_open(&at, &edge->listener, &edge->port);
+    if (address == NULL && (error == EAFNOSUPPORT || error == EADDRNOTAVAIL)) {
+        at.address = "0.0.0.0"; /* A machine without IPv6. */
+        error = listener_open(&at, &edge->listener, &edge->port);
+    }
     if (error != 0) {
-        snprintf(ret_reason, EDGE_REASON_SIZE, "cannot listen on %s port %u: %s",
-                 address != NULL ? address : "any address", edge->options.port,
-                 error == EINVAL ? "the address is not a numeric one" : strerror(error));
+        listener_describe(address != NULL ? address : "any address", at.port, error, ret_reason,
+                          EDGE_REASON_SIZE);
         return error == EADDRINUSE ? RC_IN_USE : RC_CONFIG;
     }
     edge->poll.data = edge;

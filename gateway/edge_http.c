@@ -183,13 +183,9 @@ static void begin_api(struct edge_visitor *visitor, const struct http_request *h
 static void refuse_head(struct edge_visitor *visitor, enum http_head head, const char *reason,
                         bool is_head)
 {
-    const struct http_site *site = &visitor->edge->site;
+    const struct http_node *node = &visitor->edge->site.node;
     struct buf *response = buf_new(512);
-    enum http_next next =
-        head == HTTP_HEAD_UNSUPPORTED
-            ? http_answer_bad_version(site, is_head, response)
-            : http_answer_bad_head(site, head == HTTP_HEAD_BAD ? reason : NULL, is_head, response);
-    CHECK(next == HTTP_CLOSE);
+    CHECK(http_put_bad_head(node, response, head, reason, is_head) == HTTP_CLOSE);
     edge_visitor_respond(visitor, &response, true);
 }
 

@@ -6,51 +6,27 @@
 
 #include "gateway/json.h"
 #include "gateway/query.h"
-#include "mesh/base/metrics.h"
 #include "mesh/wire/key.h"
 
 #define API_PREFIX "/v1/"
 
 /* ---- What there is to get ---- */
 
-/* Node ids, which need no escapes. */
-static void put_names(struct buf *out, const char *names)
-{
-    const char *at = names;
-    struct slice name;
-    while (slice_next_word(&at, &name))
-        buf_append_format(out, "%s\"%.*s\"", name.base > names ? "," : "", SLICE_ARGS(name));
-}
-
 static enum http_next answer_health(const struct http_site *site, bool is_head, struct buf *out)
 {
     struct gateway_health health = site->health(site->context);
-    struct buf *body = buf_new(512);
-    buf_append_format(body,
-                      "{\"status\":\"%s\",\"node\":\"%s\",\"role\":\"gateway\","
+    struct buf *members = buf_new(512);
+    buf_append_format(members,
                       "\"active_connections\":%" PRIu64 ",\"online_users\":%" PRIu64 ","
                       "\"shards\":{\"total\":%" PRIu32 ",\"led\":%" PRIu32 "},"
-                      "\"routers\":{\"up\":%" PRIu32 ",\"missing\":[",
-                      health.up ? "UP" : "DOWN", site->node, health.connections, health.users,
-                      health.shards_total, health.shards_led, health.routers_up);
-    put_names(body, health.missing);
-    buf_append_string(body, "]},");
-    if (!health.up)
-        buf_append_format(body, "\"reason\":\"%s\",", health.reason);
-    buf_append_format(body, "\"timestamp\":%" PRIu64 "}", site->wall_ms(site->context));
-    enum http_next next = http_put_response(site, out, health.up ? 200 : 503, HTTP_JSON_TYPE,
-                                            buf_slice(body), is_head);
-    buf_unref(&body);
-    return next;
-}
-
-static enum http_next answer_metrics(const struct http_site *site, bool is_head, struct buf *out)
-{
-    struct buf *text = buf_new(16384);
-    metrics_print(text, site->node, METRICS_GATEWAY);
-    enum http_next next = http_put_response(
-        site, out, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(text), is_head);
-    buf_unref(&text);
+                      "\"routers\":{\"up\":%" PRIu32 ",\"missing\":",
+                      health.connections, health.users, health.shards_total, health.shards_led,
+                      health.routers_up);
+    http_put_names(members, health.missing);
+    buf_append_string(members, "},");
+    enum http_next next = http_put_health(&site->node, out, health.up ? NULL : health.reason,
+                                          buf_slice(members), is_head);
+    buf_unref(&members);
     return next;
 }
 
@@ -79,7 +55,7 @@ static enum rc body_size(const struct http_request *request, uint64_t size_max, 
 
 static enum http_next answer_too_large(const struct http_site *site, bool is_head, struct buf *out)
 {
-    return http_put_error(site, out, 413, "too_large", "the body is too large", "", is_head);
+    return http_put_error(&site->node, out, 413, "too_large", "the body is too large", "", is_head);
 }
 
 enum http_next http_answer_bad_body(const struct http_site *site, bool is_too_large,
@@ -87,27 +63,14 @@ enum http_next http_answer_bad_body(const struct http_site *site, bool is_too_la
 {
     if (is_too_large)
         return answer_too_large(site, false, out);
-    return http_put_error(site, out, 400, "bad_request", "the chunks of the body cannot be read",
-                          "", false);
-}
-
-enum http_next http_answer_bad_head(const struct http_site *site, const char *reason, bool is_head,
-                                    struct buf *out)
-{
-    if (reason == NULL)
-        return http_put_error(site, out, 431, "too_large", "the head is too large", "", is_head);
-    return http_put_error(site, out, 400, "bad_request", reason, "", is_head);
-}
-
-enum http_next http_answer_bad_version(const struct http_site *site, bool is_head, struct buf *out)
-{
-    return http_put_error(site, out, 505, "unsupported", "HTTP/1.1 is spoken here", "", is_head);
+    return http_put_error(&site->node, out, 400, "bad_request",
+                          "the chunks of the body cannot be read", "", false);
 }
 
 enum http_next http_answer_crowded(const struct http_site *site, bool is_head, struct buf *out)
 {
-    return http_put_error(site, out, 429, "rate_limited", "too many connections of this address",
-                          "Retry-After: 10\r\n", is_head);
+    return http_put_error(&site->node, out, 429, "rate_limited",
+                          "too many connections of this address", "Retry-After: 10\r\n", is_head);
 }
 
 static bool has_prefix(struct slice text, const char *prefix)
@@ -170,8 +133,9 @@ bool http_refuses_expectation(const struct http_site *site, const struct http_re
 {
     if (request->expect.base == NULL || wants_continue(request))
         return false;
-    return http_put_error(site, out, 417, "bad_request", "nothing but 100-continue can be expected",
-                          "", request->method == HTTP_HEAD) == HTTP_CLOSE;
+    return http_put_error(&site->node, out, 417, "bad_request",
+                          "nothing but 100-continue can be expected", "",
+                          request->method == HTTP_HEAD) == HTTP_CLOSE;
 }
 
 /* HTTP_BODY: the body is fine as far as its head tells; anything else is the refusal. */
@@ -181,7 +145,7 @@ static enum http_next check_body(const struct http_site *site, const struct http
     bool is_head = request->method == HTTP_HEAD;
     const char *reason = http_is_chunked(request) ? check_encoding(request) : NULL;
     if (reason != NULL)
-        return http_put_error(site, out, 400, "bad_request", reason, "", is_head);
+        return http_put_error(&site->node, out, 400, "bad_request", reason, "", is_head);
     uint64_t size;
     switch (body_size(request, http_body_size_max(site, request), &size)) {
     case RC_OK:
@@ -191,8 +155,8 @@ static enum http_next check_body(const struct http_site *site, const struct http
     case RC_TOO_LARGE:
         return answer_too_large(site, is_head, out);
     default:
-        return http_put_error(site, out, 400, "bad_request", "Content-Length is no number", "",
-                              is_head);
+        return http_put_error(&site->node, out, 400, "bad_request", "Content-Length is no number",
+                              "", is_head);
     }
 }
 
@@ -221,14 +185,16 @@ static enum http_next answer_token(const struct http_site *site, const struct ht
                                    struct buf *out)
 {
     if (request->method != HTTP_POST)
-        return http_put_error(site, out, 405, "bad_request", "the method is not allowed here",
-                              "Allow: POST\r\n", request->method == HTTP_HEAD);
+        return http_put_error(&site->node, out, 405, "bad_request",
+                              "the method is not allowed here", "Allow: POST\r\n",
+                              request->method == HTTP_HEAD);
     /* Else any page that a developer visits could fetch itself a token of this machine. */
     if (!http_origin_is_allowed(site, request))
-        return http_put_error(site, out, 403, "forbidden", "this Origin is not allowed", "", false);
+        return http_put_error(&site->node, out, 403, "forbidden", "this Origin is not allowed", "",
+                              false);
     if (request->origin.base != NULL && !is_listed(site, request->origin) &&
         !is_own_name(request->host))
-        return http_put_error(site, out, 403, "forbidden",
+        return http_put_error(&site->node, out, 403, "forbidden",
                               "give the page's origin to --origin: its name may be anybody's", "",
                               false);
     return HTTP_BODY;
@@ -244,8 +210,8 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
     if (http_refuses_expectation(site, request, out))
         return HTTP_CLOSE;
     if (request->path.size == 0 || request->path.base[0] != '/')
-        return http_put_error(site, out, 400, "bad_request", "the path must begin with a slash", "",
-                              is_head);
+        return http_put_error(&site->node, out, 400, "bad_request",
+                              "the path must begin with a slash", "", is_head);
     if (is_dev_token(site, request))
         return answer_token(site, request, out);
     if (is_api(site, request))
@@ -256,18 +222,16 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
     bool is_socket = slice_equals(request->path, "/ws");
     const struct web_file *file = http_find_file(site, request->path);
     if (!is_health && !is_metrics && !is_socket && file == NULL)
-        return http_put_error(site, out, 404, "not_found", "there is nothing at this path", "",
-                              is_head);
+        return http_put_not_found(&site->node, out, is_head);
     if (request->method != HTTP_GET && request->method != HTTP_HEAD)
-        return http_put_error(site, out, 405, "bad_request", "the method is not allowed here",
-                              "Allow: GET, HEAD\r\n", false);
+        return http_put_only_get(&site->node, out);
     if (is_socket)
-        return http_put_error(site, out, 426, "bad_request", "this path speaks WebSocket",
+        return http_put_error(&site->node, out, 426, "bad_request", "this path speaks WebSocket",
                               "Upgrade: websocket\r\n", is_head);
     if (is_health)
         return answer_health(site, is_head, out);
     if (is_metrics)
-        return answer_metrics(site, is_head, out);
+        return http_put_metrics(&site->node, out, is_head);
     return http_answer_file(site, file, request, out);
 }
 
@@ -328,19 +292,19 @@ enum http_next http_answer_body(const struct http_site *site, struct slice body,
     enum http_next next;
     const char *reason = read_token_request(body, scratch, &request);
     if (reason != NULL) {
-        next = http_put_error(site, out, 400, "bad_request", reason, "", false);
+        next = http_put_error(&site->node, out, 400, "bad_request", reason, "", false);
         goto done;
     }
     buf_append_string(json, "{\"token\":\"");
-    uint64_t now_s = site->wall_ms(site->context) / 1000;
+    uint64_t now_s = env_wall_ms(site->node.env) / 1000;
     if (auth_sign(site->auth, request.user, request.device, now_s, HTTP_DEV_TOKEN_LIFE_S, json) !=
         RC_OK) {
-        next = http_put_error(site, out, 503, "unavailable", "no key of this gateway can sign", "",
-                              false);
+        next = http_put_error(&site->node, out, 503, "unavailable",
+                              "no key of this gateway can sign", "", false);
         goto done;
     }
     buf_append_string(json, "\"}");
-    next = http_put_response(site, out, 200, HTTP_JSON_TYPE, buf_slice(json), false);
+    next = http_put_response(&site->node, out, 200, HTTP_JSON_TYPE, buf_slice(json), false);
 done:
     buf_unref(&json);
     buf_unref(&scratch);

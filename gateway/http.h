@@ -13,7 +13,7 @@
 #include "gateway/api.h"
 #include "gateway/auth.h"
 #include "gateway/gateway.h"
-#include "gateway/http_date.h"
+#include "gateway/http_node.h"
 #include "gateway/web.h"
 #include "mesh/base/buf.h"
 #include "mesh/base/limits.h"
@@ -23,21 +23,10 @@
 #define HTTP_DEV_TOKEN_LIFE_S 86400u
 
 #define HTTP_WEBSOCKET_KEY_SIZE 24u
-#define HTTP_WEBSOCKET_PROTOCOL "chatmesh" /* The subprotocol; clients need not offer it. */
-
-enum http_method {
-    HTTP_OTHER, /* Any method that nothing here takes. */
-    HTTP_GET,
-    HTTP_HEAD,
-    HTTP_POST,
-    HTTP_PATCH,
-    HTTP_DELETE,
-    HTTP_OPTIONS,
-};
 
 /* What answers are made from. All borrowed. */
 struct http_site {
-    const char *node;
+    struct http_node node;
     const struct auth *auth;
     bool is_dev;                /* POST /v1/dev/token exists. */
     uint32_t body_size_max;     /* Of a request to the API. */
@@ -45,39 +34,8 @@ struct http_site {
     uint32_t origin_count;
     const struct web_file *files;
     size_t file_count;
-    struct http_date *date; /* What is written into responses, kept for a second. */
     struct gateway_health (*health)(void *context);
-    uint64_t (*wall_ms)(void *context);
     void *context;
-};
-
-/* A header that was not sent is an absent slice. */
-struct http_request {
-    enum http_method method;
-    struct slice path;  /* As it was sent, without the query: nothing in it is decoded or tidied. */
-    struct slice query; /* Likewise; as query_get() reads it. */
-    struct slice authority; /* Of an address in absolute form. */
-    struct slice host;      /* That, or the header. */
-    struct slice origin;
-    struct slice authorization;
-    struct slice if_none_match;
-    struct slice content_length;
-    struct slice transfer_encoding;
-    struct slice expect;
-    struct slice upgrade;
-    struct slice websocket_version;
-    struct slice websocket_key;
-    bool offers_protocol;        /* HTTP_WEBSOCKET_PROTOCOL is in Sec-WebSocket-Protocol. */
-    bool has_connection_upgrade; /* The Connection header says upgrade. */
-    bool is_old;                 /* HTTP/1.0. */
-    bool is_last;                /* Or it says close. */
-};
-
-enum http_next {
-    HTTP_KEEP,  /* `out` holds a response; the connection may serve another request. */
-    HTTP_CLOSE, /* `out` holds a response that says so; close after it. */
-    HTTP_BODY,  /* `out` is untouched: hand the whole body to http_answer_body(). */
-    HTTP_API,   /* `out` is untouched: it is the API's to answer, as http_api_head() puts it. */
 };
 
 /* Answer a request that asks for no upgrade. Appends the response, head and body, to `out`. */
@@ -102,13 +60,6 @@ bool http_expects_continue(const struct http_request *request);
 /* Append the answer to a body that cannot be read, or is longer than it may be. */
 MUST_CHECK enum http_next http_answer_bad_body(const struct http_site *site, bool is_too_large,
                                                struct buf *out);
-
-/* Append the answer to a head that cannot be read, or is longer than it may be (`reason` NULL), or
- * is of another HTTP. */
-MUST_CHECK enum http_next http_answer_bad_head(const struct http_site *site, const char *reason,
-                                               bool is_head, struct buf *out);
-MUST_CHECK enum http_next http_answer_bad_version(const struct http_site *site, bool is_head,
-                                                  struct buf *out);
 
 /* Append the answer to whatever comes from an address that has too many connections. */
 MUST_CHECK enum http_next http_answer_crowded(const struct http_site *site, bool is_head,

@@ -32,7 +32,7 @@ static enum http_next answer_preflight(const struct http_site *site,
                              "Access-Control-Allow-Headers: authorization, content-type\r\n"
                              "Access-Control-Max-Age: 600\r\n");
     buf_append_byte(lines, '\0');
-    http_put_head(site, out, 204, NULL, 0, (const char *)lines->bytes);
+    http_put_head(&site->node, out, 204, NULL, 0, (const char *)lines->bytes);
     buf_unref(&lines);
     return HTTP_KEEP;
 }
@@ -42,11 +42,11 @@ enum http_next http_answer_api(const struct http_site *site, const struct http_r
 {
     bool is_head = request->method == HTTP_HEAD;
     if (!http_origin_is_allowed(site, request))
-        return http_put_error(site, out, 403, "forbidden", "this Origin is not allowed", "",
+        return http_put_error(&site->node, out, 403, "forbidden", "this Origin is not allowed", "",
                               is_head);
     if (request->method == HTTP_OPTIONS && http_has_body(request))
-        return http_put_error(site, out, 400, "bad_request", "this method has no body here", "",
-                              is_head);
+        return http_put_error(&site->node, out, 400, "bad_request", "this method has no body here",
+                              "", is_head);
     if (request->method == HTTP_OPTIONS)
         return answer_preflight(site, request, out);
     return HTTP_API;
@@ -102,8 +102,8 @@ void http_put_api(const struct http_site *site, const struct http_api *api,
         buf_append_format(lines, "Retry-After: %" PRIu32 "\r\n", answer->retry_s);
     buf_append_byte(lines, '\0');
     bool has_body = answer->body.base != NULL;
-    http_put_head(site, out, answer->status, has_body ? HTTP_JSON_TYPE : NULL, answer->body.size,
-                  (const char *)lines->bytes);
+    http_put_head(&site->node, out, answer->status, has_body ? HTTP_JSON_TYPE : NULL,
+                  answer->body.size, (const char *)lines->bytes);
     if (has_body && !api->is_head)
         buf_append_slice(out, answer->body);
     buf_unref(&lines);

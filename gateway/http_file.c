@@ -72,10 +72,10 @@ enum http_next http_answer_file(const struct http_site *site, const struct web_f
                         file->etag);
     CHECK(size > 0 && (size_t)size < sizeof(lines));
     if (is_known(request->if_none_match, slice_string(file->etag))) {
-        http_put_head(site, out, 304, NULL, 0, lines);
+        http_put_head(&site->node, out, 304, NULL, 0, lines);
         return HTTP_KEEP;
     }
-    http_put_head(site, out, 200, file->content_type, file->size, lines);
+    http_put_head(&site->node, out, 200, file->content_type, file->size, lines);
     if (request->method != HTTP_HEAD)
         buf_append(out, file->bytes, file->size);
     return HTTP_KEEP;

@@ -8,9 +8,44 @@
 #ifndef GATEWAY_HTTP_HEAD_H
 #define GATEWAY_HTTP_HEAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "gateway/http.h"
+#include "mesh/base/slice.h"
+
+#define HTTP_WEBSOCKET_PROTOCOL "chatmesh" /* The subprotocol; clients need not offer it. */
+
+enum http_method {
+    HTTP_OTHER, /* Any method that nothing here takes. */
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PATCH,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+};
+
+/* A header that was not sent is an absent slice. */
+struct http_request {
+    enum http_method method;
+    struct slice path;  /* As it was sent, without the query: nothing in it is decoded or tidied. */
+    struct slice query; /* Likewise; as query_get() reads it. */
+    struct slice authority; /* Of an address in absolute form. */
+    struct slice host;      /* That, or the header. */
+    struct slice origin;
+    struct slice authorization;
+    struct slice if_none_match;
+    struct slice content_length;
+    struct slice transfer_encoding;
+    struct slice expect;
+    struct slice upgrade;
+    struct slice websocket_version;
+    struct slice websocket_key;
+    bool offers_protocol;        /* HTTP_WEBSOCKET_PROTOCOL is in Sec-WebSocket-Protocol. */
+    bool has_connection_upgrade; /* The Connection header says upgrade. */
+    bool is_old;                 /* HTTP/1.0. */
+    bool is_last;                /* Or it says close. */
+};
 
 enum http_head {
     HTTP_HEAD_PART,        /* It is not whole yet. */

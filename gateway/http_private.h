@@ -1,21 +1,11 @@
-/* http_private - what http.c (routes), http_response.c, http_file.c, http_api.c and http_upgrade.c
- * share. Nobody else includes this. */
+/* http_private - what http.c (routes), http_file.c, http_api.c and http_upgrade.c share. Nobody
+ * else includes this. */
 #ifndef GATEWAY_HTTP_PRIVATE_H
 #define GATEWAY_HTTP_PRIVATE_H
 
 #include "gateway/http.h"
 
-#define HTTP_JSON_TYPE    "application/json"
 #define HTTP_OPENAPI_PATH "/v1/openapi.json"
-
-/* `more`: header lines, or "". Every response bears a few more. */
-void http_put_head(const struct http_site *site, struct buf *out, unsigned status,
-                   const char *content_type, size_t size, const char *more);
-enum http_next http_put_response(const struct http_site *site, struct buf *out, unsigned status,
-                                 const char *content_type, struct slice body, bool is_head);
-enum http_next http_put_error(const struct http_site *site, struct buf *out, unsigned status,
-                              const char *code, const char *message, const char *more,
-                              bool is_head);
 
 /* It expects something that is not done here (RFC 9110, section 10.1.1): `out` holds the refusal.
  */

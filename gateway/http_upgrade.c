@@ -32,7 +32,7 @@ static const char *identify(const struct http_site *site, const struct http_requ
     if (rc != RC_OK)
         return "the token cannot be read";
     const char *reason = rc_sentence(RC_UNAUTHORIZED);
-    uint64_t now_s = site->wall_ms(site->context) / 1000;
+    uint64_t now_s = env_wall_ms(site->node.env) / 1000;
     rc = auth_verify(site->auth, token, now_s, &upgrade->identity, &reason);
     if (rc != RC_OK)
         return reason;
@@ -92,27 +92,31 @@ bool http_upgrade(const struct http_site *site, const struct http_request *reque
     enum http_next next;
     const char *reason;
     if (!slice_equals(request->path, "/ws"))
-        next = http_put_error(site, out, 404, "not_found", "WebSockets are at /ws", "", is_head);
+        next = http_put_error(&site->node, out, 404, "not_found", "WebSockets are at /ws", "",
+                              is_head);
     else if (request->method != HTTP_GET)
-        next = http_put_error(site, out, 405, "bad_request", "the method is not allowed here",
-                              "Allow: GET, HEAD\r\n", is_head);
+        next = http_put_error(&site->node, out, 405, "bad_request",
+                              "the method is not allowed here", "Allow: GET, HEAD\r\n", is_head);
     else if (request->content_length.base != NULL || request->transfer_encoding.base != NULL)
-        next = http_put_error(site, out, 400, "bad_request", "an upgrade has no body", "", is_head);
+        next = http_put_error(&site->node, out, 400, "bad_request", "an upgrade has no body", "",
+                              is_head);
     else if (!request->has_connection_upgrade || request->is_last)
-        next =
-            http_put_error(site, out, 400, "bad_request", "send Connection: Upgrade", "", is_head);
+        next = http_put_error(&site->node, out, 400, "bad_request", "send Connection: Upgrade", "",
+                              is_head);
     else if (!slice_equals(request->websocket_version, "13"))
-        next = http_put_error(site, out, 426, "unsupported", "WebSocket version 13 is spoken here",
+        next = http_put_error(&site->node, out, 426, "unsupported",
+                              "WebSocket version 13 is spoken here",
                               "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", is_head);
     else if (!key_is_good(request->websocket_key))
-        next = http_put_error(site, out, 400, "bad_request", "send Sec-WebSocket-Key", "", is_head);
+        next = http_put_error(&site->node, out, 400, "bad_request", "send Sec-WebSocket-Key", "",
+                              is_head);
     else if (!http_origin_is_allowed(site, request))
-        next =
-            http_put_error(site, out, 403, "forbidden", "this Origin is not allowed", "", is_head);
+        next = http_put_error(&site->node, out, 403, "forbidden", "this Origin is not allowed", "",
+                              is_head);
     else if ((reason = read_options(request, ret_upgrade)) != NULL)
-        next = http_put_error(site, out, 400, "bad_request", reason, "", is_head);
+        next = http_put_error(&site->node, out, 400, "bad_request", reason, "", is_head);
     else if ((reason = identify(site, request, ret_upgrade)) != NULL)
-        next = http_put_error(site, out, 401, "unauthorized", reason,
+        next = http_put_error(&site->node, out, 401, "unauthorized", reason,
                               "WWW-Authenticate: Bearer\r\n", is_head);
     else {
         memcpy(ret_upgrade->key, request->websocket_key.base, sizeof(ret_upgrade->key));

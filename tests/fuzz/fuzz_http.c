@@ -38,11 +38,13 @@ static struct gateway_health health(void *context)
     return (struct gateway_health){.up = true};
 }
 
-static uint64_t wall_ms(void *context)
+static uint64_t wall_ms(struct env *unused)
 {
-    (void)context;
+    (void)unused;
     return UINT64_C(1700000000000);
 }
+
+static struct env clock_of_site = {.wall_ms = wall_ms};
 
 static const struct web_file files[] = {
     {"index.html", "text/html; charset=utf-8", "\"e1\"", (const uint8_t *)"<p>", 3},
@@ -51,7 +53,7 @@ static const char *const origins[] = {"https://app.example"};
 
 static struct http_date date;
 static const struct http_site site = {
-    .node = "g1",
+    .node = {.id = "g1", .role = METRICS_GATEWAY, .env = &clock_of_site, .date = &date},
     .auth = &auth,
     .is_dev = true,
     .body_size_max = 131072,
@@ -60,8 +62,6 @@ static const struct http_site site = {
     .files = files,
     .file_count = 1,
     .health = health,
-    .wall_ms = wall_ms,
-    .date = &date,
 };
 
 static struct slice next_field(struct slice *rest)

@@ -26,11 +26,13 @@ static struct gateway_health health_now(void *context)
     return health;
 }
 
-static uint64_t wall_ms(void *context)
+static uint64_t wall_ms(struct env *unused)
 {
-    (void)context;
+    (void)unused;
     return NOW_MS;
 }
+
+static struct env env = {.wall_ms = wall_ms};
 
 static const struct web_file files[] = {
     {"index.html", "text/html; charset=utf-8", "\"e1\"", (const uint8_t *)"<p>chat", 7},
@@ -53,14 +55,12 @@ static int setup(void **state)
                                      .shards_led = 64,
                                      .routers_up = 3};
     site = (struct http_site){
-        .node = "g1",
+        .node = {.id = "g1", .role = METRICS_GATEWAY, .env = &env, .date = &date},
         .auth = &auth,
         .files = files,
         .file_count = sizeof(files) / sizeof(files[0]),
         .body_size_max = 131072,
         .health = health_now,
-        .wall_ms = wall_ms,
-        .date = &date,
     };
     out = buf_new(0);
     return 0;

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "gateway/http_head.h"
+#include "mesh/base/buf.h"
 
 static struct http_request request;
 static size_t head_size;
