@@ -166,14 +166,15 @@ bool machine_owes(const struct machine *machine);
 struct machine_owed {
     struct slice conv;
     uint64_t seq;
-    struct slice user;
+    struct slice user; /* Absent: it is no such entry, but nothing more is owed up to it. */
     bool gone;
 };
 
 /* Call `visit` for every owed row of every conversation of this shard whose outbox cursor is
  * behind, each conversation's in seq order, at most `limit` in all. Conversations behind are known
  * in memory (from apply, and after a restart from their rows), so this costs nothing where nothing
- * is owed. */
+ * is owed. Where many entries lie between two that are owed, a call looks at some of them, and says
+ * how far it came, so that the next may go on from there. */
 MUST_CHECK enum rc machine_owed(struct machine *machine, uint32_t limit,
                                 void (*visit)(void *context, const struct machine_owed *owed),
                                 void *context);

@@ -124,10 +124,64 @@ bool machine_owes(const struct machine *m)
     return !list_is_empty(&m->owing);
 }
 
-/* Visit the owed entries of one conversation; *limit counts down. */
-static enum rc visit_one(struct machine *m, const struct machine_owing *owing, uint32_t *limit,
-                         void (*visit)(void *context, const struct machine_owed *owed),
-                         void *context)
+#define ROWS_EACH   8u    /* Rows that may be looked at for each that may be found, */
+#define BYTES_A_ROW 1024u /* and how large they may be on average. */
+
+/* A look at what is owed. Between two entries that are owed there may be any number of others: a
+ * user's shard without a leader stops none of the conversations that he is in. */
+struct look {
+    uint32_t left; /* To be visited. */
+    uint64_t rows_left, bytes_left;
+    void (*visit)(void *context, const struct machine_owed *owed);
+    void *context;
+};
+
+static bool is_exhausted(const struct look *look)
+{
+    return look->left == 0 || look->rows_left == 0 || look->bytes_left == 0;
+}
+
+static struct look begin_look(uint32_t limit,
+                              void (*visit)(void *context, const struct machine_owed *owed),
+                              void *context)
+{
+    return (struct look){
+        .left = limit,
+        .rows_left = (uint64_t)limit * ROWS_EACH,
+        .bytes_left = (uint64_t)limit * ROWS_EACH * BYTES_A_ROW,
+        .visit = visit,
+        .context = context,
+    };
+}
+
+static void tell(struct look *look, const struct machine_owed *owed)
+{
+    look->visit(look->context, owed);
+    look->left--;
+}
+
+static enum rc read_owed(struct slice key, struct slice value, struct machine_owed *ret_owed,
+                         bool *ret_is_owed)
+{
+    struct slice record;
+    struct msg_entry entry;
+    uint64_t messages;
+    enum rc rc = rows_decode_entry(key, value, &messages, &record);
+    if (rc != RC_OK)
+        return rc;
+    struct record_reader r = record_reader_of(record);
+    rc = record_decode(&r, &msg_entry_desc, &entry);
+    if (rc != RC_OK)
+        return rc;
+    ret_owed->seq = entry.seq;
+    ret_owed->user = entry.user;
+    ret_owed->gone = entry.change != MEMBER_ADD;
+    *ret_is_owed = entry.type == ENTRY_MEMBER && entry.change != MEMBER_ROLE;
+    return RC_OK;
+}
+
+/* The owed entries of one conversation; where the look ends among others, how far it came. */
+static enum rc look_at(struct machine *m, const struct machine_owing *owing, struct look *look)
 {
     struct keyspace_key from;
     struct keyspace_key to;
@@ -137,45 +191,44 @@ static enum rc visit_one(struct machine *m, const struct machine_owing *owing, u
         m->kv->ops->iterate(m->kv, KV_STATE, keyspace_slice(&from), keyspace_slice(&to), false);
     struct slice key;
     struct slice value;
+    struct machine_owed owed = {.conv = owing->conv};
+    bool is_owed = true;
     enum rc rc = RC_OK;
-    while (rc == RC_OK && *limit > 0 && m->kv->ops->next(iterator, &key, &value)) {
-        struct slice record;
-        struct msg_entry entry;
-        uint64_t messages;
-        rc = rows_decode_entry(key, value, &messages, &record);
-        if (rc != RC_OK)
-            break;
-        struct record_reader r = record_reader_of(record);
-        rc = record_decode(&r, &msg_entry_desc, &entry);
-        if (rc != RC_OK || entry.type != ENTRY_MEMBER || entry.change == MEMBER_ROLE)
-            continue;
-        const struct machine_owed owed = {
-            .conv = owing->conv,
-            .seq = entry.seq,
-            .user = entry.user,
-            .gone = entry.change != MEMBER_ADD,
-        };
-        visit(context, &owed);
-        --*limit;
+    while (rc == RC_OK && !is_exhausted(look) && m->kv->ops->next(iterator, &key, &value)) {
+        look->rows_left--;
+        look->bytes_left -= value.size < look->bytes_left ? value.size : look->bytes_left;
+        rc = read_owed(key, value, &owed, &is_owed);
+        if (rc == RC_OK && is_owed)
+            tell(look, &owed);
+    }
+    if (rc == RC_OK && !is_owed && is_exhausted(look)) {
+        owed.user = (struct slice){0};
+        tell(look, &owed);
     }
     return machine_rows_end(m, &iterator, rc);
+}
+
+/* Each conversation visited goes to the end: one whose users' shards are down does not keep the
+ * others waiting. */
+static enum rc look_at_all(struct machine *m, struct look *look)
+{
+    for (size_t left = m->owing_map.count; left > 0 && !is_exhausted(look); left--) {
+        struct machine_owing *owing = LIST_FIRST(&m->owing, struct machine_owing, link);
+        CHECK(owing != NULL); /* The list and the map hold the same. */
+        list_remove(&owing->link);
+        list_append(&m->owing, &owing->link);
+        enum rc rc = look_at(m, owing, look);
+        if (rc != RC_OK)
+            return rc;
+    }
+    return RC_OK;
 }
 
 enum rc machine_owed(struct machine *m, uint32_t limit,
                      void (*visit)(void *context, const struct machine_owed *owed), void *context)
 {
-    /* Each conversation visited goes to the end: one whose users' shards are down does not keep the
-     * others waiting. */
-    for (size_t left = m->owing_map.count; left > 0 && limit > 0; left--) {
-        struct machine_owing *owing = LIST_FIRST(&m->owing, struct machine_owing, link);
-        CHECK(owing != NULL); /* The list and the map hold the same. */
-        list_remove(&owing->link);
-        list_append(&m->owing, &owing->link);
-        enum rc rc = visit_one(m, owing, &limit, visit, context);
-        if (rc != RC_OK)
-            return rc;
-    }
-    return RC_OK;
+    struct look look = begin_look(limit, visit, context);
+    return look_at_all(m, &look);
 }
 
 #define OWED_TO_LOOKED_MAX 8192u
@@ -184,13 +237,12 @@ enum rc machine_owed(struct machine *m, uint32_t limit,
 struct owed_to {
     struct slice user;
     struct buf *convs;
-    uint32_t looked, found;
+    uint32_t found;
 };
 
 static void note_owed_to(void *context, const struct machine_owed *owed)
 {
     struct owed_to *to = context;
-    to->looked++;
     if (slice_equal(owed->user, to->user) && ++to->found <= OWED_TO_CONVS_MAX)
         record_put_slice(to->convs, owed->conv);
 }
@@ -198,7 +250,8 @@ static void note_owed_to(void *context, const struct machine_owed *owed)
 enum rc machine_owed_to(struct machine *m, struct slice user, struct buf *into, bool *ret_is_all)
 {
     struct owed_to to = {.user = user, .convs = into};
-    enum rc rc = machine_owed(m, OWED_TO_LOOKED_MAX, note_owed_to, &to);
-    *ret_is_all = to.looked < OWED_TO_LOOKED_MAX && to.found <= OWED_TO_CONVS_MAX;
+    struct look look = begin_look(OWED_TO_LOOKED_MAX, note_owed_to, &to);
+    enum rc rc = look_at_all(m, &look);
+    *ret_is_all = !is_exhausted(&look) && to.found <= OWED_TO_CONVS_MAX;
     return rc;
 }

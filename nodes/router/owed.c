@@ -17,7 +17,7 @@
 struct owed_row {
     char conv[LIMIT_CONV_SIZE_MAX];
     uint32_t conv_size;
-    uint32_t user_size;
+    uint32_t user_size; /* 0: nobody is to be told, but so far was looked. */
     char user[LIMIT_USER_SIZE_MAX];
     uint64_t seq;
     bool gone;
@@ -50,7 +50,8 @@ static void gather(void *context, const struct machine_owed *owed)
     struct owed_row *row = &pass->rows[pass->count++];
     memcpy(row->conv, owed->conv.base, owed->conv.size);
     row->conv_size = owed->conv.size;
-    memcpy(row->user, owed->user.base, owed->user.size);
+    if (owed->user.size != 0)
+        memcpy(row->user, owed->user.base, owed->user.size);
     row->user_size = owed->user.size;
     row->seq = owed->seq;
     row->gone = owed->gone;
@@ -216,6 +217,8 @@ static void begin_pass(struct router *router, struct shard *shard)
     pass->waiting = 1; /* Ours, so that no result ends the pass while it is being begun. */
     for (uint32_t i = 0; i < pass->count && !pass->failed; i++) {
         const struct owed_row *row = &pass->rows[i];
+        if (row->user_size == 0)
+            continue;
         struct msg_cmd_index index = {
             .user = slice_of(row->user, row->user_size),
             .conv = slice_of(row->conv, row->conv_size),

@@ -290,6 +290,52 @@ static void member_entries_are_owed_until_told(void **state)
     told(rig, "nowhere", 5);
 }
 
+static const struct kv_ops *next_ops; /* Of the store whose steps are counted. */
+static uint32_t next_count;
+
+static bool next_counted(struct kv_iterator *iterator, struct slice *ret_key,
+                         struct slice *ret_value)
+{
+    next_count++;
+    return next_ops->next(iterator, ret_key, ret_value);
+}
+
+static void note_last(void *context, const struct machine_owed *owed)
+{
+    uint64_t *last = context;
+    last[0] = owed->seq;
+    last[1] += owed->user.base != NULL;
+}
+
+/* While a user's shard has no leader, what his list is owed stays, and the conversation goes on.
+ * Who looks for what is owed looks at some rows a time, and says how far he came. */
+static void a_long_log_between_two_owed_entries_is_walked_in_parts(void **state)
+{
+    struct rig *rig = *state;
+    static struct kv_ops counting;
+    for (uint32_t i = 0; i < 5000; i++)
+        rig_send(rig, "c", "alice", NULL, "1");
+    rig_member(rig, "c", "alice", MEMBER_ADD, "zoe", 0);
+    next_ops = rig->kv->ops;
+    counting = *next_ops;
+    counting.next = next_counted;
+    rig->kv->ops = &counting;
+    uint32_t calls = 0;
+    uint32_t found = 0;
+    for (; machine_owes(rig->machine); calls++) {
+        uint64_t last[2] = {0, 0};
+        next_count = 0;
+        assert_int_equal(machine_owed(rig->machine, 64, note_last, last), RC_OK);
+        assert_in_range(next_count, 1, 1000);
+        assert_int_not_equal(last[0], 0); /* Else nobody would ever get on. */
+        found += (uint32_t)last[1];
+        told(rig, "c", last[0]);
+    }
+    assert_int_equal(found, 5); /* Four who came at first, and zoe. */
+    assert_in_range(calls, 6, 100);
+    rig->kv->ops = next_ops;
+}
+
 /* With little room each call begins with the conversation that waited longest. */
 static void conversations_that_owe_take_turns(void **state)
 {
@@ -481,6 +527,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_admin_changes_title_and_meta, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(what_a_list_is_owed_can_be_asked, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(member_entries_are_owed_until_told, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_long_log_between_two_owed_entries_is_walked_in_parts,
+                                        setup, rig_teardown),
         cmocka_unit_test_setup_teardown(conversations_that_owe_take_turns, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_list_follows_the_newest_entry, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(news_within_a_turn_are_seen, setup, rig_teardown),
