@@ -294,8 +294,8 @@ void router_turn(struct router *router)
         if (router->is_failed)
             continue;
         replicas_written(router, shard);
-        if (shard->group == NULL)
-            continue;
+        if (router->is_failed || shard->group == NULL)
+            continue; /* A state that came and cannot be opened leaves no machine. */
         machine_written(shard->machine);
         if (owed_is_waiting(shard) && shard->pass_not_before_us == 0)
             shard_wake(router, shard); /* What it owes can be read from the next turn on. */

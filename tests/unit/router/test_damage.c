@@ -7,11 +7,15 @@
 /* cmocka.h needs those above. */
 #include <cmocka.h>
 
+#include <stdio.h>
+
+#include "mesh/base/crypto.h"
 #include "mesh/base/mem.h"
 #include "nodes/router/router.h"
 #include "storage/keyspace.h"
 #include "storage/mem_kv.h"
 #include "storage/raft_log.h"
+#include "storage/rows.h"
 #include "tests/support/raft_rig.h"
 
 #define SHARDS 1u
@@ -24,7 +28,8 @@ struct rig {
     struct kv *kv;
     struct router *router;
     struct bus_handler handler;
-    uint32_t appends; /* Messages that went to r2's replica. */
+    uint32_t appends;  /* Messages that went to r2's replica. */
+    uint64_t prepared; /* Server id of the replica that the router holds ready. */
 };
 
 static const uint8_t cluster[16] = {7, 7, 7, 1};
@@ -55,6 +60,13 @@ static enum rc take_note(struct bus *bus, struct slice node, struct buf *bytes)
     assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
     while (!record_reader_at_end(&packet.messages)) {
         assert_int_equal(record_peek(&packet.messages, &number), RC_OK);
+        if (number == MSG_REPLICA_PREPARED) {
+            struct msg_replica_prepared prepared;
+            assert_int_equal(record_decode(&packet.messages, &msg_replica_prepared_desc, &prepared),
+                             RC_OK);
+            rig->prepared = prepared.server;
+            continue;
+        }
         if (number != MSG_RAFT) {
             assert_int_equal(record_skip(&packet.messages), RC_OK);
             continue;
@@ -124,10 +136,10 @@ static bool is_stored(struct rig *rig, enum kv_family family, struct slice key)
     return rc == RC_OK;
 }
 
-static void open_router(struct rig *rig, bool founds)
+static void open_router(struct rig *rig, const char *node, bool founds)
 {
     struct router_options options = {
-        .node = "r1",
+        .node = node,
         .incarnation = 9,
         .shards = SHARDS,
         .resume_count_max = 10,
@@ -149,16 +161,33 @@ static void open_router(struct rig *rig, bool founds)
     rig->handler = router_bus_handler(rig->router);
 }
 
-/* A founder that leads a shard with one conversation, and is its only voter; r2 was added as a copy
- * of all groups, and has nothing yet. */
-static int setup(void **state)
+static struct rig *rig_new(void)
 {
     struct rig *rig = mem_new(struct rig);
+    crypto_start();
     rig->env = (struct env){.now_us = clock_us, .wall_ms = clock_wall_ms, .random = random_bits};
     rig->bus = (struct bus){.send = take_note, .publish = drop};
     rig->now_us = 1000000;
     rig->kv = mem_kv_new();
-    open_router(rig, true);
+    return rig;
+}
+
+/* One that was taken in and holds nothing yet. */
+static int setup_newcomer(void **state)
+{
+    struct rig *rig = rig_new();
+    open_router(rig, "r2", false);
+    run(rig, 1000);
+    *state = rig;
+    return 0;
+}
+
+/* A founder that leads a shard with one conversation, and is its only voter; r2 was added as a copy
+ * of all groups, and has nothing yet. */
+static int setup(void **state)
+{
+    struct rig *rig = rig_new();
+    open_router(rig, "r1", true);
     run(rig, 3000);
 
     const struct msg_cmd_create create = {
@@ -180,6 +209,50 @@ static int setup(void **state)
     assert_true(rig->appends > 0);
     *state = rig;
     return 0;
+}
+
+/* r1 has this router, which holds nothing, begin a replica and sends it a state of one row. */
+static void send_state(struct rig *rig, const struct keyspace_key *key, struct slice row)
+{
+    const struct msg_replica_prepare prepare = {.group = 0, .term = 3};
+    struct buf *rows = buf_new(64);
+    is_there(rig, "r1", true);
+    hear(rig, "r1", &msg_replica_prepare_desc, &prepare);
+    run(rig, 100);
+    assert_int_not_equal(rig->prepared, 0);
+    record_put_u64(rows, KV_STATE);
+    record_put_slice(rows, slice_of(key->bytes + KEYSPACE_HEADER_SIZE - 1,
+                                    key->size - KEYSPACE_HEADER_SIZE + 1));
+    record_put_slice(rows, row);
+    const struct msg_chunk chunk = {
+        .group = 0,
+        .to = rig->prepared,
+        .transfer = 9,
+        .applied = 50,
+        .last = 1,
+        .check = crypto_crc32c(0, rows->bytes, rows->size),
+        .rows = buf_slice(rows),
+    };
+    hear(rig, "r1", &msg_chunk_desc, &chunk);
+    run(rig, 100);
+    buf_unref(&rows);
+}
+
+/* A configuration as libraft encodes it: r1's replica `leader` votes, ours is a copy. */
+static void put_conf(struct buf *into, uint64_t leader, uint64_t copy)
+{
+    const uint64_t count = 2;
+    char address[2 * LIMIT_NODE_ID_SIZE_MAX + 8];
+    buf_append_byte(into, 1);
+    buf_append(into, &count, sizeof(count));
+    buf_append(into, &leader, sizeof(leader));
+    int size = snprintf(address, sizeof(address), "r1/%lx", (unsigned long)leader);
+    buf_append(into, address, (size_t)size + 1);
+    buf_append_byte(into, 1); /* RAFT_VOTER */
+    buf_append(into, &copy, sizeof(copy));
+    size = snprintf(address, sizeof(address), "r2/%lx", (unsigned long)copy);
+    buf_append(into, address, (size_t)size + 1);
+    buf_append_byte(into, 0); /* RAFT_STANDBY */
 }
 
 static int teardown(void **state)
@@ -236,7 +309,7 @@ static void a_damaged_replica_is_erased_for_a_leader_not_for_a_candidate(void **
     damage(rig, KV_META, raft_log_hard_key(hard, 0));
     router_free(&rig->router);
     mem_kv_crash(rig->kv, 0);
-    open_router(rig, false);
+    open_router(rig, "r1", false);
     is_there(rig, "r2", true);
     struct msg_raft message = {
         .group = 0, .from = COPY, .to = 5, .type = RAFT_RIG_VOTE, .term = 100, .a = 1, .b = 1};
@@ -250,12 +323,45 @@ static void a_damaged_replica_is_erased_for_a_leader_not_for_a_candidate(void **
     assert_false(router_is_failed(rig->router));
 }
 
+/* Rows are checked one by one as they come, what they mean only when the state is opened. One that
+ * cannot be has no machine to go on with: the router ends, and begins anew from what it stored. */
+static void a_state_that_cannot_be_opened_ends_the_router(void **state)
+{
+    struct rig *rig = *state;
+    const struct keyspace keys = {.shard = 0, .generation = 0};
+    const struct row_user wrong = {.last_seen = 5};
+    struct keyspace_key key;
+    struct buf *row = buf_new(64);
+    struct buf *conf = buf_new(64);
+    keyspace_name(&key, &keys, KEYSPACE_OWED, slice_string("c"));
+    rows_encode(row, keyspace_slice(&key), &row_user_desc, &wrong);
+    send_state(rig, &key, buf_slice(row));
+    put_conf(conf, 88, rig->prepared);
+    const struct msg_raft install = {.group = 0,
+                                     .from = 88,
+                                     .to = rig->prepared,
+                                     .type = RAFT_RIG_INSTALL,
+                                     .term = 3,
+                                     .a = 40,
+                                     .b = 2,
+                                     .c = 1,
+                                     .conf = buf_slice(conf)};
+    hear(rig, "r1", &msg_raft_desc, &install);
+    assert_false(router_is_failed(rig->router));
+    run(rig, 100);
+    assert_true(router_is_failed(rig->router));
+    buf_unref(&row);
+    buf_unref(&conf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(the_only_voter_is_not_given_up_for_a_damaged_row),
         TEST(a_damaged_replica_is_erased_for_a_leader_not_for_a_candidate),
+        cmocka_unit_test_setup_teardown(a_state_that_cannot_be_opened_ends_the_router,
+                                        setup_newcomer, teardown),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
