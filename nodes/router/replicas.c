@@ -285,13 +285,15 @@ static struct router_peer *peer_of(struct router *router, const struct shard *sh
     return NULL;
 }
 
+static bool is_reachable(struct router *router, const struct shard *shard, uint64_t server)
+{
+    const struct router_peer *peer = peer_of(router, shard, server);
+    return peer != NULL && peer->is_up;
+}
+
 static void send_chunks(struct router *router, struct shard *shard, struct transfer_out **out)
 {
     struct router_peer *peer = peer_of(router, shard, transfer_out_to(*out));
-    if (peer == NULL || !peer->is_up) {
-        transfer_out_free(out);
-        return;
-    }
     struct msg_chunk chunk;
     enum rc rc;
     while ((rc = transfer_out_next(*out, &chunk)) == RC_OK) {
@@ -311,7 +313,8 @@ static bool wants_state(const struct shard *shard, uint64_t server)
 }
 
 /* Say that the state is there, again and again until the replica's log begins after it: the
- * transfer stays until then, so that the log is kept for it. */
+ * transfer stays until then, so that the log is kept for it; or until its router is gone, for there
+ * are few at a time, and whoever takes its place needs one. */
 static void install(struct router *router, struct shard *shard, struct transfer_out **out)
 {
     uint64_t now_ms = router_now_ms(router);
@@ -330,9 +333,10 @@ static void turn_outs(struct router *router, struct shard *shard)
         struct transfer_out **out = &shard->moves.outs[i];
         if (*out == NULL)
             continue;
+        uint64_t server = transfer_out_to(*out);
         bool is_complete = transfer_out_is_complete(*out);
         if (!raft_group_leads(shard->group) || transfer_out_is_silent(*out, now_ms) ||
-            (is_complete && !wants_state(shard, transfer_out_to(*out))))
+            !is_reachable(router, shard, server) || (is_complete && !wants_state(shard, server)))
             transfer_out_free(out);
         else if (is_complete)
             install(router, shard, out);
@@ -341,7 +345,7 @@ static void turn_outs(struct router *router, struct shard *shard)
     }
     /* Also of a leader that is not ready: it may need this very replica to become so. */
     for (uint64_t server = 0; (server = raft_group_wants_state(shard->group, server)) != 0;)
-        if (find_out(shard, server) == NULL) {
+        if (find_out(shard, server) == NULL && is_reachable(router, shard, server)) {
             begin_out(router, shard, server);
             struct transfer_out **out = find_out(shard, server);
             if (out != NULL)
