@@ -318,10 +318,8 @@ static bool wants_state(const struct shard *shard, uint64_t server)
 static void install(struct router *router, struct shard *shard, struct transfer_out **out)
 {
     uint64_t now_ms = router_now_ms(router);
-    if (now_ms < shard->moves.install_ms)
-        return;
-    shard->moves.install_ms = now_ms + INSTALL_AGAIN_MS;
     enum rc rc = raft_group_install(shard->group, now_ms, transfer_out_to(*out));
+    shard->moves.install_ms = now_ms + INSTALL_AGAIN_MS;
     if (rc != RC_OK)
         transfer_out_free(out);
 }
@@ -329,6 +327,7 @@ static void install(struct router *router, struct shard *shard, struct transfer_
 static void turn_outs(struct router *router, struct shard *shard)
 {
     uint64_t now_ms = router_now_ms(router);
+    bool installs = now_ms >= shard->moves.install_ms; /* All that are complete. */
     for (uint32_t i = 0; i < LIMIT_REPLICAS_MAX; i++) {
         struct transfer_out **out = &shard->moves.outs[i];
         if (*out == NULL)
@@ -338,9 +337,9 @@ static void turn_outs(struct router *router, struct shard *shard)
         if (!raft_group_leads(shard->group) || transfer_out_is_silent(*out, now_ms) ||
             !is_reachable(router, shard, server) || (is_complete && !wants_state(shard, server)))
             transfer_out_free(out);
-        else if (is_complete)
+        else if (is_complete && installs)
             install(router, shard, out);
-        else
+        else if (!is_complete)
             send_chunks(router, shard, out);
     }
     /* Also of a leader that is not ready: it may need this very replica to become so. */

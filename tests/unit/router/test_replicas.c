@@ -28,7 +28,8 @@ struct rig {
         struct msg_chunk_ack ack;
     } replies[REPLIES_MAX]; /* Of the others, given between turns. */
     uint32_t reply_count;
-    uint32_t chunks[8]; /* That went to router 2, 3 ... */
+    uint32_t chunks[8];   /* That went to router 2, 3 ... */
+    uint32_t installs[8]; /* Likewise, words that all of a state was sent. */
 };
 
 /* A replica that has nothing: it refuses what follows an entry, and takes every chunk. */
@@ -43,6 +44,7 @@ static void on_message(struct router_rig *base, struct slice to, uint32_t number
     snprintf(reply->from, sizeof(reply->from), "%.*s", SLICE_ARGS(to));
     if (number == MSG_RAFT) {
         assert_int_equal(record_decode(&message, &msg_raft_desc, &m), RC_OK);
+        rig->installs[m.to / SERVER_OF % 8] += m.type == RAFT_RIG_INSTALL;
         if (m.type != RAFT_RIG_APPEND || m.a == 0)
             return;
         reply->is_raft = true;
@@ -83,7 +85,7 @@ static void run(struct rig *rig, uint64_t ms)
 }
 
 /* The router `number` is taken into the cluster and says that it holds replicas ready. */
-static void join(struct rig *rig, uint32_t number, uint32_t first_group)
+static void join(struct rig *rig, uint32_t number, uint32_t first_group, uint32_t end_group)
 {
     char node[LIMIT_NODE_ID_SIZE_MAX + 1];
     snprintf(node, sizeof(node), "r%u", number % 10);
@@ -91,7 +93,7 @@ static void join(struct rig *rig, uint32_t number, uint32_t first_group)
     router_rig_meet(&rig->base, node, true);
     router_rig_hear(&rig->base, node, &msg_join_desc, &join);
     run(rig, 1000);
-    for (uint32_t group = first_group; group < SHARDS; group++) {
+    for (uint32_t group = first_group; group < end_group; group++) {
         const struct msg_replica_prepared prepared = {
             .group = group, .server = (uint64_t)number * SERVER_OF + group};
         router_rig_hear(&rig->base, node, &msg_replica_prepared_desc, &prepared);
@@ -145,12 +147,23 @@ static int teardown(void **state)
 static void a_transfer_does_not_wait_for_a_router_that_is_gone(void **state)
 {
     struct rig *rig = *state;
-    join(rig, 2, 0);
+    join(rig, 2, 0, SHARDS);
     assert_true(rig->chunks[2] >= LIMIT_TRANSFERS_MAX);
     router_rig_meet(&rig->base, "r2", false);
     run(rig, 1000);
-    join(rig, 3, SHARDS - 1);
+    join(rig, 3, SHARDS - 1, SHARDS);
     assert_true(rig->chunks[3] > 0);
+}
+
+/* One that is slow to use what it got does not keep another of its group from it. */
+static void two_replicas_of_a_group_are_told_side_by_side(void **state)
+{
+    struct rig *rig = *state;
+    join(rig, 2, 0, 1);
+    assert_true(rig->installs[2] > 0);
+    join(rig, 3, 0, 1);
+    assert_true(rig->chunks[3] > 0);
+    assert_true(rig->installs[3] > 0);
 }
 
 int main(void)
@@ -158,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(a_transfer_does_not_wait_for_a_router_that_is_gone),
+        TEST(two_replicas_of_a_group_are_told_side_by_side),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
