@@ -34,10 +34,11 @@ static int check_row(const struct router_data *data)
 int router_data_fail_damaged(const struct config *c, const char *what)
 {
     bool has_joins = c->join.count > 0;
-    return tools_fail(EXIT_FAILED,
-                      "%s; where two other routers or more are up, move %s away and start again%s: "
-                      "they fill it anew; else put a copy of it back",
-                      what, c->data, has_joins ? "" : " with --join");
+    return tools_fail(
+        EXIT_FAILED,
+        "%s; where every shard has a leader without it (chatmesh status), move %s away "
+        "and start again%s: the others fill it anew; else put a copy of it back",
+        what, c->data, has_joins ? "" : " with --join");
 }
 
 int router_data_open(struct router_data *data, const struct config *c, void (*wake)(void *context),

@@ -169,8 +169,9 @@ static void turn_router(struct router_node *node)
         log_error("router_failed", "data=%s reason=\"%s\"", data,
                   disk_is_full(data) ? "the disk is full"
                                      : "the disk failed or the log is damaged; nothing more can be "
-                                       "acknowledged: where two other routers or more are up, "
-                                       "start it again with an empty directory and --join");
+                                       "acknowledged: where every shard has a leader without it "
+                                       "(chatmesh status), start it again with an empty "
+                                       "directory and --join");
         end(node, EXIT_FAILED);
     } else if (node->phase == PHASE_HANDING_OVER &&
                (router_is_drained(node->router) || now_us(node) >= node->handover_until_us)) {

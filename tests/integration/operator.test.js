@@ -263,7 +263,7 @@ test('of a damaged store is said what to do, and that works', async () => {
         assert.match(
             r2.said,
             new RegExp(
-                `^chatmesh: .+; where two other routers or more are up, move \\S+ away and start again${joins.length > 0 ? '' : ' with --join'}: they fill it anew; else put a copy of it back$`,
+                `^chatmesh: .+; where every shard has a leader without it \\(chatmesh status\\), move \\S+ away and start again${joins.length > 0 ? '' : ' with --join'}: the others fill it anew; else put a copy of it back$`,
                 'm',
             ),
         );
