@@ -104,6 +104,7 @@
 #define LIMIT_CHUNKS_IN_FLIGHT   4u
 #define LIMIT_TRANSFERS_MAX      4u /* At a time, from one router, and to one. */
 #define LIMIT_TRANSFER_SILENT_MS 3000u
+#define LIMIT_PART_COUNT         256u    /* Members removed, or entries blanked, by one command. */
 #define LIMIT_ROUTER_GRACE_MS    600000u /* Silent for longer: its shards are held elsewhere. */
 #define LIMIT_ROUTERS_MAX        4096u
 

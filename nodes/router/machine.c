@@ -13,6 +13,7 @@ enum rc machine_open(struct kv *kv, uint32_t shard, uint32_t generation, const u
     m->page.entries = buf_new(0);
     m->read_value = buf_new(1024);
     m->write_value = buf_new(1024);
+    machine_limit_parts(m, LIMIT_PART_COUNT, LIMIT_PART_COUNT);
     machine_cache_init(m);
     machine_dedup_init(m, cluster);
     machine_digest_init(m, cluster);
@@ -57,6 +58,12 @@ void machine_free(struct machine **machine)
 void machine_limit_cache(struct machine *m, uint32_t conversations_max)
 {
     m->clean_max = conversations_max;
+}
+
+void machine_limit_parts(struct machine *m, uint32_t members_max, uint32_t entries_max)
+{
+    m->drop_members_max = members_max;
+    m->erase_entries_max = entries_max;
 }
 
 uint64_t machine_applied(const struct machine *m)

@@ -68,6 +68,11 @@ void machine_free(struct machine **machine);
  * What is stored does not depend on it. */
 void machine_limit_cache(struct machine *machine, uint32_t conversations_max);
 
+/* A conversation ends, and a user is erased in one, in parts: one command removes so many members
+ * at most, or goes through so many entries (256 each at first). Every replica must have the same,
+ * since what is stored depends on it. */
+void machine_limit_parts(struct machine *machine, uint32_t members_max, uint32_t entries_max);
+
 /* Index of the last Raft entry that is applied; on restart, of the last one written. */
 uint64_t machine_applied(const struct machine *machine);
 

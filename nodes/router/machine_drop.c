@@ -12,8 +12,6 @@
 #include "mesh/base/mem.h"
 #include "nodes/router/machine_parts.h"
 
-#define MEMBERS_MAX 256u /* Removed by one command. */
-
 enum dropped {
     DROPPED_BEGUN = 1,
     DROPPED_EMPTY = 2,
@@ -53,7 +51,8 @@ static enum rc gather_stored(struct machine *m, const struct machine_conv *conv,
     struct slice key;
     struct slice value;
     enum rc rc = RC_OK;
-    for (uint32_t left = MEMBERS_MAX; left > 0 && m->kv->ops->next(iterator, &key, &value);) {
+    for (uint32_t left = m->drop_members_max;
+         left > 0 && m->kv->ops->next(iterator, &key, &value);) {
         struct slice user;
         struct row_member row;
         rc = rows_decode(key, value, &row_member_desc, &row);
@@ -88,8 +87,8 @@ static void begin(struct machine *m, struct machine_conv *conv)
 static enum rc remove_some(struct machine *m, struct machine_conv *conv, struct names *names)
 {
     qsort(names->items, names->count, sizeof(*names->items), compare_items);
-    if (names->count > MEMBERS_MAX)
-        names->count = MEMBERS_MAX;
+    if (names->count > m->drop_members_max)
+        names->count = m->drop_members_max;
     for (uint32_t i = 0; i < names->count; i++) {
         struct machine_member *member;
         enum rc rc = machine_cache_member(m, conv, names->items[i], &member);
@@ -109,8 +108,8 @@ static enum rc remove_members(struct machine *m, struct machine_conv *conv)
 {
     struct slice after = machine_author(conv->info.dropped_to);
     struct names names = {
-        .bytes = buf_new(MEMBERS_MAX * (LIMIT_USER_SIZE_MAX + 1)), /* It must not move. */
-        .items = mem_alloc((conv->members.count + MEMBERS_MAX) * sizeof(*names.items)),
+        .bytes = buf_new(m->drop_members_max * (LIMIT_USER_SIZE_MAX + 1)), /* It must not move. */
+        .items = mem_alloc((conv->members.count + m->drop_members_max) * sizeof(*names.items)),
     };
     gather_cached(conv, after, &names);
     enum rc rc = gather_stored(m, conv, after, &names);

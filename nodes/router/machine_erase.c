@@ -7,9 +7,8 @@
 #include "mesh/base/limits.h"
 #include "nodes/router/machine_parts.h"
 
-/* What one command goes through, at most. */
-#define ENTRIES_MAX 256u
-#define BYTES_MAX   (4u * LIMIT_FETCH_BYTES_MAX)
+/* What one command goes through, at most; and so many entries (machine_limit_parts). */
+#define BYTES_MAX (4u * LIMIT_FETCH_BYTES_MAX)
 
 static enum rc blank(struct machine *m, struct machine_conv *conv, struct machine_found *found,
                      struct slice user, uint64_t by)
@@ -34,8 +33,8 @@ static enum rc blank_some(struct machine *m, struct machine_conv *conv, struct s
 {
     size_t bytes = 0;
     enum rc rc = RC_OK;
-    for (uint32_t count = 0; rc == RC_OK && seq < last && count < ENTRIES_MAX && bytes < BYTES_MAX;
-         count++) {
+    for (uint32_t left = m->erase_entries_max;
+         rc == RC_OK && seq < last && left > 0 && bytes < BYTES_MAX; left--) {
         struct machine_found found;
         rc = machine_log_find(m, conv, ++seq, &found);
         bytes += found.value->size;

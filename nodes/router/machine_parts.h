@@ -157,6 +157,7 @@ struct machine {
     struct list clean;     /* The least recently used first. */
     struct list unwritten; /* Changed in this turn. */
     uint32_t clean_count, clean_max;
+    uint32_t drop_members_max, erase_entries_max; /* Of one command. */
 
     struct machine_dedup dedup;
     struct map index; /* The index rows put in this turn. */

@@ -32,14 +32,24 @@ static void open_options(struct router *router, const struct shard *shard,
     };
 }
 
+/* The state of the generation that is in use. */
+static enum rc open_machine(struct router *router, struct shard *shard)
+{
+    const struct router_options *options = &router->options;
+    enum rc rc =
+        machine_open(router->kv, shard->id, shard->generation, options->cluster, &shard->machine);
+    if (rc == RC_OK && options->drop_members_max != 0)
+        machine_limit_parts(shard->machine, options->drop_members_max, options->erase_entries_max);
+    return rc;
+}
+
 enum rc replicas_open(struct router *router, struct shard *shard)
 {
     struct raft_group_options options;
     open_options(router, shard, &options);
     enum rc rc = generation_open(router->kv, shard->id, router->batch, &shard->generation);
     if (rc == RC_OK)
-        rc = machine_open(router->kv, shard->id, shard->generation, router->options.cluster,
-                          &shard->machine);
+        rc = open_machine(router, shard);
     if (rc == RC_OK)
         rc = raft_group_open(&options, router->kv, machine_applied(shard->machine),
                              router_now_ms(router), &shard->group);
@@ -144,8 +154,7 @@ void replicas_written(struct router *router, struct shard *shard)
         break;
     case SHARD_SWITCHES:
         machine_free(&shard->machine);
-        rc = machine_open(router->kv, shard->id, shard->generation, router->options.cluster,
-                          &shard->machine);
+        rc = open_machine(router, shard);
         memset(shard->digests, 0, sizeof(shard->digests));
         break;
     case SHARD_ENDS:

@@ -38,6 +38,8 @@ struct router_options {
     const char *zone;             /* NULL: none. */
     uint32_t weight;              /* 1..1000; 100 is usual. */
     uint64_t grace_ms;            /* A router silent for longer is replaced. */
+    uint32_t drop_members_max;    /* See machine_limit_parts(); the same in every router, and */
+    uint32_t erase_entries_max;   /* LIMIT_PART_COUNT but in simulations; 0: that. */
     const struct push_port *push; /* The webhook; NULL: none. Copied. */
 };
 

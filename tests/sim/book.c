@@ -303,6 +303,7 @@ void book_written(void *book, const char *node, struct slice conv, uint64_t seq,
     struct record_reader r = record_reader_of(record);
     if (record_decode(&r, &msg_entry_desc, &entry) != RC_OK || entry.seq != seq)
         world_violation(b->world, "C4: what stands at %s %lu is not it", c->id, seq);
+    book_check_ending(b, c, &entry);
     make_room(c, seq);
     c->head = seq;
     c->entries[seq] =
@@ -326,6 +327,8 @@ void book_told(struct book *b, const char *node, struct slice conv, const struct
 {
     struct book_conv *c = get_conv(b, conv);
     uint64_t trimmed = head->trimmed;
+    if (info->dropped == BOOK_DROPPING)
+        book_ending(b, c, head->seq);
     if (info->dropped == BOOK_DROPPED || info->begun != 0)
         book_ended(b, c, node, info->begun != 0 ? info->begun - 1 : head->seq);
     bool is_right = strncmp(c->id, "group", 5) == 0 && b->retain_count != 0 &&

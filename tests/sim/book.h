@@ -28,8 +28,9 @@ struct book_send {
     bool is_given_up; /* Refused after other tries, whose outcome is unknown. */
 };
 
-/* row_conv.dropped of what ended: the members are gone. */
-#define BOOK_DROPPED 2u
+/* row_conv.dropped: its members go in parts; they are gone. */
+#define BOOK_DROPPING 1u
+#define BOOK_DROPPED  2u
 
 /* What stood in an entry's place at some time: hashes of its record and body; 0: none. */
 struct book_version {
@@ -68,11 +69,12 @@ struct book_conv {
     struct book_entry *entries; /* By seq. */
     uint64_t capacity;
     uint64_t head;
-    uint64_t trimmed;   /* Everything up to here was removed. */
-    uint64_t ended;     /* The operator ended it, and this was its last seq then; 0: never. */
-    uint64_t over;      /* The same, where he was told that it is so; */
-    uint64_t over_us;   /* since then. */
-    uint64_t acked;     /* The highest seq acknowledged. */
+    uint64_t trimmed; /* Everything up to here was removed. */
+    uint64_t ending;  /* It ends in parts, and this was its head after the first; 0: it does not. */
+    uint64_t ended;   /* The operator ended it, and this was its last seq then; 0: never. */
+    uint64_t over;    /* The same, where he was told that it is so; */
+    uint64_t over_us; /* since then. */
+    uint64_t acked;   /* The highest seq acknowledged. */
     struct map members; /* struct book_member */
     uint64_t member_count, owner_count;
 };
@@ -98,6 +100,7 @@ struct book {
     uint64_t trims;
     uint64_t repeats;      /* Of what was acknowledged. */
     uint64_t ends, begins; /* Of conversations that the operator ended; those begun again. */
+    uint64_t parted;       /* Ends that took more than one command. */
     uint64_t acked, delivered, refused, changes;
     uint64_t activities, again;     /* Told of large conversations; entries given again. */
     uint64_t presences, typings;    /* Told to clients. */
@@ -159,6 +162,12 @@ void book_read(struct book *b, struct slice conv, struct slice user, uint64_t se
 
 /* ---- book_ends.c: what the operator ends ---- */
 
+/* A replica has done a part of its end and not the last; its head was `seq` then. */
+void book_ending(struct book *b, struct book_conv *c, uint64_t seq);
+/* The next entry of it: may it be there? */
+void book_check_ending(struct book *b, const struct book_conv *c, const struct msg_entry *entry);
+/* Is it there for nobody, or was it not some time ago? NULL: there never was one. */
+bool book_is_gone(const struct book_conv *c);
 /* A replica has it as ended at `seq`. */
 void book_ended(struct book *b, struct book_conv *c, const char *node, uint64_t seq);
 /* A new entry of it, at `seq`: groups do not begin again. */

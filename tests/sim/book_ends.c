@@ -12,6 +12,31 @@ static bool is_group(const struct book_conv *c)
     return strncmp(c->id, "dm:", 3) != 0;
 }
 
+/* A replica that is behind may tell of it when all is over. */
+void book_ending(struct book *b, struct book_conv *c, uint64_t seq)
+{
+    if (c->ending != 0 || seq <= c->ended)
+        return;
+    c->ending = seq;
+    b->parted++;
+    world_note(b->world, "%s ends from %lu on", c->id, seq);
+}
+
+/* From the first command on it is there for nobody, so nothing happens in it but its end. */
+void book_check_ending(struct book *b, const struct book_conv *c, const struct msg_entry *entry)
+{
+    bool is_end =
+        entry->type == ENTRY_MEMBER && entry->change == MEMBER_REMOVE && entry->from.size == 0;
+    if (c->ending != 0 && entry->seq > c->ending && !is_end)
+        world_violation(b->world, "C16: %s ends since %lu and goes on at %lu", c->id, c->ending,
+                        entry->seq);
+}
+
+bool book_is_gone(const struct book_conv *c)
+{
+    return c != NULL && (c->ended != 0 || c->ending != 0);
+}
+
 void book_ended(struct book *b, struct book_conv *c, const char *node, uint64_t seq)
 {
     if (seq <= c->ended)
@@ -29,6 +54,7 @@ void book_ended(struct book *b, struct book_conv *c, const char *node, uint64_t 
         m->read_least = 0; /* His cursors are gone. */
     }
     c->ended = seq;
+    c->ending = 0;
     b->ends++;
     world_note(b->world, "%s is ended at %lu", c->id, seq);
 }
@@ -72,11 +98,15 @@ void book_given(struct book *b, struct slice viewer, struct slice conv, uint64_t
 bool book_ends_are_done(const struct book *b, char *why, size_t why_size)
 {
     size_t at = 0;
-    for (const struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;)
-        if (c->trimmed < c->ended) {
+    for (const struct book_conv *c; (c = map_next(&b->convs, &at)) != NULL;) {
+        if (c->ending != 0)
+            snprintf(why, why_size, "C16: %s ends since %lu, and has not ended", c->id, c->ending);
+        else if (c->trimmed < c->ended)
             snprintf(why, why_size, "C16: %s was ended at %lu, and is removed up to %lu", c->id,
                      c->ended, c->trimmed);
-            return false;
-        }
+        else
+            continue;
+        return false;
+    }
     return true;
 }

@@ -175,6 +175,15 @@ static void draw_delivery(struct cluster *c, uint64_t draw)
         draw / 16 % 3 == 0 ? 300 + (uint32_t)(draw / 64 % 3000) : LIMIT_REDELIVER_MS;
 }
 
+/* Not from the generator either. A direct conversation always goes at once: it has two members. */
+static void draw_parts(struct cluster *c, uint64_t draw)
+{
+    if (draw / 8 % 4 == 0)
+        return;
+    c->limits.drop_members = 2 + (uint32_t)(draw / 128 % 2);
+    c->limits.erase_entries = 4 + (uint32_t)(draw / 256 % 60);
+}
+
 void cluster_init(struct cluster *c, struct world *world, const struct cluster_options *options)
 {
     CHECK(options->routers >= 1 && options->routers <= CLUSTER_ROUTERS_MAX);
@@ -196,6 +205,7 @@ void cluster_init(struct cluster *c, struct world *world, const struct cluster_o
         .grace_ms = world_chance(world, 0.5) ? (uint32_t)world_between(world, 2000, 8000)
                                              : LIMIT_ROUTER_GRACE_MS};
     draw_delivery(c, world->random_state);
+    draw_parts(c, world->random_state);
     for (uint32_t i = 0; i < 16; i++)
         c->cluster_id[i] = (uint8_t)(i + 1);
     for (uint32_t i = 0; i < options->routers; i++)

@@ -95,7 +95,8 @@ struct cluster_limits {
     uint32_t truncate_count;
     uint32_t outbox_bytes_max;
     uint32_t request_ms;
-    uint32_t grace_ms; /* A router silent for longer is replaced. */
+    uint32_t grace_ms;                    /* A router silent for longer is replaced. */
+    uint32_t drop_members, erase_entries; /* Of one command; 0: as usual. */
     uint32_t fanout_members;
     uint32_t redeliver_ms;
 };
@@ -116,7 +117,7 @@ struct cluster {
     struct auth auth;
     struct cluster_faults faults;
     struct cluster_limits limits;
-    uint64_t stalls; /* Ways whose packets were held. */
+    uint64_t stalls; /* Ways whose packets were held for long. */
     uint64_t crashes, losses, disk_failures, wipes, joins;
     uint64_t moves;                         /* Steps of placement, of routers that ended since. */
     uint64_t confs;                         /* Configurations stored, by any replica. */

@@ -88,6 +88,8 @@ static struct router_options options_of(struct sim_node *node,
         .zone = zone,
         .weight = CLUSTER_WEIGHT,
         .grace_ms = c->limits.grace_ms,
+        .drop_members_max = c->limits.drop_members,
+        .erase_entries_max = c->limits.erase_entries,
     };
     memcpy(options.cluster, c->cluster_id, sizeof(options.cluster));
     return options;

@@ -212,18 +212,21 @@ void groups_on_list(struct cluster *c, const char *name)
         }
 }
 
-void groups_on_conf(struct cluster *c, const char *node, uint32_t group, struct slice encoded)
+uint32_t groups_on_conf(struct cluster *c, const char *node, uint32_t group, struct slice encoded)
 {
     struct conf conf;
     uint32_t place = group == CONTROL_GROUP ? c->options.shards : group;
     parse_conf(encoded, &conf);
+    uint32_t voters = 0;
     c->confs++;
     for (uint32_t i = 0; i < conf.count; i++) {
         const struct sim_node *home = cluster_find(c, conf.servers[i].node);
         if (home == NULL || (c->homes[place] >> home->index & 1) == 0)
             world_violation(c->world, "C13: %s has group %u on %.*s, where no list put it", node,
                             group, SLICE_ARGS(conf.servers[i].node));
+        voters |= conf.servers[i].is_voter ? 1u << home->index : 0;
     }
+    return voters;
 }
 
 /* ---- Are they? ---- */

@@ -17,7 +17,7 @@ void groups_check(struct cluster *c, struct book *book);
 /* C13, placement: a replica is only where some committed list put it. From a tap: the list on this
  * router changed; a configuration of the group was stored there. */
 void groups_on_list(struct cluster *c, const char *node);
-void groups_on_conf(struct cluster *c, const char *node, uint32_t group, struct slice encoded);
+uint32_t groups_on_conf(struct cluster *c, const char *node, uint32_t group, struct slice encoded);
 
 /* Could every group, as any router knows it, do without this router's data and still have a
  * majority of its voters? Only then its directory may be wiped. */

@@ -108,9 +108,9 @@ static void print_totals(const struct plan_totals *t)
     printf("clients   %lu sends acknowledged, %lu refused, %lu memberships changed, %lu entries "
            "shown, %lu of them given again, %lu activities\n",
            t->acked, t->refused, t->changes, t->delivered, t->again, t->activities);
-    printf("operator  %lu conversations ended, %lu begun again; %lu users erased, %lu entries "
-           "blanked by that; asked for %lu times; %lu sends repeated\n",
-           t->ends, t->begins, t->erasures, t->blanks, t->end_tries, t->repeats);
+    printf("operator  %lu conversations ended, %lu of them in parts, %lu begun again; %lu users "
+           "erased, %lu entries blanked by that; asked for %lu times; %lu sends repeated\n",
+           t->ends, t->parted, t->begins, t->erasures, t->blanks, t->end_tries, t->repeats);
     printf(
         "chat      %lu messages edited, deleted or reacted to, %lu times trimmed; told %lu times "
         "of presence, %lu of typing\n",

@@ -247,6 +247,10 @@ static void on_gap(struct person *p, const struct event *e)
     bool is_right = is_next(p, place, e->gap_from) || is_again(p, place, e->gap_from);
     if (!is_right || e->gap_to < e->gap_from)
         out_of_order(p, place, e);
+    uint64_t visible = book_visible(p->people->book, e->conv, slice_string(p->user));
+    if (e->gap_to > visible)
+        world_violation(p->people->world, "C12: %s may know of %lu entries and got %.*s", p->user,
+                        visible, SLICE_ARGS(e->raw));
     bool is_lost =
         e->gap_to <= book_lost_seq(p->people->book, e->conv) || begins_at(p, place, e->gap_to + 1);
     if (e->trimmed && !is_lost)
@@ -318,10 +322,11 @@ static bool was_always(const struct person *p, const char *conv, bool is_member,
 {
     struct book *book = p->people->book;
     const struct book_member *member = book_member(book, slice_string(conv), slice_string(p->user));
-    if (member == NULL || member->is_member != is_member)
+    const struct book_conv *c = book_conv(book, slice_string(conv));
+    if (member == NULL || member->is_member != is_member || (is_member && c->ending != 0))
         return false;
     uint64_t changed = is_member ? member->joined : member->left;
-    return book_known_us(book_conv(book, slice_string(conv)), changed) < since_us;
+    return book_known_us(c, changed) < since_us;
 }
 
 /* The newest entries of a conversation. */
@@ -431,7 +436,7 @@ static void on_fill_refused(struct person *p, struct place *place, const struct 
 {
     const struct book_conv *conv = book_conv(p->people->book, slice_string(place->conv));
     bool is_right = slice_equals(e->code, "forbidden") ||
-                    (slice_equals(e->code, "not_found") && conv != NULL && conv->ended != 0);
+                    (slice_equals(e->code, "not_found") && book_is_gone(conv));
     place->filling = false;
     if (!may_try_again(e) && (!is_right || was_always(p, place->conv, true, place->fill_us)))
         world_violation(p->people->world, "a gap of %s was refused to %s: %.*s", place->conv,

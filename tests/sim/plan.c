@@ -27,6 +27,9 @@ static void on_entry(void *context, const char *node, struct slice conv, uint64_
                      uint64_t messages, struct slice record, bool is_news)
 {
     struct run *run = context;
+    if (run->is_reaping && seq > book_head(&run->book, conv) &&
+        reaper_on_entry(&run->reaper, conv, record))
+        faults_hold_answers(run, node);
     book_written(&run->book, node, conv, seq, messages, record, is_news);
 }
 
@@ -34,7 +37,10 @@ static void on_conv(void *context, const char *node, struct slice conv, const st
                     const struct row_conv *info)
 {
     struct run *run = context;
+    uint64_t parted = run->book.parted;
     book_told(&run->book, node, conv, head, info);
+    if (run->book.parted > parted)
+        faults_in_parts(run, node);
 }
 
 static bool on_applied(void *context, const char *node, uint32_t group, uint64_t index,
@@ -47,7 +53,7 @@ static bool on_applied(void *context, const char *node, uint32_t group, uint64_t
 static void on_conf(void *context, const char *node, uint32_t group, struct slice encoded)
 {
     struct run *run = context;
-    groups_on_conf(&run->cluster, node, group, encoded);
+    faults_on_voters(run, groups_on_conf(&run->cluster, node, group, encoded));
 }
 
 static void on_list(void *context, const char *node)
@@ -236,6 +242,7 @@ static void add_up(struct run *run, struct plan_totals *totals)
     totals->rewrites += run->book.rewrites;
     totals->trims += run->book.trims;
     totals->ends += run->book.ends;
+    totals->parted += run->book.parted;
     totals->begins += run->book.begins;
     totals->erasures += run->book.erasures;
     totals->blanks += run->book.blanks;

@@ -13,7 +13,7 @@
 struct plan_totals {
     uint64_t acked, refused, changes, delivered;
     uint64_t rewrites, trims;
-    uint64_t ends, begins, end_tries, repeats, erasures, blanks;
+    uint64_t ends, parted, begins, end_tries, repeats, erasures, blanks;
     uint64_t presences, typings;
     uint64_t activities, again;
     uint64_t crashes, losses, disk_failures, partitions, drains;

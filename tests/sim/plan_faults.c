@@ -60,6 +60,25 @@ void faults_bounce_after(struct run *run, const struct sim_node *node, uint64_t 
     world_after(&run->world, us, bounce, run, node->index);
 }
 
+void faults_hold_answers(struct run *run, const char *router)
+{
+    struct cluster *c = &run->cluster;
+    struct sim_node *from = cluster_find(c, slice_string(router));
+    uint64_t us = world_between(&run->world, 50000, 400000);
+    if (run->is_healing || world_chance(&run->world, 0.5))
+        return;
+    for (uint32_t i = 0; i < c->options.gateways; i++)
+        cluster_cut(c, from, cluster_gateway(c, i), 1u << CHANNEL_REQUEST, us, true);
+}
+
+void faults_in_parts(struct run *run, const char *router)
+{
+    struct world *world = &run->world;
+    const struct sim_node *node = cluster_find(&run->cluster, slice_string(router));
+    if (world_chance(world, 0.5))
+        faults_bounce_after(run, node, world_between(world, 100, 10000));
+}
+
 struct sim_node *faults_router(struct run *run)
 {
     uint32_t count = run->cluster.options.routers;
@@ -326,6 +345,48 @@ static void hand_over(struct run *run, struct sim_node *router, bool is_rolling)
     begin_ending(run, router, 3000000, is_rolling, end_hand_over, 20000);
 }
 
+/* ---- Taken out as it comes in ---- */
+
+/* It does not hear any more that groups count it, and what it said of itself is from before. */
+static void hush(struct run *run, struct sim_node *router)
+{
+    struct cluster *c = &run->cluster;
+    uint64_t us = world_between(&run->world, 300000, 2000000);
+    if (world_chance(&run->world, 0.5)) {
+        cluster_stop(c, router, us);
+        return;
+    }
+    for (uint32_t i = 0; i < c->options.routers; i++) {
+        struct sim_node *other = cluster_router(c, i);
+        if (other == router)
+            continue;
+        cluster_cut(c, other, router, CHANNEL_BOTH, us, false);
+        cluster_cut(c, router, other, CHANNEL_BOTH, us, false);
+    }
+}
+
+static void pounce(void *context, uint64_t index)
+{
+    struct run *run = context;
+    struct sim_node *router = cluster_router(&run->cluster, (uint32_t)index);
+    if (!router->is_alive || run->is_healing)
+        return;
+    hush(run, router);
+    steward_take_out(&run->steward, router, true);
+}
+
+void faults_on_voters(struct run *run, uint32_t voters)
+{
+    struct world *world = &run->world;
+    uint32_t newcomers = voters & ~run->voters;
+    run->voters |= voters;
+    if ((run->faults >> FAULT_TAKE_OUT & 1) == 0)
+        return;
+    for (uint32_t i = 0; i < run->cluster.options.routers; i++)
+        if ((newcomers >> i & 1) != 0 && world_chance(world, 0.3))
+            world_after(world, world_between(world, 0, 100000), pounce, run, i);
+}
+
 /* ---- Any of them ---- */
 
 static void strike_router(struct run *run, enum fault fault)
@@ -352,7 +413,7 @@ static void strike_router(struct run *run, enum fault fault)
         hand_over(run, router, false);
         return;
     case FAULT_TAKE_OUT:
-        steward_take_out(&run->steward, router);
+        steward_take_out(&run->steward, router, false);
         return;
     default:
         steward_rest(&run->steward, router, world_between(world, 500000, 5000000));

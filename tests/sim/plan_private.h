@@ -16,6 +16,7 @@ struct run {
     struct people *people;
     struct steward steward;
     struct reaper reaper;
+    uint32_t voters; /* Routers, by bit, that voted in any group. */
     unsigned faults; /* Bits by enum fault (plan_faults.c). */
     uint64_t pause_us_max;
     uint32_t twins;
@@ -32,6 +33,12 @@ void faults_restart(struct run *run, struct sim_node *node);
 void faults_restart_within(struct run *run, const struct sim_node *node, uint64_t most_us);
 /* Then it is killed, and back at once. */
 void faults_bounce_after(struct run *run, const struct sim_node *node, uint64_t us);
+/* These routers, by bit, vote in some group. */
+void faults_on_voters(struct run *run, uint32_t voters);
+/* What this router answers comes late, perhaps: behind the news of others, and its own. */
+void faults_hold_answers(struct run *run, const char *router);
+/* This router has done the first part of an end, and perhaps not the last. */
+void faults_in_parts(struct run *run, const char *router);
 /* A random live router, or NULL. */
 struct sim_node *faults_router(struct run *run);
 

@@ -13,6 +13,8 @@
 #define ERASURE_SHARE  0.15
 #define GROUP_SHARE    0.25
 #define LAST_GROUP_END 0.05 /* That no group is left to talk in. */
+#define HASTY          0.1  /* To end what somebody has just come into, within */
+#define HASTY_US       50000u
 
 static struct world *world_of(const struct reaper *r)
 {
@@ -118,14 +120,21 @@ static bool has_ended(const struct reaper *r, const char *conv)
     return c != NULL && c->ended != 0;
 }
 
-/* Mostly one group at least is left, for there is much to be seen in groups. */
-static bool choose_group(struct reaper *r, struct reaper_word *word)
+static uint32_t count_groups(const struct reaper *r)
 {
     uint32_t left = 0;
     for (uint32_t i = 1; i <= r->groups; i++) {
-        snprintf(word->name, sizeof(word->name), "group%u", i);
-        left += !has_ended(r, word->name);
+        char name[16];
+        snprintf(name, sizeof(name), "group%u", i);
+        left += !has_ended(r, name);
     }
+    return left;
+}
+
+/* Mostly one group at least is left, for there is much to be seen in groups. */
+static bool choose_group(struct reaper *r, struct reaper_word *word)
+{
+    uint32_t left = count_groups(r);
     if (r->groups == 0 || (left <= 1 && !world_chance(world_of(r), LAST_GROUP_END)))
         return false;
     snprintf(word->name, sizeof(word->name), "group%lu", world_between(world_of(r), 1, r->groups));
@@ -162,6 +171,18 @@ static void begin_erasure(struct reaper *r, struct reaper_word *word)
     ask(word, 0);
 }
 
+static void begin_end(struct reaper_word *word, uint64_t us)
+{
+    struct reaper *r = word->reaper;
+    char name[sizeof(word->name)]; /* A copy: gcc fears for what lies in one struct. */
+    memcpy(name, word->name, sizeof(name));
+    snprintf(word->path, sizeof(word->path), "/v1/conversations/%s", name);
+    word->is_erasure = false;
+    word->head = book_head(r->book, slice_string(word->name));
+    word->is_open = true;
+    world_after(world_of(r), us, ask, word, 0);
+}
+
 static void begin(struct reaper *r, struct reaper_word *word)
 {
     if (!is_erasing(r) && world_chance(world_of(r), ERASURE_SHARE)) {
@@ -173,13 +194,15 @@ static void begin(struct reaper *r, struct reaper_word *word)
         return;
     if (!is_group)
         choose_direct(r, word);
-    char name[sizeof(word->name)]; /* A copy: gcc fears for what lies in one struct. */
-    memcpy(name, word->name, sizeof(name));
-    snprintf(word->path, sizeof(word->path), "/v1/conversations/%s", name);
-    word->is_erasure = false;
-    word->head = book_head(r->book, slice_string(word->name));
-    word->is_open = true;
-    ask(word, 0);
+    begin_end(word, 0);
+}
+
+static struct reaper_word *free_word(struct reaper *r)
+{
+    for (uint32_t i = 0; i < REAPER_WORDS_MAX; i++)
+        if (!r->words[i].is_open)
+            return &r->words[i];
+    return NULL;
 }
 
 static void reap(void *context, uint64_t argument)
@@ -189,11 +212,32 @@ static void reap(void *context, uint64_t argument)
     if (r->is_quiet)
         return;
     world_after(world_of(r), world_between(world_of(r), LEAST_US, MOST_US), reap, r, 0);
-    for (uint32_t i = 0; i < REAPER_WORDS_MAX; i++)
-        if (!r->words[i].is_open) {
-            begin(r, &r->words[i]);
-            return;
-        }
+    struct reaper_word *word = free_word(r);
+    if (word != NULL)
+        begin(r, word);
+}
+
+static bool lets_somebody_in(struct slice record)
+{
+    struct msg_entry entry;
+    struct record_reader r = record_reader_of(record);
+    return record_decode(&r, &msg_entry_desc, &entry) == RC_OK && entry.type == ENTRY_MEMBER &&
+           entry.change == MEMBER_ADD;
+}
+
+/* Of groups less often, since they end for good. */
+bool reaper_on_entry(struct reaper *r, struct slice conv, struct slice record)
+{
+    struct reaper_word *word = free_word(r);
+    if (r->is_quiet || word == NULL || !lets_somebody_in(record))
+        return false;
+    bool is_direct = conv.size > 3 && memcmp(conv.base, "dm:", 3) == 0;
+    if ((!is_direct && count_groups(r) < 2) ||
+        !world_chance(world_of(r), is_direct ? HASTY : HASTY * GROUP_SHARE))
+        return false;
+    snprintf(word->name, sizeof(word->name), "%.*s", SLICE_ARGS(conv));
+    begin_end(word, world_between(world_of(r), 0, HASTY_US));
+    return true;
 }
 
 /* ---- Life ---- */

@@ -44,6 +44,8 @@ void reaper_init(struct reaper *r, struct cluster *cluster, struct book *book, u
 void reaper_fini(struct reaper *r);
 
 void reaper_begin(struct reaper *r);
+/* From a tap: an entry that is new. Where somebody has just come it may end at once: then true. */
+bool reaper_on_entry(struct reaper *r, struct slice conv, struct slice record);
 /* Nothing new from now on. */
 void reaper_quiet(struct reaper *r);
 /* The gateway is about to die: what was asked of it is asked of another. */

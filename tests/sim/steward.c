@@ -5,7 +5,8 @@
 
 #include "mesh/base/check.h"
 
-#define ASK_US 300000u
+#define ASK_US   300000u
+#define HASTY_US 15000u
 
 /* ---- Asking ---- */
 
@@ -35,7 +36,8 @@ static void ask(void *context, uint64_t argument)
     if (errand->state != ERRAND_ASKING)
         return;
     say(errand);
-    world_after(errand->steward->cluster->world, ASK_US, ask, errand, 0);
+    world_after(errand->steward->cluster->world, errand->is_hasty ? HASTY_US : ASK_US, ask, errand,
+                0);
 }
 
 static void take_back(void *context, uint64_t argument)
@@ -137,7 +139,7 @@ static bool may_go(const struct steward *s, const struct sim_node *router)
     return false;
 }
 
-static void begin(struct steward *s, const struct sim_node *router, bool is_removal,
+static void begin(struct steward *s, const struct sim_node *router, bool is_removal, bool is_hasty,
                   uint64_t rest_us)
 {
     if (!may_go(s, router))
@@ -147,19 +149,20 @@ static void begin(struct steward *s, const struct sim_node *router, bool is_remo
     errand->state = ERRAND_ASKING;
     errand->action = OPERATE_DRAIN;
     errand->is_removal = is_removal;
+    errand->is_hasty = is_hasty;
     errand->rest_us = rest_us;
     world_note(s->cluster->world, "%s is to be %s", router->id, is_removal ? "removed" : "drained");
     ask(errand, 0);
 }
 
-void steward_take_out(struct steward *s, struct sim_node *router)
+void steward_take_out(struct steward *s, struct sim_node *router, bool is_hasty)
 {
-    begin(s, router, true, 0);
+    begin(s, router, true, is_hasty, 0);
 }
 
 void steward_rest(struct steward *s, struct sim_node *router, uint64_t us)
 {
-    begin(s, router, false, us);
+    begin(s, router, false, false, us);
 }
 
 bool steward_is_done(const struct steward *s, char *why, size_t why_size)

@@ -18,6 +18,7 @@ struct errand {
     enum errand_state state;
     enum operate_action action; /* The word to be given now. */
     bool is_removal;            /* Once drained it goes for good; */
+    bool is_hasty;              /* He asks all the while. */
     uint64_t rest_us;           /* else it is taken back after so long. */
     uint64_t req;
 };
@@ -33,7 +34,7 @@ void steward_init(struct steward *s, struct cluster *cluster);
 
 /* Drain, and remove it once it holds nothing. Nothing happens while he is about something else with
  * this router, or where no other one would be left. */
-void steward_take_out(struct steward *s, struct sim_node *router);
+void steward_take_out(struct steward *s, struct sim_node *router, bool is_hasty);
 /* Drain, and take it back after so long. */
 void steward_rest(struct steward *s, struct sim_node *router, uint64_t us);
 

@@ -516,6 +516,21 @@ static void a_large_conversation_is_dropped_in_parts(void **state)
     assert_int_equal(rig_rows(rig, KEYSPACE_MEMBER), 0);
 }
 
+/* Simulations reach the parts with few members and entries. */
+static void parts_are_as_small_as_the_machine_is_told(void **state)
+{
+    struct rig *rig = *state;
+    const struct msg_cmd_drop c = {.conv = slice_string("c")};
+    rig_create(rig, "c", "alice", "bob carol dave");
+    machine_limit_parts(rig->machine, 2, 3);
+    assert_int_equal(rig_erase(rig, "c", "dave", 0).seq, 3);
+    assert_int_equal(rig_erase(rig, "c", "dave", 3).seq, 0);
+    rig_do(rig, &msg_cmd_drop_desc, &c); /* Three are left. */
+    assert_int_not_equal(rig->results[0].seq, 0);
+    rig_do(rig, &msg_cmd_drop_desc, &c);
+    assert_int_equal(rig->results[0].seq, 0);
+}
+
 /* With the conversation its place among those with retention goes. */
 static void a_dropped_conversation_has_no_retention(void **state)
 {
@@ -551,6 +566,7 @@ int main(void)
         TEST(nothing_is_left_of_what_was_before_its_end),
         TEST(what_a_dropped_conversation_owes_is_kept),
         TEST(a_large_conversation_is_dropped_in_parts),
+        TEST(parts_are_as_small_as_the_machine_is_told),
         TEST(a_dropped_conversation_has_no_retention),
 #undef TEST
     };
