@@ -3,7 +3,10 @@
  * He leaves it, by an entry of the operator's; then his messages are blanked, as if deleted by that
  * entry, his edits with them, and his reactions taken out, some entries a command; with the last of
  * them his own rows go, so that he never was a member. His name stays where entries say who wrote,
- * came or went: they are others' history, too. Each command may come again. */
+ * came or went: they are others' history, too. Each command may come again.
+ *
+ * A conversation whose end is under way still holds what he wrote until its last member is removed,
+ * and nobody knows when the operator goes on with it: so he is erased there, too. */
 #include "mesh/base/limits.h"
 #include "nodes/router/machine_parts.h"
 
@@ -51,16 +54,19 @@ enum rc machine_erase(struct machine *m, const struct msg_cmd_erase *c,
 {
     struct machine_conv *conv;
     struct machine_member *member;
-    enum rc rc = machine_find(m, c->conv, &conv, result);
-    if (rc != RC_OK || result->rc != RC_OK)
+    enum rc rc = machine_cache_any_conv(m, c->conv, &conv);
+    if (rc != RC_OK)
         return rc;
+    if (conv == NULL || machine_drop_is_over(conv))
+        return machine_refuse(result, RC_NOT_FOUND, "there is no such conversation");
     rc = machine_cache_member(m, conv, c->user, &member);
     if (rc != RC_OK || member == NULL)
         return rc; /* He never was here, or is forgotten already. */
     if (machine_is_current(member)) {
         uint64_t owners = conv->head.owners;
         machine_part(m, conv, machine_author((struct slice){0}), member, MEMBER_REMOVE);
-        rc = machine_replace_owner(m, conv, machine_author((struct slice){0}), owners);
+        if (conv->info.dropped == 0)
+            rc = machine_replace_owner(m, conv, machine_author((struct slice){0}), owners);
         if (rc != RC_OK)
             return rc;
     }

@@ -531,6 +531,33 @@ static void parts_are_as_small_as_the_machine_is_told(void **state)
     assert_int_equal(rig->results[0].seq, 0);
 }
 
+/* Who is still a member, and who was removed already: the end may never be gone on with. */
+static void a_user_is_erased_where_an_end_is_under_way(void **state)
+{
+    struct rig *rig = *state;
+    const struct msg_cmd_drop c = {.conv = slice_string("c")};
+    rig_create(rig, "c", "dave", "alice bob carol");
+    rig_send(rig, "c", "alice", NULL, "\"hers\"");
+    rig_send(rig, "c", "dave", NULL, "\"his\"");
+    machine_limit_parts(rig->machine, 2, 100);
+    rig_do(rig, &msg_cmd_drop_desc, &c);
+    assert_int_not_equal(rig->results[0].seq, 0);
+    uint64_t head = rig->entries;
+    assert_int_equal(rig_erase(rig, "c", "alice", 0).rc, RC_OK);
+    assert_int_equal(rig->entries, head);
+    assert_int_equal(rig_erase(rig, "c", "dave", 0).rc, RC_OK);
+    assert_int_equal(rig->entries, head + 1); /* Nobody inherits. */
+    assert_false(rig_holds(rig, "\"hers\""));
+    assert_false(rig_holds(rig, "\"his\""));
+    assert_int_equal(rig_rows(rig, KEYSPACE_MEMBER), 2);
+    rig_do(rig, &msg_cmd_drop_desc, &c);
+    assert_int_equal(rig->results[0].seq, 0);
+    assert_int_equal(rig_erase(rig, "c", "carol", 0).rc, RC_NOT_FOUND);
+    rig_told(rig, "c");
+    assert_int_equal(rig_rows(rig, KEYSPACE_ENTRY), 0);
+    assert_int_equal(rig_rows(rig, KEYSPACE_MEMBER), 0);
+}
+
 /* With the conversation its place among those with retention goes. */
 static void a_dropped_conversation_has_no_retention(void **state)
 {
@@ -567,6 +594,7 @@ int main(void)
         TEST(what_a_dropped_conversation_owes_is_kept),
         TEST(a_large_conversation_is_dropped_in_parts),
         TEST(parts_are_as_small_as_the_machine_is_told),
+        TEST(a_user_is_erased_where_an_end_is_under_way),
         TEST(a_dropped_conversation_has_no_retention),
 #undef TEST
     };
