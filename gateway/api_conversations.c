@@ -91,12 +91,12 @@ void api_create(struct api_call *call, struct slice body)
     struct buf *named = client_users(&call->gateway->decoder, &request);
     struct buf *members = NULL; /* Of a direct one. */
     const char *mistake = NULL;
-    if (c->kind == CONV_DIRECT)
+    if (request.body.base != NULL && from.base == NULL) /* Whom members name first says nothing. */
+        mistake = "a first message has a sender: from";
+    else if (c->kind == CONV_DIRECT)
         mistake = choose_direct(c, named, request.conv, &from, &members);
     else
         choose_group(c, call->gateway, &request, from);
-    if (mistake == NULL && request.body.base != NULL && from.base == NULL)
-        mistake = "a first message has a sender: from";
     if (mistake != NULL) {
         api_fail(call, RC_BAD_REQUEST, mistake, 0);
         buf_unref(&named);

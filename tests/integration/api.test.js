@@ -690,6 +690,17 @@ test('POST /v1/conversations opens the direct conversation of two users, one and
     await peer.close();
 });
 
+test('a first message of the operator’s has a sender whom from names, in a direct one too', async () => {
+    const [a, b] = [unique('a'), unique('b')];
+    for (const kind of ['direct', 'group']) {
+        const request = { kind, members: [a, b], body: 'who says it?' };
+        await refused(400, 'bad_request', 'POST', '/v1/conversations', request);
+        const { conv } = await expect(201, 'POST', '/v1/conversations', { ...request, from: b });
+        const { entries } = await expect(200, 'GET', `/v1/conversations/${conv}/messages?limit=1`);
+        assert.equal(entries[0].from, b);
+    }
+});
+
 test('with a token one makes conversations in one’s own name only', async () => {
     const as = await cluster.token('alice');
     const { conv } = await expect(201, 'POST', '/v1/conversations', { members: ['bob'] }, { as });
