@@ -283,13 +283,31 @@ static struct interest *interest_of(const struct session *session, struct slice 
     return wanted.key.watched != NULL ? map_get(&presence->interests, key_of(&wanted)) : NULL;
 }
 
+/* It watches him already, and asks again: it is told again, once his second is over. */
+static void repeat_interest(struct gateway *gateway, struct interest *interest)
+{
+    struct watched *watched = interest->key.watched;
+    interest->told = 0;
+    if (watched->version == 0)
+        return; /* It will be told as soon as anything is known. */
+    if (list_is_empty(&watched->in_told))
+        tell_one(gateway, interest);
+    else
+        watched->is_pending = true;
+}
+
 static void add_interest(struct session *session, struct slice user)
 {
     struct gateway *gateway = session->gateway;
+    struct interest *interest = interest_of(session, user);
     uint32_t shard;
-    if (interest_of(session, user) != NULL || routers_user_shard(gateway, user, &shard) != RC_OK)
+    if (interest != NULL) {
+        repeat_interest(gateway, interest);
         return;
-    struct interest *interest = mem_new(struct interest);
+    }
+    if (routers_user_shard(gateway, user, &shard) != RC_OK)
+        return;
+    interest = mem_new(struct interest);
     interest->key.session = session;
     interest->key.watched = watched_get(gateway, user, shard);
     list_append(&session->interests, &interest->in_session);

@@ -106,6 +106,20 @@ test('watch: `ok`, then how each one is, then what changes; unwatch ends it', as
     await closeAll(a, b);
 });
 
+test('who watches somebody again is told again how he is, at most once a second', async () => {
+    const [alice, bob] = names('alice', 'bob');
+    const a = await Peer.join(cluster, alice);
+    await a.must('watch', { users: [bob] });
+    await a.next(isOf(bob));
+    await sleep(1100);
+    for (let n = 0; n < 3; n++) await a.must('watch', { users: [bob] });
+    await a.next(is(bob, 'offline'));
+    await a.next(is(bob, 'offline'));
+    await sleep(1500);
+    assert.equal(a.frames.filter(isOf(bob)).length, 3, 'at once, and for the other two later');
+    await closeAll(a);
+});
+
 test('status: online, away and busy are told to who watches, and nothing else is one', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice);
