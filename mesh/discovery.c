@@ -9,6 +9,7 @@
 
 #define ROUND_US       ((uint64_t)LIMIT_GOSSIP_MS * 1000)
 #define TARGET_IDLE_US 30000000u /* A connection not used for so long is closed. */
+#define FOREIGN_US     5000000u  /* Many rounds: who still is there has answered again. */
 #define QUEUE_MAX      2u        /* Tables queued: older ones are worth nothing. */
 #define LINGER_MS      100u      /* So that "I am leaving" still leaves. */
 #define HINTS_MAX      16u
@@ -37,6 +38,7 @@ struct discovery {
     char known[DISCOVERY_KNOWN_MAX][ENDPOINT_SIZE_MAX + 1];
     uint32_t known_count;
     const char *foreign_seed;                     /* One of them; NULL: none. */
+    uint64_t foreign_us;                          /* When a foreigner answered there last. */
     char hints[HINTS_MAX][ENDPOINT_SIZE_MAX + 1]; /* From beacons; ring. */
     uint32_t hint_next;
     struct buf *table;         /* What is sent: encoded once a round, or when it changed. */
@@ -69,8 +71,10 @@ static struct slice table_now(struct discovery *d)
 static void note_foreign(struct discovery *d, const struct target *t)
 {
     for (uint32_t i = 0; i < d->seed_count; i++)
-        if (strcmp(d->seeds[i], t->endpoint) == 0)
+        if (strcmp(d->seeds[i], t->endpoint) == 0) {
             d->foreign_seed = d->seeds[i];
+            d->foreign_us = env_now_us(d->env);
+        }
 }
 
 /* On a connection of ours: the answer of whom we sent to. */
@@ -225,7 +229,8 @@ void discovery_set_known(struct discovery *d, const char *const *endpoints, uint
 
 const char *discovery_foreign_seed(const struct discovery *d)
 {
-    return d->foreign_seed;
+    bool is_fresh = env_now_us(d->env) - d->foreign_us < FOREIGN_US;
+    return is_fresh ? d->foreign_seed : NULL;
 }
 
 struct membership *discovery_membership(struct discovery *d)

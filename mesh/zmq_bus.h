@@ -86,7 +86,7 @@ uint64_t zmq_bus_due_us(
 /* RC_OK; RC_IN_USE: a newer process runs under this node id. This one is to stop. */
 MUST_CHECK enum rc zmq_bus_state(const struct zmq_bus *bus);
 
-/* One of `joins`, where a node of another cluster has answered; NULL: none has. */
+/* One of `joins`, where a node of another cluster answers; NULL: none did lately. */
 const char *zmq_bus_foreign_seed(const struct zmq_bus *bus);
 /* Where routers of this cluster were met before: looked for beside `joins`, in place of those told
  * earlier. Copied; what is no endpoint is passed over. */

@@ -13,6 +13,9 @@
 #include "nodes/notify.h"
 #include "nodes/tools.h"
 
+#define LOOK_US  500000u
+#define ALONE_US 10000000u /* Longer than a router is away that starts again. */
+
 struct gateway_node {
     const struct config *config;
     struct loop *loop;
@@ -22,8 +25,10 @@ struct gateway_node {
     struct auth auth;  /* Core and edge borrow it; replaced in place at SIGHUP. */
     uint64_t incarnation;
     bool is_draining;
-    int code;          /* Exit code, once the loop has ended. */
-    char address[160]; /* http://HOST:PORT, for people and for other nodes. */
+    uint64_t looked_us; /* When it was looked whether it has gone astray, */
+    uint64_t heard_us;  /* and when a router of its cluster was there. */
+    int code;           /* Exit code, once the loop has ended. */
+    char address[160];  /* http://HOST:PORT, for people and for other nodes. */
 };
 
 /* ---- The turn ---- */
@@ -44,10 +49,41 @@ static void end(struct gateway_node *node, int code)
     edge_close(&node->edge, on_edge_closed, node);
 }
 
+static bool hears_router(const struct gateway_node *node)
+{
+    const struct msg_node *peer;
+    for (size_t at = 0; (peer = zmq_bus_next_peer(node->bus, &at)) != NULL;)
+        if (peer->role == NODE_ROUTER)
+            return true;
+    return false;
+}
+
+/* A gateway is of the cluster of the router that answered first, which may have been one that lost
+ * its disk and began another: until the others looked for it (belonging.h). Nothing would lead from
+ * there to the right cluster. Who hears nobody of his own any more serves nobody, so nothing is
+ * lost by starting anew; and as long as anybody is there, who of the two is right is not for us to
+ * say. */
+static void judge_cluster(struct gateway_node *node)
+{
+    uint64_t now_us = env_now_us(loop_env(node->loop));
+    if (node->edge == NULL || now_us - node->looked_us < LOOK_US)
+        return;
+    node->looked_us = now_us;
+    if (zmq_bus_cluster(node->bus) == NULL || hears_router(node))
+        node->heard_us = now_us;
+    const char *seed = zmq_bus_foreign_seed(node->bus);
+    if (seed != NULL && now_us - node->heard_us >= ALONE_US)
+        end(node, tools_fail(EXIT_FAILED,
+                             "no router of this gateway's cluster is heard, and %s, which --join "
+                             "names, is of another: it ends, to be started again",
+                             seed));
+}
+
 static void on_turn(void *context)
 {
     struct gateway_node *node = context;
     gateway_turn(node->gateway);
+    judge_cluster(node);
     if (node->is_draining && gateway_is_drained(node->gateway)) {
         end(node, EXIT_FINE);
     } else if (zmq_bus_state(node->bus) != RC_OK && node->edge != NULL) {

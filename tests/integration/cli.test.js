@@ -334,6 +334,37 @@ test('a router with the data of another cluster does not run beside the one it i
     assert.match(stderr, / handed_over self=r1 complete=0 alone=65$/m); // There is nobody else.
 });
 
+test('a gateway whose cluster is gone ends where another answers at its --join, not while it is there', async () => {
+    const key = join(folder, 'astray.key');
+    await run(['keygen', key]);
+    const port = await freePorts(7);
+    const [first, other] = [port, port + 3].map((at) => `tcp://127.0.0.1:${at}`);
+    const begin = (id, listen, signal) =>
+        run(
+            ['router', '--data', join(folder, `astray-${id}`), '--key', key, '--id', id]
+                .concat('--listen', listen),
+            { timeout: 60000, signal },
+        ).catch(() => {});
+    const enough = new AbortController();
+    const routers = [begin('r1', first, AbortSignal.timeout(7000))];
+    const gateway = ['gateway', '--id', 'g1', '--port', port + 6, '--key', key];
+    const started = Date.now();
+    const ended = run([...gateway, '--join', first, '--join', other], { timeout: 30000 });
+    await until('the gateway has a cluster', async () => {
+        const response = await fetch(`http://127.0.0.1:${port + 6}/health`).catch(() => null);
+        return response?.ok;
+    });
+    routers.push(begin('r2', other, enough.signal));
+    const { code, stderr } = await ended;
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, / foreign_cluster self=g1 node=r2$/m);
+    const reason = `^chatmesh: no router of .+ is heard, and ${other}, which --join names, is of another`;
+    assert.match(stderr, new RegExp(reason, 'm'));
+    assert.ok(Date.now() - started > 16000, `${Date.now() - started} ms`);
+    enough.abort();
+    await Promise.all(routers);
+});
+
 test('a founder that lost its disk does not found a second cluster beside the one that looks for it', async () => {
     const key = join(folder, 'lost.key');
     await run(['keygen', key]);
