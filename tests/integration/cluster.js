@@ -53,8 +53,8 @@ export function temporaryFolder() {
     return mkdtempSync(join(tmpdir(), 'chatmesh-test-'));
 }
 
-/** Run the binary to its end. */
-export function run(args, options = {}) {
+/** Run the binary to its end. `until`: once what it logs fits, it is sent SIGTERM. */
+export function run(args, { until: enough, ...options } = {}) {
     return new Promise((resolve, reject) => {
         const child = spawn(BINARY, args, { timeout: 20000, ...options });
         let stdout = '';
@@ -64,6 +64,7 @@ export function run(args, options = {}) {
         });
         child.stderr.on('data', (data) => {
             stderr += data;
+            if (enough?.test(stderr)) child.kill();
         });
         child.on('error', reject);
         child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));

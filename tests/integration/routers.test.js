@@ -47,6 +47,15 @@ function untilHeld(cluster, held) {
     );
 }
 
+const logOf = (cluster, node) => readFileSync(join(cluster.data, `${node}.log`), 'utf8');
+
+/** Wait until `router` hears `other`: who asks for the status may have heard it sooner. */
+function untilHears(cluster, router, other) {
+    const events = new RegExp(` peer_(up|down) self=${router} node=${other} `, 'g');
+    const last = () => [...logOf(cluster, router).matchAll(events)].at(-1)?.[1];
+    return until(`${router} hears ${other}`, () => last() === 'up');
+}
+
 /** What the operator asks over HTTP, again for as long as that is unavailable. */
 async function ask(cluster, method, path, body) {
     const key = readFileSync(join(cluster.data, 'api.key'), 'utf8').trim();
@@ -146,8 +155,10 @@ test('SIGTERM hands over what a router leads, and clients hardly notice', () =>
             cluster.signal(router, 'SIGTERM');
             await say(alice, `while ${router} goes`);
             await until(`${router} is back`, () => ![null, pid].includes(cluster.pid(router)));
-            const log = readFileSync(join(cluster.data, `${router}.log`), 'utf8');
-            assert.match(log, new RegExp(` handed_over self=${router} complete=1`));
+            assert.match(
+                logOf(cluster, router),
+                new RegExp(` handed_over self=${router} complete=1`),
+            );
             await untilHeld(cluster, ALL);
         }
     }));
@@ -156,8 +167,9 @@ test('two routers: each hands the other what it leads, and the last one active i
     withCluster({ routers: 2, args: [...args, '--respawn'] }, async (cluster) => {
         const both = { r1: GROUPS, r2: GROUPS };
         const alice = await Peer.join(cluster, 'alice');
-        for (const router of ['r1', 'r2']) {
+        for (const [router, other] of [['r1', 'r2'], ['r2', 'r1']]) {
             await untilHeld(cluster, both);
+            await untilHears(cluster, router, other);
             const pid = cluster.pid(router);
             cluster.signal(router, 'SIGTERM');
             for (let n = 0; cluster.pid(router) === pid; n++) {
@@ -165,8 +177,8 @@ test('two routers: each hands the other what it leads, and the last one active i
                 await alice.must('send', { to: `bob${n}`, cid: router, body: n }); // Any shard.
                 assert.ok(Date.now() - asked < 2000, `answered after ${Date.now() - asked} ms`);
             }
-            const log = readFileSync(join(cluster.data, `${router}.log`), 'utf8');
-            assert.match(log, new RegExp(` handed_over self=${router} complete=1 alone=0$`, 'm'));
+            const complete = new RegExp(` handed_over self=${router} complete=1 alone=0$`, 'm');
+            assert.match(logOf(cluster, router), complete);
         }
         await alice.close();
         await untilHeld(cluster, both);
