@@ -166,7 +166,8 @@ static uint64_t held_by(const struct cluster_view_router *r)
 static void say_empty(const struct operate *o)
 {
     if (asker_is_up(&o->asker, o->node))
-        printf("%s holds no replicas: it may be stopped, and removed with chatmesh remove %s\n",
+        printf("%s holds no replicas: chatmesh remove %s takes it off the list, and it ends; "
+               "stopped before that, it is taken off only after --grace (10m unless set)\n",
                o->node, o->node);
     else
         printf("%s is not there, and no group counts it among its replicas any more: chatmesh "

@@ -347,6 +347,20 @@ static bool is_needed(const struct router *router, const struct view *v)
     return votes && has_other && count_voters(v) == 2;
 }
 
+/* Might another lead before long, whose router is there but has not caught up, or was not heard in
+ * the group: it has just started again. */
+static bool may_have_heir(const struct router *router, const struct view *v)
+{
+    bool is_alone = count_voters(v) == 1;
+    for (uint32_t i = 0; i < v->view.server_count; i++) {
+        const struct placement_server *s = &v->servers[i];
+        bool is_fit = s->role == PLACEMENT_VOTER || (s->role == PLACEMENT_STANDBY && is_alone);
+        if (s->id != v->view.self && is_fit && is_present(router, s->node))
+            return true;
+    }
+    return false;
+}
+
 enum moves_duty moves_duty(const struct router *router, const struct shard *shard)
 {
     struct view v;
@@ -354,7 +368,7 @@ enum moves_duty moves_duty(const struct router *router, const struct shard *shar
         return MOVES_FREE;
     make_view(router, shard, &v);
     if (shard->was_ready)
-        return find_heir(&v) != NULL ? MOVES_AWAITED : MOVES_ALONE;
+        return may_have_heir(router, &v) ? MOVES_AWAITED : MOVES_ALONE;
     return is_needed(router, &v) ? MOVES_AWAITED : MOVES_FREE;
 }
 
