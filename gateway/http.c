@@ -30,6 +30,12 @@ static enum http_next answer_health(const struct http_site *site, bool is_head, 
     return next;
 }
 
+static enum http_next answer_metrics(const struct http_site *site, bool is_head, struct buf *out)
+{
+    metric_set(up, site->health(site->context).up);
+    return http_put_metrics(&site->node, out, is_head);
+}
+
 /* ---- Routing ---- */
 
 /* Only digits count. */
@@ -231,7 +237,7 @@ enum http_next http_answer(const struct http_site *site, const struct http_reque
     if (is_health)
         return answer_health(site, is_head, out);
     if (is_metrics)
-        return http_put_metrics(&site->node, out, is_head);
+        return answer_metrics(site, is_head, out);
     return http_answer_file(site, file, request, out);
 }
 

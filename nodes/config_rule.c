@@ -7,6 +7,7 @@
 
 #include "mesh/endpoint.h"
 #include "mesh/wire/key.h"
+#include "nodes/vitals_server.h"
 #include "nodes/webhook.h"
 
 #define LOWER  "abcdefghijklmnopqrstuvwxyz"
@@ -51,6 +52,12 @@ static bool is_advertise(const char *text)
     int size = snprintf(endpoint, sizeof(endpoint), form, text);
     return size > 0 && size < (int)sizeof(endpoint) &&
            endpoint_is_reachable(slice_string(endpoint));
+}
+
+static bool is_http(const char *text)
+{
+    struct vitals_address address;
+    return vitals_address_parse(text, &address) == RC_OK;
 }
 
 /* An even number of voters tolerates no more failures than the odd one below it. */
@@ -139,6 +146,8 @@ static const struct {
     {CONFIG_OPTION_listen, is_listen,
      "is tcp://HOST:PORT, with room for the next two ports, or ipc://PATH of up to 99 characters"},
     {CONFIG_OPTION_advertise, is_advertise, "is a host that others can reach, without a port"},
+    {CONFIG_OPTION_http, is_http,
+     "is a port, or a numeric address and a port: 7480, 10.0.0.1:7480 or [::1]:7480"},
     {CONFIG_OPTION_webhook, webhook_url_is_valid, "is a URL of http or https with a host"},
     {CONFIG_OPTION_join, is_join, "is where a router listens, tcp://HOST:PORT or ipc://PATH"},
     {CONFIG_OPTION_bind, is_address, "is a numeric IPv4 or IPv6 address"},

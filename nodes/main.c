@@ -116,11 +116,12 @@ static const struct command commands[] = {
      "and\n"
      "waits until it is. SIGTERM hands over what it leads and stops it, a second one stops it at\n"
      "once; what was acknowledged is on disk at any moment. SIGHUP reads log level and format\n"
-     "again.\n",
+     "again. With --http it answers GET /health (200 UP, or 503 DOWN and a reason) and /metrics\n"
+     "(Prometheus) on a port of its own, to anybody who reaches it.\n",
      "  chatmesh router --id r1 --data /var/lib/chatmesh --listen tcp://10.0.0.1:7400 \\\n"
      "      --key /etc/chatmesh/cluster.key\n"
      "  chatmesh router --id r2 --data /var/lib/chatmesh --listen tcp://10.0.0.2:7400 \\\n"
-     "      --join tcp://10.0.0.1:7400 --key /etc/chatmesh/cluster.key\n",
+     "      --join tcp://10.0.0.1:7400 --key /etc/chatmesh/cluster.key --http 10.0.0.2:7480\n",
      run_router},
     {"gateway", CONFIG_GATEWAY, "--id ID --join ENDPOINT", 0, "a node that clients connect to",
      "Keeps nothing on disk. SIGTERM sends its clients away over --drain-ms, a second one at\n"

@@ -36,6 +36,8 @@ OPTION(replicas, number, R | D, "cluster/replicas", "replicas", "N", NUMBER(LIMI
 OPTION(grace, duration, R | D, "cluster/grace", "grace", "TIME",
        NUMBER(LIMIT_ROUTER_GRACE_MS / 1000), 3, 2592000,
        "a router silent for so long has its shards held elsewhere")
+OPTION(http, text, R, "router/http", "http", "[ADDRESS:]PORT", TEXT(NULL), 0, 0,
+       "where monitors find GET /health and /metrics, on 127.0.0.1 unless told; off if not set")
 OPTION(handover_ms, number, R | D, "router/handover_ms", "handover-ms", "MS", NUMBER(5000), 0,
        600000, "time a router has at SIGTERM to hand over what it leads")
 

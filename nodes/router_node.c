@@ -1,8 +1,10 @@
 #include "nodes/router_node.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "mesh/base/check.h"
 #include "mesh/base/log.h"
 #include "nodes/belonging.h"
 #include "nodes/folder.h"
@@ -12,6 +14,7 @@
 #include "nodes/notify.h"
 #include "nodes/router_data.h"
 #include "nodes/tools.h"
+#include "nodes/vitals_server.h"
 #include "nodes/webhook.h"
 #include "nodes/webhook_setup.h"
 #include "storage/rocks_kv.h"
@@ -40,6 +43,7 @@ struct router_node {
     struct join *join;          /* JOINING and STORING. */
     struct router *router;      /* From SERVING on. */
     struct webhook *webhook;    /* Likewise; NULL where none is set. */
+    struct vitals_server *http; /* NULL: off. */
     enum rc stored;             /* STORING: RC_AGAIN until the sync is reported. */
     struct belonging belonging; /* Judged from SERVING on. */
     uint64_t began_us;          /* JOINING: since when. */
@@ -147,8 +151,9 @@ static int start_router(struct router_node *node)
     node->belonging.config = node->config;
     node->belonging.bus = node->bus;
     node->belonging.router = node->router;
-    log_info("router_started", "version=%s shards=%u listen=%s remembered=%u", CHATMESH_VERSION,
-             options.shards, node->config->listen, look_for_known(node));
+    log_info("router_started", "version=%s shards=%u listen=%s http=%s remembered=%u",
+             CHATMESH_VERSION, options.shards, node->config->listen,
+             node->http != NULL ? node->config->http : "off", look_for_known(node));
     notify_ready();
     return EXIT_FINE;
 }
@@ -276,6 +281,47 @@ static void turn_store(struct router_node *node)
         end(node, code);
 }
 
+/* ---- How it is ---- */
+
+static void read_vitals(void *context, struct vitals *ret_vitals)
+{
+    const struct router_node *node = context;
+    char waits_for[128];
+    *ret_vitals = (struct vitals){.health = {.missing = ""}};
+    if (node->router != NULL) {
+        ret_vitals->health = router_health(node->router);
+        ret_vitals->reason = ret_vitals->health.reason;
+        return;
+    }
+    join_describe(node->join, waits_for, sizeof(waits_for));
+    if (node->phase == PHASE_STORING)
+        snprintf(waits_for, sizeof(waits_for), "its disk");
+    snprintf(ret_vitals->waits_for, sizeof(ret_vitals->waits_for),
+             "it is not in a cluster yet, and waits for %s", waits_for);
+    ret_vitals->reason = ret_vitals->waits_for;
+}
+
+/* Before there is data: a port in use is a mistake that should leave nothing behind. */
+static int open_http(struct router_node *node)
+{
+    const struct config *c = node->config;
+    char reason[VITALS_REASON_SIZE];
+    struct vitals_server_options options = {
+        .life_ms = VITALS_LIFE_MS,
+        .node = c->id,
+        .env = loop_env(node->loop),
+        .read = read_vitals,
+        .context = node,
+    };
+    if (c->http == NULL)
+        return EXIT_FINE;
+    enum rc rc = vitals_address_parse(c->http, &options.address);
+    CHECK(rc == RC_OK); /* Its rule (config_rule.c) has said so. */
+    if (vitals_server_new(&options, loop_uv(node->loop), reason, &node->http) == RC_OK)
+        return EXIT_FINE;
+    return tools_fail(EXIT_MISTAKE, "%s: %s", config_where(c, CONFIG_OPTION_http), reason);
+}
+
 /* ---- The loop's callbacks ---- */
 
 static void judge(struct router_node *node)
@@ -399,7 +445,9 @@ static int open_bus(struct router_node *node)
 static int start(struct router_node *node)
 {
     const struct config *c = node->config;
-    int code = router_data_open(&node->data, c, loop_wake, node->loop);
+    int code = open_http(node);
+    if (code == EXIT_FINE)
+        code = router_data_open(&node->data, c, loop_wake, node->loop);
     if (code == EXIT_FINE && node->data.is_new && c->join.count == 0)
         code = begin_cluster(node);
     else if (code == EXIT_FINE && node->data.is_new)
@@ -445,6 +493,7 @@ int router_node_run(const struct config *c)
         code = node.code;
     }
     join_free(&node.join);
+    vitals_server_free(&node.http);
     webhook_free(&node.webhook);
     router_free(&node.router);
     zmq_bus_free(&node.bus);

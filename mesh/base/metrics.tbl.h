@@ -2,6 +2,7 @@
  * METRIC(name, kind, roles, "help"): kind is counter or gauge; roles tells who has it, G gateways
  * and R routers. Names follow Prometheus' conventions; the prefix chatmesh_ is added by the
  * printer. Sorted by part. */
+METRIC(up, gauge, G | R, "1 where /health is UP, else 0")
 METRIC(connections_active, gauge, G, "WebSocket connections open now")
 METRIC(connections_accepted_total, counter, G, "TCP connections accepted")
 METRIC(connections_crowded, gauge, G, "Connections that wait to be let in at the pace")
@@ -33,6 +34,10 @@ METRIC(packets_dropped_total, counter, G | R,
 METRIC(peers_up, gauge, G | R,
        "Nodes of the cluster that are heard, of either kind, itself left out")
 METRIC(shards_led, gauge, R, "Shards this router leads")
+METRIC(replicas_held, gauge, R, "Groups of which it holds a replica, the control group too")
+METRIC(replicas_leaderless, gauge, R,
+       "Of these, those that nobody has led for half a second, as far as it hears")
+METRIC(moves_pending, gauge, R, "Groups led here that are not where they should be")
 METRIC(commands_total, counter, R,
        "Commands applied to the state machine, by leaders and followers")
 METRIC(messages_total, counter, R, "Messages applied, by leaders and followers")

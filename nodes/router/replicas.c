@@ -71,7 +71,6 @@ void replicas_close(struct router *router, struct shard *shard)
     if (shard->was_ready) {
         shard->was_ready = false;
         router->lost_any = true;
-        metric_add(shards_led, -1);
         moves_on_ready(router, shard, false);
         router_push_ready(router, shard, false);
         shard_refuse_waiting(router, shard);

@@ -1,4 +1,4 @@
-/* report - what the node, and `chatmesh status --json`, see of a router. */
+/* report - what `chatmesh status --json` sees of a router, and the simulator of its groups. */
 #include "mesh/base/check.h"
 #include "mesh/base/metrics.h"
 #include "nodes/router/router_private.h"
@@ -149,27 +149,6 @@ void report_write(struct router *router, struct buf *into)
         write_group(router, i, into);
     }
     buf_append_string(into, "]}");
-}
-
-struct router_health router_health(const struct router *router)
-{
-    struct router_health health = {
-        .shards_total = router->options.shards,
-        .conversations_watched = router->watchers.convs.count,
-    };
-    health.moves_done = router->moves_done;
-    health.bytes_moved = router->bytes_moved;
-    health.knows_table = router->table.version > 0;
-    for (uint32_t i = 0; i <= router->options.shards; i++) {
-        const struct shard *shard = &router->shards[i];
-        health.shards_led += shard->was_ready && i < router->options.shards;
-        health.replicas += shard->group != NULL;
-        health.moves_pending += shard->was_ready && !shard->moves.is_done;
-    }
-    size_t at = 0;
-    for (const struct watcher *w; (w = map_next(&router->watchers.by_id, &at)) != NULL;)
-        health.gateways += w->is_leased;
-    return health;
 }
 
 void router_shard_status(const struct router *router, uint32_t place,

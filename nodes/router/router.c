@@ -36,11 +36,9 @@ static void watch_leadership(struct router *router, struct shard *shard)
     router_push_ready(router, shard, ready);
     if (ready) {
         metric_add(elections_total, 1);
-        metric_add(shards_led, 1);
         log_debug("shard_led", "shard=%u term=%lu", shard->id, raft_group_term(shard->group));
     } else {
         router->lost_any = true;
-        metric_add(shards_led, -1);
         log_info("shard_lost", "shard=%u term=%lu", shard->id, raft_group_term(shard->group));
         shard_refuse_waiting(router, shard);
     }
@@ -283,6 +281,7 @@ void router_turn(struct router *router)
     tick_groups(router);
     control_turn(router);
     remembered_turn(router);
+    health_turn(router);
     if (router->push != NULL)
         push_turn(router->push);
     turn_shards(router);

@@ -87,13 +87,21 @@ bool router_is_failed(const struct router *router);
 bool router_is_removed(const struct router *router);
 
 struct router_health {
+    const char *reason; /* Why it cannot do its part, for people; static. NULL: it can. */
     uint32_t shards_total;
-    uint32_t shards_led;    /* Led, with the barrier of this term applied. */
-    uint32_t replicas;      /* Groups of which a replica is held here, the control group too. */
+    uint32_t shards_led; /* Led, with the barrier of this term applied. */
+    uint32_t replicas;   /* Groups of which a replica is held here, the control group too. */
+    uint32_t
+        leaderless; /* Of these, those that nobody has led for half a second, as far as is heard. */
     uint32_t moves_pending; /* Groups led here that are not where they should be. */
     uint64_t moves_done;    /* Steps of placement since the start. */
     uint64_t bytes_moved;   /* State sent to other routers since the start. */
     bool knows_table;       /* It has heard the committed list of routers. */
+    bool hears_control;     /* And it hears, or is, who leads the control group, which keeps it. */
+    uint32_t routers_up;    /* Routers of the cluster that it hears, itself counted. */
+    /* Names of those that it does not hear, by spaces; some of them where many are. The router's.
+     */
+    const char *missing;
     uint64_t conversations_watched;
     uint64_t gateways;
 };

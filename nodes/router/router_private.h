@@ -2,8 +2,8 @@
  * commands), requests.c (what other nodes ask), owed.c (what conversations owe the lists of users),
  * retention.c (what goes with time), soft.c (what is in memory only), router_peers.c (the other
  * routers), remembered.c (where they are to be looked for), replicas.c (replicas that come and go),
- * control.c (the list of routers), moves.c (placement), digests.c (comparing replicas). Nobody else
- * includes this. */
+ * control.c (the list of routers), moves.c (placement), digests.c (comparing replicas), health.c
+ * and report.c (how it is). Nobody else includes this. */
 #ifndef NODES_ROUTER_ROUTER_PRIVATE_H
 #define NODES_ROUTER_ROUTER_PRIVATE_H
 
@@ -82,6 +82,7 @@ struct router {
     bool is_draining;
     uint64_t draining_ms; /* Since when. */
     uint64_t next_tick_ms, ticked_ms;
+    uint64_t health_due_ms; /* When health.c looks again. */
     uint64_t next_beat_us;
     bool beats_due;          /* Leadership changed: beat at once. */
     bool lost_any;           /* Of a shard: who watched it here watches elsewhere. */
@@ -288,6 +289,10 @@ enum moves_duty moves_duty(const struct router *router, const struct shard *shar
 
 void router_push_init(struct router *router);
 void router_push_ready(struct router *router, const struct shard *shard, bool ready);
+
+/* ---- health.c ---- */
+
+void health_turn(struct router *router); /* Before the turn's batch is written. */
 
 /* ---- report.c ---- */
 

@@ -89,6 +89,7 @@ struct shard {
     struct list touched; /* On router.touched from then until the turn's batch is written. */
     struct shard_moves moves;
     struct transfer_in *in; /* State that comes from the leader. */
+    uint64_t leader_ms;     /* When health.c last saw that it has a leader; 0: never. */
     uint64_t lonely_ms;     /* When a replica without a leader last said that it exists. */
     struct shard_digest digests[SHARD_DIGESTS]; /* Ring by index. */
     struct shard_digest told;                   /* The last one that beats carried. */

@@ -53,6 +53,30 @@ export function temporaryFolder() {
     return mkdtempSync(join(tmpdir(), 'chatmesh-test-'));
 }
 
+/** The metrics of a /metrics answer by name, each told once, with HELP and TYPE before it, and of
+ * this node and role. Fails where it is not as Prometheus reads it. */
+export async function readMetrics(response, node, role) {
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+    const text = await response.text();
+    assert.ok(text.endsWith('\n'));
+    const lines = text.trimEnd().split('\n');
+    assert.equal(lines.length % 3, 0);
+    const metrics = new Map();
+    for (let i = 0; i < lines.length; i += 3) {
+        const [, name] = /^# HELP ([a-z_][a-z0-9_]*) [^\\]+$/.exec(lines[i]) ?? assert.fail(lines[i]);
+        const kind = name.endsWith('_total') ? 'counter' : 'gauge';
+        assert.equal(lines[i + 1], `# TYPE ${name} ${kind}`);
+        const labelled = `${name}{node="${node}",role="${role}"} `;
+        assert.ok(lines[i + 2].startsWith(labelled), lines[i + 2]);
+        const value = lines[i + 2].slice(labelled.length);
+        assert.match(value, /^-?\d+$/);
+        assert.ok(!metrics.has(name), `${name} twice`);
+        metrics.set(name, Number(value));
+    }
+    return metrics;
+}
+
 /** Run the binary to its end. `until`: once what it logs fits, it is sent SIGTERM. */
 export function run(args, { until: enough, ...options } = {}) {
     return new Promise((resolve, reject) => {

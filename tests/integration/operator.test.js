@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { BINARY, freePorts, run, temporaryFolder, until } from './cluster.js';
+import { BINARY, freePorts, readMetrics, run, temporaryFolder, until } from './cluster.js';
 
 const SHARDS = 4;
 
@@ -43,11 +43,11 @@ class Node {
     }
 }
 
-/** Machines of one cluster: a port, a folder and an address each. */
+/** Machines of one cluster: ports, a folder and an address each. */
 class Site {
     static async make(name, count) {
         const site = new Site();
-        site.port = await freePorts(3 * count + 1);
+        site.port = await freePorts(4 * count + 1);
         site.key = join(folder, `${name}.key`);
         site.name = name;
         site.http = site.port + 3 * count;
@@ -69,6 +69,17 @@ class Site {
             ...['router', '--id', `r${i}`, '--data', this.data(i), '--key', this.key],
             ...['--listen', this.at(i), '--shards', SHARDS, ...this.#joins(joins), ...more],
         ]);
+    }
+
+    /** Where monitors find router ri, if it is started with --http. */
+    monitored(i) {
+        return `127.0.0.1:${this.http + i}`;
+    }
+
+    /** /health or /metrics of router ri; null where nobody answers. */
+    look(i, path) {
+        const signal = AbortSignal.timeout(2000);
+        return fetch(`http://${this.monitored(i)}${path}`, { signal }).catch(() => null);
     }
 
     gateway(joins) {
@@ -272,4 +283,97 @@ test('of a damaged store is said what to do, and that works', async () => {
     r2 = site.router(2, [1]);
     await site.untilHeld([1], 3);
     await Promise.all([r1.stop(), r2.stop(), r3.stop()]);
+});
+
+test('a router tells monitors whether it can do its part, why not, and its own numbers', async () => {
+    const site = await Site.make('watched', 3);
+    const start = (i, joins) => site.router(i, joins, '--http', site.monitored(i));
+    const nodes = {};
+    const untilTold = (i, status, isTrue = () => true) =>
+        until(
+            `r${i} is ${status}`,
+            async () => {
+                const answer = await site.look(i, '/health');
+                const health = await answer?.json();
+                if (health?.status !== status || !isTrue(health)) return false;
+                assert.equal(answer.status, status === 'UP' ? 200 : 503);
+                assert.deepEqual([health.node, health.role], [`r${i}`, 'router']);
+                assert.equal(health.reason === undefined, status === 'UP');
+                return health;
+            },
+            20000,
+        );
+
+    nodes.r2 = start(2, [1]);
+    const joining = await untilTold(2, 'DOWN');
+    assert.match(joining.reason, /^it is not in a cluster yet, and waits for a router /);
+    nodes.r1 = start(1, []);
+    nodes.r3 = start(3, [1]);
+    await site.untilHeld([1], 3);
+    let led = 0;
+    for (const i of [1, 2, 3]) {
+        const health = await untilTold(i, 'UP', ({ routers }) => routers.missing.length === 0);
+        assert.deepEqual(health.replicas, { held: SHARDS + 1, leaderless: 0 });
+        assert.equal(health.shards.total, SHARDS);
+        assert.equal(health.routers.up, 3);
+        const metrics = await readMetrics(await site.look(i, '/metrics'), `r${i}`, 'router');
+        led += metrics.get('chatmesh_shards_led');
+        assert.equal(metrics.get('chatmesh_up'), 1);
+        assert.equal(metrics.get('chatmesh_replicas_held'), SHARDS + 1);
+        assert.equal(metrics.get('chatmesh_peers_up'), 2);
+        assert.ok(metrics.get('chatmesh_syncs_total') > 0);
+        assert.ok(!metrics.has('chatmesh_sessions_open')); // A gateway's.
+    }
+    assert.equal(led, SHARDS);
+
+    await Promise.all([nodes.r2.stop('SIGKILL'), nodes.r3.stop('SIGKILL')]);
+    const alone = await untilTold(1, 'DOWN', ({ routers }) => routers.missing.length === 2);
+    assert.equal(alone.reason, 'the control group has no leader, and routers are missing');
+    assert.equal(alone.routers.up, 1);
+    assert.deepEqual(alone.routers.missing.sort(), ['r2', 'r3']);
+    assert.ok(alone.replicas.leaderless > 0);
+    const metrics = await readMetrics(await site.look(1, '/metrics'), 'r1', 'router');
+    assert.equal(metrics.get('chatmesh_up'), 0);
+    assert.ok(metrics.get('chatmesh_replicas_leaderless') > 0);
+
+    nodes.r2 = start(2, [1]);
+    for (const i of [1, 2]) {
+        const two = await untilTold(i, 'UP', ({ routers }) => routers.missing.join() === 'r3');
+        assert.equal(two.routers.up, 2);
+    }
+    nodes.r3 = start(3, [1]);
+    for (const i of [1, 2, 3])
+        await untilTold(i, 'UP', ({ routers }) => routers.missing.length === 0);
+
+    // One that stops says so for as long as it is there.
+    nodes.r2.child.kill('SIGSTOP');
+    nodes.r3.child.kill('SIGSTOP');
+    nodes.r1.child.kill('SIGTERM');
+    await untilTold(1, 'DOWN', ({ reason }) => reason === 'the router is stopping');
+    await Promise.all(Object.values(nodes).map((node) => node.stop('SIGKILL')));
+});
+
+test('a port for monitors that cannot be had is told before there is data', async () => {
+    const site = await Site.make('taken', 1);
+    const data = join(folder, 'taken-other');
+    const args = ['router', '--id', 'r2', '--data', data, '--listen', site.at(1)];
+    const r1 = site.router(1, [], '--http', String(site.http + 1)); // On 127.0.0.1.
+    await until('it is UP', async () => (await site.look(1, '/health'))?.status === 200);
+    const port = site.http + 1;
+    const wrong = [
+        [port, new RegExp(`^chatmesh: --http: cannot listen on 127.0.0.1 port ${port}: Address already in use\n$`)],
+        ['203.0.113.1:7480', /^chatmesh: --http: cannot listen on 203.0.113.1 port 7480: Cannot assign .+\n$/],
+        ['localhost:7480', /^chatmesh: --http is a port, or a numeric address and a port: .+, not "localhost:7480"\n$/],
+    ];
+    for (const [http, pattern] of wrong) {
+        const { code, stderr } = await run([...args, '--http', String(http)]);
+        assert.equal(code, 2, stderr);
+        assert.match(stderr, pattern);
+        assert.ok(!existsSync(data));
+    }
+    await r1.stop();
+    const off = site.router(1, []);
+    await off.says(/ router_started .* http=off /);
+    assert.equal(await site.look(1, '/health'), null);
+    await off.stop();
 });

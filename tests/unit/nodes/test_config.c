@@ -149,6 +149,7 @@ static void a_value_that_breaks_its_rule_is_refused_with_its_line(void **state)
     assert_refused(f, "cluster\n    grace = 1s\n", 2, "cluster/grace is a time");
     assert_refused(f, "http\n    bind = localhost\n", 2, "is a numeric IPv4 or IPv6 address");
     assert_refused(f, "mesh\n    listen = foo\n", 2, "is tcp://HOST:PORT");
+    assert_refused(f, "router\n    http = localhost:7480\n", 2, "is a port, or a numeric address");
     assert_refused(f, "mesh\n    listen = tcp://10.0.0.1:65534\n", 2, "the next two ports");
     assert_refused(f, "mesh\n    join = tcp://10.0.0.1:1\n    join = tcp://*:1\n", 3,
                    "mesh/join is where a router listens");

@@ -124,12 +124,14 @@ static void joins(struct rig *rig, const char *id)
     run(rig, 1000);
 }
 
-/* One that leads nothing; `counted` is a place in the list, or NOBODY. */
-static void beats(struct rig *rig, const char *id, uint64_t held, uint64_t table, uint64_t counted)
+/* One that leads the control group in this term, 0: that leads nothing; `counted` is a place in the
+ * list, or NOBODY. */
+static void beats_leading(struct rig *rig, const char *id, uint64_t term, uint64_t held,
+                          uint64_t table, uint64_t counted)
 {
     struct buf *terms = buf_new(16), *places = buf_new(16);
     for (uint32_t i = 0; i <= SHARDS; i++)
-        record_put_u64(terms, 0);
+        record_put_u64(terms, i == SHARDS ? term : 0);
     if (counted != NOBODY)
         record_put_u64(places, counted);
     const struct msg_router_beat beat = {.groups = SHARDS + 1,
@@ -140,6 +142,11 @@ static void beats(struct rig *rig, const char *id, uint64_t held, uint64_t table
     hear(rig, id, &msg_router_beat_desc, &beat);
     buf_unref(&terms);
     buf_unref(&places);
+}
+
+static void beats(struct rig *rig, const char *id, uint64_t held, uint64_t table, uint64_t counted)
+{
+    beats_leading(rig, id, 0, held, table, counted);
 }
 
 static void r2_beats(struct rig *rig, uint64_t held)
@@ -158,14 +165,8 @@ static enum rc say(struct rig *rig, enum operate_action action)
     return rig->rc;
 }
 
-/* A founder that leads, and r2 on its list. */
-static int setup(void **state)
+static struct router_options options_of_r1(void)
 {
-    struct rig *rig = mem_new(struct rig);
-    rig->env = (struct env){.now_us = clock_us, .wall_ms = clock_wall_ms, .random = random_bits};
-    rig->bus = (struct bus){.send = take_note, .publish = drop};
-    rig->now_us = 1000000;
-    rig->kv = mem_kv_new();
     struct router_options options = {
         .node = "r1",
         .incarnation = 9,
@@ -179,16 +180,44 @@ static int setup(void **state)
         .grace_ms = GRACE_MS,
     };
     memcpy(options.cluster, cluster, sizeof(cluster));
+    return options;
+}
+
+static void open_router(struct rig *rig)
+{
+    struct router_options options = options_of_r1();
+    assert_int_equal(router_new(&options, &rig->env, &rig->bus, rig->kv, &rig->router), RC_OK);
+    rig->handler = router_bus_handler(rig->router);
+}
+
+/* One that has joined, and holds nothing yet. */
+static int setup_empty(void **state)
+{
+    struct rig *rig = mem_new(struct rig);
+    rig->env = (struct env){.now_us = clock_us, .wall_ms = clock_wall_ms, .random = random_bits};
+    rig->bus = (struct bus){.send = take_note, .publish = drop};
+    rig->now_us = 1000000;
+    rig->kv = mem_kv_new();
+    open_router(rig);
+    *state = rig;
+    return 0;
+}
+
+/* A founder that leads, and r2 on its list. */
+static int setup(void **state)
+{
+    (void)setup_empty(state);
+    struct rig *rig = *state;
+    struct router_options options = options_of_r1();
+    router_free(&rig->router);
     struct kv_batch *batch = rig->kv->ops->batch_new(rig->kv);
     router_bootstrap(&options, &rig->env, batch);
     assert_int_equal(rig->kv->ops->write(rig->kv, batch), RC_OK);
     rig->kv->ops->batch_free(&batch);
-    assert_int_equal(router_new(&options, &rig->env, &rig->bus, rig->kv, &rig->router), RC_OK);
-    rig->handler = router_bus_handler(rig->router);
+    open_router(rig);
     run(rig, 3000);
     assert_true(router_health(rig->router).knows_table);
     joins(rig, "r2");
-    *state = rig;
     return 0;
 }
 
@@ -323,6 +352,87 @@ static void a_packet_that_finds_no_room_is_not_counted_twice(void **state)
     assert_int_equal(metric_get(packets_dropped_total), dropped);
 }
 
+/* ---- How it says that it is ---- */
+
+static void expect_reason(const struct rig *rig, const char *reason)
+{
+    const struct router_health health = router_health(rig->router);
+    if (reason == NULL)
+        assert_null(health.reason);
+    else
+        assert_string_equal(health.reason, reason);
+}
+
+/* Who leads all that it holds needs nobody; one that starts again has yet to hear where it is. */
+static void a_router_that_leads_what_it_holds_is_up(void **state)
+{
+    struct rig *rig = *state;
+    struct router_health health = router_health(rig->router);
+    assert_null(health.reason);
+    assert_int_equal(health.replicas, SHARDS + 1);
+    assert_int_equal(health.routers_up, 2);
+    assert_string_equal(health.missing, "");
+    is_there(rig, "r2", false);
+    run(rig, 1000);
+    health = router_health(rig->router);
+    assert_null(health.reason);
+    assert_int_equal(health.routers_up, 1);
+    assert_string_equal(health.missing, "r2");
+    router_free(&rig->router);
+    open_router(rig);
+    expect_reason(rig, "the list of routers was not heard yet");
+    assert_int_equal(router_health(rig->router).leaderless, SHARDS + 1);
+    run(rig, 3000);
+    expect_reason(rig, NULL);
+    router_drain(rig->router);
+    expect_reason(rig, "the router is stopping");
+}
+
+/* As r2 tells it. */
+static void hear_list(struct rig *rig, uint64_t version, enum router_state own_state)
+{
+    const char *const nodes[] = {"r1", "r2"};
+    struct buf *list = buf_new(64);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct msg_cmd_router router = {.node = slice_string(nodes[i]),
+                                              .weight = 100,
+                                              .state = i == 0 ? own_state : ROUTER_ACTIVE};
+        record_encode(list, &msg_cmd_router_desc, &router);
+    }
+    const struct msg_table table = {
+        .term = 7, .version = version, .replicas = 3, .routers = buf_slice(list)};
+    hear(rig, "r2", &msg_table_desc, &table);
+    buf_unref(&list);
+}
+
+/* Also one that holds nothing: it would not be told of what it is to hold. */
+static void a_router_that_does_not_hear_who_keeps_the_list_is_down(void **state)
+{
+    struct rig *rig = *state;
+    expect_reason(rig, "the list of routers was not heard yet");
+    is_there(rig, "r2", true);
+    hear_list(rig, 1, ROUTER_ACTIVE);
+    expect_reason(rig, "the control group has no leader");
+    beats_leading(rig, "r2", 7, 2, 1, NOBODY);
+    expect_reason(rig, NULL);
+    run(rig, 1000);
+    beats(rig, "r2", 2, 1, NOBODY); /* It hands it over, or has lost its majority. */
+    expect_reason(rig, NULL);
+    run(rig, 100);
+    expect_reason(rig, NULL);
+    run(rig, 500);
+    expect_reason(rig, "the control group has no leader");
+    beats_leading(rig, "r2", 8, 2, 1, NOBODY);
+    expect_reason(rig, NULL);
+    is_there(rig, "r2", false);
+    run(rig, 1000);
+    expect_reason(rig, "the control group has no leader, and routers are missing");
+    is_there(rig, "r2", true);
+    beats_leading(rig, "r2", 8, 2, 1, NOBODY);
+    hear_list(rig, 2, ROUTER_REMOVED);
+    expect_reason(rig, "it was removed from the cluster");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -336,6 +446,9 @@ int main(void)
         TEST(a_dead_router_that_drains_is_removed_once_it_counts_as_lost),
         TEST(a_dead_router_that_is_active_is_removed_once_it_is_lost),
         TEST(a_packet_that_finds_no_room_is_not_counted_twice),
+        TEST(a_router_that_leads_what_it_holds_is_up),
+        cmocka_unit_test_setup_teardown(a_router_that_does_not_hear_who_keeps_the_list_is_down,
+                                        setup_empty, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
