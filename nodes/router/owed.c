@@ -160,6 +160,8 @@ void owed_on_result(struct router *router, struct owed_pass *pass, enum rc rc)
         pass->failed = true;
     if (pass->waiting > 0)
         return;
+    if (!pass->telling) /* The lists know; or they can't be told yet, and nobody waits for that. */
+        shard_release(router, pass->shard, pass->failed ? UINT64_MAX : pass->shard->passes);
     if (pass->telling || pass->failed)
         end_pass(router, pass);
     else
@@ -203,6 +205,7 @@ void owed_expire(struct router *router)
 static void begin_pass(struct router *router, struct shard *shard)
 {
     struct owed_pass *pass = mem_new(struct owed_pass);
+    shard->passes++;
     pass->shard = shard;
     pass->rows = mem_alloc(OWED_PASS_MAX * sizeof(*pass->rows));
     uint32_t rows_max = shard->pass_rows_max != 0 ? shard->pass_rows_max : OWED_PASS_MAX;

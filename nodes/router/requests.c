@@ -252,6 +252,7 @@ static enum rc queue_command(struct asking *a, const struct msg_submit *request,
         .watcher = a->watcher,
         .incarnation = a->watcher->incarnation,
         .req = request->req,
+        .is_for_lists = number == MSG_CMD_CREATE || number == MSG_CMD_MEMBER,
     };
     if (number == MSG_CMD_SEEN)
         online_erase(&a->router->online, key);

@@ -298,6 +298,8 @@ void router_turn(struct router *router)
         machine_written(shard->machine);
         if (owed_is_waiting(shard) && shard->pass_not_before_us == 0)
             shard_wake(router, shard); /* What it owes can be read from the next turn on. */
+        if (shard->pass == NULL && !machine_owes(shard->machine))
+            shard_release(router, shard, UINT64_MAX); /* They changed nothing that is owed. */
     }
     if (router->is_failed)
         return; /* What was applied may not be stored: nothing of this turn is said. */
@@ -439,6 +441,7 @@ void router_free(struct router **router)
         buf_unref(&shard->commands);
         pending_list_fini(&shard->queued);
         pending_list_fini(&shard->flying);
+        mem_free(shard->held);
     }
     mem_free(taken->shards);
     mem_free(taken->unsynced);

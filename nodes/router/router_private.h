@@ -164,6 +164,8 @@ MUST_CHECK enum rc shard_queue(struct router *router, struct shard *shard, struc
 MUST_CHECK enum rc shard_apply(struct router *router, struct shard *shard);
 /* Pack what is queued into one entry of the log, where none is on its way. */
 MUST_CHECK enum rc shard_submit(struct router *router, struct shard *shard);
+/* Answer what waits for the lists of users, where an outbox pass up to this number is done. */
+void shard_release(struct router *router, struct shard *shard, uint64_t pass);
 /* Leadership is gone: what waits gets `unavailable`. */
 void shard_refuse_waiting(struct router *router, struct shard *shard);
 

@@ -69,6 +69,48 @@ static void answer_pending(struct router *router, const struct pending *pending,
     watchers_result(&router->watchers, pending->watcher, &answer);
 }
 
+static bool must_hold(const struct shard *shard, const struct pending *pending,
+                      const struct machine_result *result)
+{
+    return pending->is_for_lists && result->rc == RC_OK && !result->dup && shard->was_ready &&
+           machine_owes(shard->machine) && shard->held_count < SHARD_HELD_MAX;
+}
+
+/* The pass under way, where there is one, was gathered before: the next one has its rows. */
+static void hold(struct shard *shard, const struct pending *pending,
+                 const struct machine_result *result)
+{
+    CHECK(result->conv.size <= LIMIT_CONV_SIZE_MAX);
+    shard->held = mem_resize(shard->held, (shard->held_count + 1) * sizeof(*shard->held));
+    struct held *held = &shard->held[shard->held_count++];
+    *held = (struct held){
+        .pending = *pending,
+        .seq = result->seq,
+        .ts = result->ts,
+        .pass = shard->passes + 1,
+        .conv_size = result->conv.size,
+    };
+    memcpy(held->conv, result->conv.base, result->conv.size);
+}
+
+void shard_release(struct router *router, struct shard *shard, uint64_t pass)
+{
+    uint32_t count = 0;
+    for (; count < shard->held_count && shard->held[count].pass <= pass; count++) {
+        const struct held *held = &shard->held[count];
+        const struct machine_result result = {
+            .rc = RC_OK,
+            .conv = slice_of(held->conv, held->conv_size),
+            .seq = held->seq,
+            .ts = held->ts,
+        };
+        answer_pending(router, &held->pending, &result);
+    }
+    shard->held_count -= count;
+    if (count > 0)
+        memmove(shard->held, shard->held + count, shard->held_count * sizeof(*shard->held));
+}
+
 struct applying {
     struct router *router;
     struct shard *shard;
@@ -82,8 +124,13 @@ static void on_result(void *context, uint64_t index, uint32_t nth,
     metric_add(commands_total, 1);
     if (result->dup)
         metric_add(duplicates_total, 1);
-    if (index == shard->flying_index && nth < shard->flying.count)
-        answer_pending(applying->router, &shard->flying.items[nth], result);
+    if (index != shard->flying_index || nth >= shard->flying.count)
+        return;
+    const struct pending *pending = &shard->flying.items[nth];
+    if (must_hold(shard, pending, result))
+        hold(shard, pending, result);
+    else
+        answer_pending(applying->router, pending, result);
 }
 
 static void on_entry(void *context, const struct msg_event_entry *event,
@@ -179,6 +226,7 @@ void shard_refuse_waiting(struct router *router, struct shard *shard)
 {
     const struct machine_result unknown = {.rc = RC_UNAVAILABLE};
     const struct machine_result untouched = {.rc = RC_NOT_LEADER};
+    shard_release(router, shard, UINT64_MAX); /* The next leader tells the lists. */
     for (uint32_t i = 0; i < shard->flying.count; i++)
         answer_pending(router, &shard->flying.items[i], &unknown);
     for (uint32_t i = 0; i < shard->queued.count; i++)

@@ -25,12 +25,25 @@ struct pending {
     uint64_t req;
     struct owed_pass *pass; /* Where not NULL: the outbox pass it belongs to. */
     bool is_join;           /* Answered by `joined`. */
+    bool is_for_lists;      /* Answered when the lists of those whom it concerns know. */
 };
 
 struct pending_list {
     struct pending *items;
     uint32_t count;
     uint32_t capacity;
+};
+
+#define SHARD_HELD_MAX 1024u /* Answers that wait for lists; beyond, they go out at once. */
+
+/* What is carried out, and answered once an outbox pass of this number was carried out too. Who
+ * made a conversation and asks for a list then finds it there, through whichever gateway. */
+struct held {
+    struct pending pending;
+    uint64_t seq, ts;
+    uint64_t pass;
+    uint32_t conv_size;
+    char conv[LIMIT_CONV_SIZE_MAX];
 };
 
 #define SHARD_DIGESTS 16u /* Kept for comparing. */
@@ -81,6 +94,9 @@ struct shard {
     uint64_t led_ms; /* Since when it is. */
     bool is_broken;  /* What the store holds of it is damaged; erased when a leader is heard. */
     struct owed_pass *pass; /* The outbox pass under way, or NULL. */
+    uint64_t passes;        /* Begun so far. */
+    struct held *held;      /* The oldest first. */
+    uint32_t held_count;
     uint64_t pass_not_before_us;
     uint32_t pass_rows_max; /* Halved by a pass that fails: a queue that is full takes some. */
     struct list work;       /* On router.work while there is something to do in this turn. */

@@ -1019,6 +1019,24 @@ test('GET /v1/users/{user}/conversations: newest activity first, in pages', asyn
     assert.equal(rest.more, false);
 });
 
+test('when a creation is answered, the lists of its members show it, through any gateway', async () => {
+    const [alice, bob] = [unique('alice'), unique('bob')];
+    const as = await cluster.token(bob);
+    const peer = await Peer.join(cluster, bob, { gateway: 2 });
+    const shows = ({ conversations }, conv) => conversations.some((item) => item.conv === conv);
+    for (let n = 0; n < 10; n++) {
+        const made = { from: alice, members: [bob], body: n };
+        const { conv } = await expect(201, 'POST', '/v1/conversations', made);
+        for (const [user, gateway] of [[alice, 1], [bob, 2]]) {
+            const path = `/v1/users/${user}/conversations?limit=5`;
+            assert.ok(shows(await expect(200, 'GET', path, undefined, { gateway }), conv));
+        }
+        const own = (await expect(201, 'POST', '/v1/conversations', { members: [] }, { as })).conv;
+        assert.ok(shows(await peer.must('conversations'), own));
+    }
+    await peer.close();
+});
+
 test('presence: who has a session on any gateway is online, to any token', async () => {
     const alice = unique('alice');
     const never = unique('never');

@@ -48,6 +48,22 @@ test('two clients on different gateways chat in both directions', async () => {
     await Promise.all([a.close(), b.close()]);
 });
 
+test('two who begin their direct conversation at once, in every way, are all answered', async () => {
+    for (let n = 0; n < 10; n++) {
+        const [alice, bob] = names('alice', 'bob');
+        const a = await Peer.join(cluster, alice);
+        const b = await Peer.join(cluster, bob, { gateway: 2 });
+        const answers = await Promise.all([
+            a.must('send', { to: bob, cid: '1', body: 1 }),
+            b.must('send', { to: alice, cid: '1', body: 1 }),
+            a.must('create', { kind: 'direct', members: [bob] }),
+            b.must('create', { kind: 'direct', members: [alice], body: 2 }),
+        ]);
+        assert.equal(new Set(answers.map(({ conv }) => conv)).size, 1);
+        await Promise.all([a.close(), b.close()]);
+    }
+});
+
 test('a direct conversation has one id, whoever starts it', async () => {
     const [alice, bob] = names('alice', 'bob');
     const a = await Peer.join(cluster, alice, { gateway: 1 });
