@@ -18,16 +18,30 @@
 #define LOUD  3u  /* Crowds: with alice and bob no more than FANOUT, */
 #define CROWD 98u /* or many more. */
 
+static struct world *new_world_of(struct gateway_options *options, uint64_t seed)
+{
+    options->fanout_members = FANOUT;
+    options->connections_per_user_max = 0;
+    options->reconnects_per_minute_max = 0;
+    struct world *world = world_new(options, seed);
+    world_start(world);
+    return world;
+}
+
 static struct world *new_world(uint64_t seed)
 {
     struct gateway_options options;
     gateway_options_init(&options);
-    options.fanout_members = FANOUT;
-    options.connections_per_user_max = 0;
-    options.reconnects_per_minute_max = 0;
-    struct world *world = world_new(&options, seed);
-    world_start(world);
-    return world;
+    return new_world_of(&options, seed);
+}
+
+/* For clients that are read slowly: so much may wait for one. */
+static struct world *new_narrow_world(uint32_t outbox_bytes, uint64_t seed)
+{
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.outbox_bytes_max = outbox_bytes;
+    return new_world_of(&options, seed);
 }
 
 static struct world_conv *new_conv(struct world *world, const char *name, uint64_t crowd)
@@ -476,12 +490,7 @@ static void stays_closed_when_closed_at_once(void **state)
 static void tells_again_what_a_slow_client_was_not_written(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.fanout_members = FANOUT;
-    options.outbox_bytes_max = 4096;
-    struct world *world = world_new(&options, 14);
-    world_start(world);
+    struct world *world = new_narrow_world(4096, 14);
     struct world_conv *conv = new_conv(world, "c1", CROWD);
     struct world_conv *other = new_conv(world, "c2", 0);
     struct world_link *alice = world_connect(world, "alice", NULL, false);
@@ -514,13 +523,8 @@ static void goes_on_up_to_the_entry_that_made_it_large(void **state)
 {
     (void)state;
     for (uint32_t page = 1; page <= 64; page *= 4) {
-        struct gateway_options options;
-        gateway_options_init(&options);
-        options.fanout_members = FANOUT;
-        options.outbox_bytes_max = 4096;
-        struct world *world = world_new(&options, 20);
+        struct world *world = new_narrow_world(4096, 20);
         world->page = page;
-        world_start(world);
         struct world_conv *conv = new_conv(world, "c1", LOUD);
         struct world_link *alice = world_connect(world, "alice", NULL, false);
         world_run(world, 100);
@@ -554,12 +558,7 @@ static void goes_on_up_to_the_entry_that_made_it_large(void **state)
 static void gives_again_what_was_dropped_after_it_grew(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.fanout_members = FANOUT;
-    options.outbox_bytes_max = 4096;
-    struct world *world = world_new(&options, 21);
-    world_start(world);
+    struct world *world = new_narrow_world(4096, 21);
     struct world_conv *conv = new_conv(world, "c1", LOUD);
     struct world_conv *other = new_conv(world, "c2", 0);
     struct world_link *alice = world_connect(world, "alice", NULL, false);
@@ -590,12 +589,7 @@ static void gives_again_what_was_dropped_after_it_grew(void **state)
 static void goes_on_behind_what_is_removed_meanwhile(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.fanout_members = FANOUT;
-    options.outbox_bytes_max = 4096;
-    struct world *world = world_new(&options, 22);
-    world_start(world);
+    struct world *world = new_narrow_world(4096, 22);
     struct world_conv *conv = new_conv(world, "c1", LOUD);
     struct world_link *alice = world_connect(world, "alice", NULL, false);
     world_run(world, 100);
@@ -665,12 +659,7 @@ static void streams_on_up_to_where_an_answer_says_it_is_large(void **state)
 static void tells_later_who_has_no_room(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.fanout_members = FANOUT;
-    options.outbox_bytes_max = 100; /* One of them. */
-    struct world *world = world_new(&options, 16);
-    world_start(world);
+    struct world *world = new_narrow_world(100, 16); /* One of them. */
     struct world_conv *convs[3] = {new_conv(world, "c1", CROWD), new_conv(world, "c2", CROWD),
                                    new_conv(world, "c3", CROWD)};
     struct world_link *alice = world_connect(world, "alice", NULL, false);

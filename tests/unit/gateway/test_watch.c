@@ -12,6 +12,17 @@
 #include "mesh/wire/key.h"
 #include "tests/support/gateway_world.h"
 
+/* For clients that are read slowly: so much may wait for one. */
+static struct world *new_narrow_world(uint32_t outbox_bytes, uint64_t seed)
+{
+    struct gateway_options options;
+    gateway_options_init(&options);
+    options.outbox_bytes_max = outbox_bytes;
+    struct world *world = world_new(&options, seed);
+    world_start(world);
+    return world;
+}
+
 static void cross_the_seam(uint64_t before_ms, uint64_t count, bool is_alone)
 {
     struct world *world = world_new(NULL, before_ms);
@@ -95,11 +106,7 @@ static void follows_the_leader(void **state)
 static void lets_a_slow_client_catch_up(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.outbox_bytes_max = 4096;
-    struct world *world = world_new(&options, 5);
-    world_start(world);
+    struct world *world = new_narrow_world(4096, 5);
     struct world_conv *conv = world_conv(world, "c1", "alice bob");
     struct world_link *alice = world_connect(world, "alice", NULL, false);
     struct world_link *bob = world_connect(world, "bob", NULL, false);
@@ -136,9 +143,7 @@ static void lets_a_slow_client_catch_up(void **state)
 static void a_slow_client_may_take_something_as_it_is_closed(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    struct world *world = world_new(&options, 5);
+    struct world *world = world_new(NULL, 5);
     world_start(world);
     struct world_conv *conv = world_conv(world, "c1", "alice bob");
     struct world_link *alice = world_connect(world, "alice", NULL, false);
@@ -193,11 +198,7 @@ static void follows_changes_of_membership(void **state)
 static void tells_of_a_removal_that_was_dropped_while_watching_again(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.outbox_bytes_max = 2048;
-    struct world *world = world_new(&options, 9);
-    world_start(world);
+    struct world *world = new_narrow_world(2048, 9);
     struct world_conv *one = world_conv(world, "c1", "alice bob");
     struct world_conv *two = world_conv(world, "c2", "alice bob");
     struct world_link *alice = world_connect(world, "alice", NULL, false);
@@ -338,11 +339,7 @@ static void read_again(struct world *world, struct world_link *link)
 static void tells_of_a_gap_only_behind_what_it_follows(void **state)
 {
     (void)state;
-    struct gateway_options options;
-    gateway_options_init(&options);
-    options.outbox_bytes_max = 2048;
-    struct world *world = world_new(&options, 10);
-    world_start(world);
+    struct world *world = new_narrow_world(2048, 10);
     struct world_conv *one = world_conv(world, "c1", "alice bob");
     struct world_conv *two = world_conv(world, "c2", "alice bob");
     struct world_link *alice = world_connect(world, "alice", NULL, false);
