@@ -267,5 +267,7 @@ test('what the browser searches for is found in a folded message, which is unfol
         return bottom > edges.top && bottom < edges.bottom + 40;
     });
     assert.ok(!(await b.getByRole('button', { name: 'Show all' }).isVisible()));
+    const moved = await b.evaluate(() => document.scrollingElement.scrollTop);
+    assert.equal(moved, 0, 'the page around it stays where it is');
     await closeAll(a, b);
 });
