@@ -30,6 +30,8 @@ void people_free(struct people **people);
 void people_start(struct people *people);
 /* Cut a random connection. */
 void people_cut_one(struct people *people);
+/* Every client of this gateway asks for what is newest in the first group. */
+void people_ask_newest(struct people *people, const struct sim_node *gateway);
 /* The gateway died: its clients notice. */
 void people_gateway_down(void *context, struct sim_node *gateway);
 /* No new sends or changes from now on, and nobody reads slowly. */

@@ -231,22 +231,16 @@ void say_fill(struct person *p, struct place *place)
 }
 
 /* C9: the newest entries, which must hold all that anyone was promised until now. */
-static void ask_newest(void *context, uint64_t argument)
+static void ask_newest_of(struct person *p, uint64_t group)
 {
-    (void)argument;
-    struct person *p = context;
     struct people *people = p->people;
-    if (people->is_quiet)
-        return;
-    world_after(people->world, world_between(people->world, 20000, 600000), ask_newest, p, 0);
     uint32_t free = 0;
     while (free < PROBES_MAX && p->probes[free].is_asked)
         free++;
     if (p->wire == NULL || !p->welcomed || free == PROBES_MAX || people->options.groups == 0)
         return;
     struct probe *probe = &p->probes[free];
-    snprintf(probe->conv, sizeof(probe->conv), "group%lu",
-             world_between(people->world, 1, people->options.groups));
+    snprintf(probe->conv, sizeof(probe->conv), "group%lu", group);
     struct slice conv = slice_string(probe->conv);
     probe->is_asked = true;
     probe->floor = book_acked_seq(people->book, conv);
@@ -259,6 +253,27 @@ static void ask_newest(void *context, uint64_t argument)
     buf_append_format(text, "{\"type\":\"history\",\"id\":\"n%u\",\"conv\":\"%s\",\"limit\":%lu}",
                       free, probe->conv, world_between(people->world, 1, 30));
     wire_say(p, text);
+}
+
+static void ask_newest(void *context, uint64_t argument)
+{
+    (void)argument;
+    struct person *p = context;
+    struct people *people = p->people;
+    if (people->is_quiet)
+        return;
+    world_after(people->world, world_between(people->world, 20000, 600000), ask_newest, p, 0);
+    if (people->options.groups > 0)
+        ask_newest_of(p, world_between(people->world, 1, people->options.groups));
+}
+
+void people_ask_newest(struct people *people, const struct sim_node *gateway)
+{
+    for (uint32_t i = 0; i < people->count && !people->is_quiet; i++) {
+        struct person *p = &people->persons[i];
+        if (!p->is_second && p->wire != NULL && p->wire->gateway == gateway)
+            ask_newest_of(p, 1);
+    }
 }
 
 void say_groups(struct person *p)

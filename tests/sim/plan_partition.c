@@ -8,6 +8,10 @@
 /* Discovery gives a node up after 2.5 s. */
 #define HEARD_OF_US 2500000u
 
+/* By then another leader may have promised something. */
+#define ASK_FIRST_US 900000u
+#define ASK_AGAIN_US 150000u
+
 struct cut {
     uint64_t us;
     bool holds;
@@ -158,13 +162,22 @@ static void stop_now(void *context, uint64_t index)
     struct run *run = context;
     if (!run->is_healing)
         cluster_stop(&run->cluster, &run->cluster.nodes[index],
-                     world_between(&run->world, 700000, 3000000));
+                     world_between(&run->world, 1000000, 3000000));
 }
 
-/* One gateway hears of nobody but this leader. */
+static void ask_via(void *context, uint64_t index)
+{
+    struct run *run = context;
+    people_ask_newest(run->people, &run->cluster.nodes[index]);
+}
+
+/* One gateway hears of nobody but this leader, and what is newest is asked for there all the while.
+ */
 static void keep_gateway(struct run *run, const struct cut *cut, const struct sim_node *leader)
 {
     struct sim_node *gateway = draw_gateway(run);
+    for (uint64_t us = ASK_FIRST_US; us < cut->us; us += ASK_AGAIN_US)
+        world_after(&run->world, us, ask_via, run, gateway->index);
     for (uint32_t i = 0; i < run->cluster.options.routers; i++) {
         struct sim_node *other = cluster_router(&run->cluster, i);
         if (other == leader)
@@ -190,9 +203,11 @@ void partition_stale(struct run *run)
     uint64_t silent_us = stale == STALE_LATE ? world_between(world, 20000, 250000) : 0;
     uint64_t late_us = silent_us + world_between(world, 50000, 400000);
     uint64_t bounce_us = world_between(world, 500000, 1500000);
+    /* Else what others said while it slept is there before what it was asked then. */
+    bool is_apart = stale != STALE_STOPPED || world_chance(world, 0.7);
     run->partitions++;
     keep_gateway(run, &cut, leader);
-    for (uint32_t i = 0; i < c->options.routers && stale != STALE_STOPPED; i++) {
+    for (uint32_t i = 0; i < c->options.routers && is_apart; i++) {
         struct sim_node *other = cluster_router(c, i);
         if (other == leader)
             continue;
