@@ -327,8 +327,10 @@ test('a router tells monitors whether it can do its part, why not, and its own n
     assert.equal(led, SHARDS);
 
     await Promise.all([nodes.r2.stop('SIGKILL'), nodes.r3.stop('SIGKILL')]);
-    const alone = await untilTold(1, 'DOWN', ({ routers }) => routers.missing.length === 2);
-    assert.equal(alone.reason, 'the control group has no leader, and routers are missing');
+    // Who led the control group counts as its leader until its silence is noticed.
+    const reason = 'the control group has no leader, and routers are missing';
+    const isSettled = (told) => told.reason === reason && told.routers.missing.length === 2;
+    const alone = await untilTold(1, 'DOWN', isSettled);
     assert.equal(alone.routers.up, 1);
     assert.deepEqual(alone.routers.missing.sort(), ['r2', 'r3']);
     assert.ok(alone.replicas.leaderless > 0);
@@ -344,12 +346,6 @@ test('a router tells monitors whether it can do its part, why not, and its own n
     nodes.r3 = start(3, [1]);
     for (const i of [1, 2, 3])
         await untilTold(i, 'UP', ({ routers }) => routers.missing.length === 0);
-
-    // One that stops says so for as long as it is there.
-    nodes.r2.child.kill('SIGSTOP');
-    nodes.r3.child.kill('SIGSTOP');
-    nodes.r1.child.kill('SIGTERM');
-    await untilTold(1, 'DOWN', ({ reason }) => reason === 'the router is stopping');
     await Promise.all(Object.values(nodes).map((node) => node.stop('SIGKILL')));
 });
 

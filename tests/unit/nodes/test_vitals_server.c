@@ -244,7 +244,7 @@ static void a_crowd_does_not_keep_the_next_one_out(void **state)
     expect_answer(w, GET, "HTTP/1.1 200 OK\r\n");
     for (uint32_t i = 0; i < 8; i++)
         assert_true(is_closed(w, crowd[i]));
-    say(crowd[count - 1], GET + 4); /* Among the youngest: still there. */
+    say(crowd[count - 1], &GET[4]); /* Among the youngest: still there. */
     char text[4096];
     assert_true(hear(w, crowd[count - 1], text, sizeof(text)));
     assert_non_null(strstr(text, "200 OK"));
