@@ -332,9 +332,13 @@ static void drain(struct router *router, struct shard *shard, const struct view 
     (void)rc; /* Tried again until the process stops. */
 }
 
-/* One of two voters: without us the other cannot lead, until it has taken our vote. */
-static bool is_needed(const struct router *router, const struct view *v)
+/* Is our vote needed by those who stay? Of two voters until the other has taken it. Else as long as
+ * nobody else is heard to lead: whom we have told to campaign counts on us, since the others may
+ * not know yet that we hand over, and then they refuse him. */
+static bool is_needed(const struct router *router, const struct shard *shard, const struct view *v)
 {
+    struct slice leader = raft_group_leader_node(shard->group);
+    bool is_led = leader.size > 0 && !slice_equals(leader, router->node);
     bool votes = false;
     bool has_other = false;
     for (uint32_t i = 0; i < v->view.server_count; i++) {
@@ -344,7 +348,7 @@ static bool is_needed(const struct router *router, const struct view *v)
         else if (s->role == PLACEMENT_VOTER)
             has_other |= is_present(router, s->node);
     }
-    return votes && has_other && count_voters(v) == 2;
+    return votes && has_other && (count_voters(v) == 2 || !is_led);
 }
 
 /* Might another lead before long, whose router is there but has not caught up, or was not heard in
@@ -369,7 +373,7 @@ enum moves_duty moves_duty(const struct router *router, const struct shard *shar
     make_view(router, shard, &v);
     if (shard->was_ready)
         return may_have_heir(router, &v) ? MOVES_AWAITED : MOVES_ALONE;
-    return is_needed(router, &v) ? MOVES_AWAITED : MOVES_FREE;
+    return is_needed(router, shard, &v) ? MOVES_AWAITED : MOVES_FREE;
 }
 
 /* ---- The turn ---- */
