@@ -141,7 +141,7 @@ bool raft_group_is_member(const struct raft_group *group, uint64_t server)
 static bool has_node(const struct raft_configuration *conf, struct slice node)
 {
     for (unsigned i = 0; i < conf->n; i++)
-        if (slice_compare(raft_group_node_of(conf->servers[i].address), node) == 0)
+        if (slice_equal(raft_group_node_of(conf->servers[i].address), node))
             return true;
     return false;
 }

@@ -11,117 +11,42 @@
 
 #include "mesh/base/mem.h"
 #include "mesh/base/metrics.h"
-#include "nodes/router/router.h"
-#include "storage/mem_kv.h"
+#include "tests/support/router_rig.h"
 
-#define SHARDS   1u
-#define GRACE_MS 20000u
-#define NOBODY   UINT64_MAX
+#define SHARDS 1u
+#define NOBODY UINT64_MAX
 
 struct rig {
-    struct env env;
-    struct bus bus;
-    uint64_t now_us;
-    struct kv *kv;
-    struct router *router;
-    struct bus_handler handler;
+    struct router_rig base; /* First: it is cast. */
     uint64_t req;
     uint64_t table; /* Version of the list, as told last. */
     enum rc rc;     /* Of the answer to the last word; RC_AGAIN: none. */
     char detail[256];
 };
 
-static const uint8_t cluster[16] = {7, 7, 7, 1};
-
-static uint64_t clock_us(struct env *env)
+static void take_note(struct router_rig *base, struct slice to, uint32_t number,
+                      struct record_reader message)
 {
-    return ((struct rig *)(void *)env)->now_us;
-}
-
-static uint64_t clock_wall_ms(struct env *env)
-{
-    return 1700000000000 + clock_us(env) / 1000;
-}
-
-static uint64_t random_bits(struct env *env)
-{
-    (void)env;
-    return 4711;
-}
-
-static enum rc take_note(struct bus *bus, struct slice node, struct buf *bytes)
-{
-    struct rig *rig = (struct rig *)(void *)((char *)bus - offsetof(struct rig, bus));
-    struct packet packet;
+    struct rig *rig = (struct rig *)base;
     struct msg_result result;
     struct msg_table table;
-    uint32_t number;
-    (void)node;
-    assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
-    while (!record_reader_at_end(&packet.messages)) {
-        assert_int_equal(record_peek(&packet.messages, &number), RC_OK);
-        if (number == MSG_TABLE) {
-            assert_int_equal(record_decode(&packet.messages, &msg_table_desc, &table), RC_OK);
-            rig->table = table.version;
-            continue;
-        }
-        if (number != MSG_RESULT) {
-            assert_int_equal(record_skip(&packet.messages), RC_OK);
-            continue;
-        }
-        assert_int_equal(record_decode(&packet.messages, &msg_result_desc, &result), RC_OK);
+    (void)to;
+    if (number == MSG_TABLE) {
+        assert_int_equal(record_decode(&message, &msg_table_desc, &table), RC_OK);
+        rig->table = table.version;
+    } else if (number == MSG_RESULT) {
+        assert_int_equal(record_decode(&message, &msg_result_desc, &result), RC_OK);
         rig->rc = (enum rc)result.rc;
         snprintf(rig->detail, sizeof(rig->detail), "%.*s", SLICE_ARGS(result.detail));
     }
-    return RC_OK;
-}
-
-static enum rc drop(struct bus *bus, struct slice node, struct buf *packet)
-{
-    (void)bus;
-    (void)node;
-    (void)packet;
-    return RC_OK;
-}
-
-static void run(struct rig *rig, uint64_t ms)
-{
-    for (uint64_t i = 0; i < ms; i += 20) {
-        rig->now_us += 20000;
-        router_turn(rig->router);
-        mem_kv_complete_sync(rig->kv);
-    }
-}
-
-static void hear(struct rig *rig, const char *from, const struct record_desc *desc,
-                 const void *message)
-{
-    struct packet_sender sender = {.node = slice_string(from), .incarnation = 1};
-    struct packet packet;
-    struct buf *bytes = buf_new(128);
-    memcpy(sender.cluster, cluster, sizeof(cluster));
-    packet_begin(bytes, &sender, 0);
-    record_encode(bytes, desc, message);
-    assert_int_equal(packet_decode(buf_slice(bytes), &packet), RC_OK);
-    rig->handler.on_request(rig->handler.context, slice_string(from), &packet);
-    buf_unref(&bytes);
-}
-
-static void is_there(struct rig *rig, const char *id, bool up)
-{
-    const struct msg_node node = {.id = slice_string(id),
-                                  .role = NODE_ROUTER,
-                                  .incarnation = 1,
-                                  .cluster = slice_of(cluster, sizeof(cluster))};
-    rig->handler.on_peer(rig->handler.context, &node, up);
 }
 
 static void joins(struct rig *rig, const char *id)
 {
     const struct msg_join join = {.req = 1, .node = slice_string(id), .weight = 100};
-    is_there(rig, id, true);
-    hear(rig, id, &msg_join_desc, &join);
-    run(rig, 1000);
+    router_rig_meet(&rig->base, id, true);
+    router_rig_hear(&rig->base, id, &msg_join_desc, &join);
+    router_rig_run(&rig->base, 1000);
 }
 
 /* One that leads the control group in this term, 0: that leads nothing; `counted` is a place in the
@@ -139,7 +64,7 @@ static void beats_leading(struct rig *rig, const char *id, uint64_t term, uint64
                                          .held = held,
                                          .table = table,
                                          .counted = buf_slice(places)};
-    hear(rig, id, &msg_router_beat_desc, &beat);
+    router_rig_hear(&rig->base, id, &msg_router_beat_desc, &beat);
     buf_unref(&terms);
     buf_unref(&places);
 }
@@ -160,45 +85,24 @@ static enum rc say(struct rig *rig, enum operate_action action)
     const struct msg_operate word = {
         .req = ++rig->req, .action = action, .node = slice_string("r2")};
     rig->rc = RC_AGAIN;
-    hear(rig, "status-1", &msg_operate_desc, &word);
-    run(rig, 1000);
+    router_rig_hear(&rig->base, "status-1", &msg_operate_desc, &word);
+    router_rig_run(&rig->base, 1000);
     return rig->rc;
 }
 
-static struct router_options options_of_r1(void)
+static struct rig *rig_new(void)
 {
-    struct router_options options = {
-        .node = "r1",
-        .incarnation = 9,
-        .shards = SHARDS,
-        .resume_count_max = 10,
-        .queue_bytes_max = 65536,
-        .truncate_count = 16,
-        .replicas = 3,
-        .epoch = "0badcafe",
-        .weight = 100,
-        .grace_ms = GRACE_MS,
-    };
-    memcpy(options.cluster, cluster, sizeof(cluster));
-    return options;
-}
-
-static void open_router(struct rig *rig)
-{
-    struct router_options options = options_of_r1();
-    assert_int_equal(router_new(&options, &rig->env, &rig->bus, rig->kv, &rig->router), RC_OK);
-    rig->handler = router_bus_handler(rig->router);
+    struct rig *rig = mem_new(struct rig);
+    router_rig_init(&rig->base, SHARDS);
+    rig->base.on_message = take_note;
+    return rig;
 }
 
 /* One that has joined, and holds nothing yet. */
 static int setup_empty(void **state)
 {
-    struct rig *rig = mem_new(struct rig);
-    rig->env = (struct env){.now_us = clock_us, .wall_ms = clock_wall_ms, .random = random_bits};
-    rig->bus = (struct bus){.send = take_note, .publish = drop};
-    rig->now_us = 1000000;
-    rig->kv = mem_kv_new();
-    open_router(rig);
+    struct rig *rig = rig_new();
+    router_rig_open(&rig->base, "r1", false);
     *state = rig;
     return 0;
 }
@@ -206,26 +110,19 @@ static int setup_empty(void **state)
 /* A founder that leads, and r2 on its list. */
 static int setup(void **state)
 {
-    (void)setup_empty(state);
-    struct rig *rig = *state;
-    struct router_options options = options_of_r1();
-    router_free(&rig->router);
-    struct kv_batch *batch = rig->kv->ops->batch_new(rig->kv);
-    router_bootstrap(&options, &rig->env, batch);
-    assert_int_equal(rig->kv->ops->write(rig->kv, batch), RC_OK);
-    rig->kv->ops->batch_free(&batch);
-    open_router(rig);
-    run(rig, 3000);
-    assert_true(router_health(rig->router).knows_table);
+    struct rig *rig = rig_new();
+    router_rig_open(&rig->base, "r1", true);
+    router_rig_run(&rig->base, 3000);
+    assert_true(router_health(rig->base.router).knows_table);
     joins(rig, "r2");
+    *state = rig;
     return 0;
 }
 
 static int teardown(void **state)
 {
     struct rig *rig = *state;
-    router_free(&rig->router);
-    rig->kv->ops->close(&rig->kv);
+    router_rig_fini(&rig->base);
     mem_free(rig);
     return 0;
 }
@@ -253,7 +150,7 @@ static void an_old_word_that_it_holds_nothing_does_not_count(void **state)
     struct rig *rig = *state;
     r2_beats(rig, 0);
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
-    run(rig, 100);
+    router_rig_run(&rig->base, 100);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_UNAVAILABLE);
     r2_beats(rig, 0);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
@@ -298,8 +195,8 @@ static void one_that_has_just_come_is_waited_for(void **state)
 {
     struct rig *rig = *state;
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
-    is_there(rig, "r2", false);
-    is_there(rig, "r2", true);
+    router_rig_meet(&rig->base, "r2", false);
+    router_rig_meet(&rig->base, "r2", true);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_UNAVAILABLE);
 }
 
@@ -310,14 +207,14 @@ static void a_dead_router_that_drains_is_removed_once_it_counts_as_lost(void **s
     struct rig *rig = *state;
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
     r2_beats(rig, 0);
-    is_there(rig, "r2", false);
-    run(rig, 5000);
+    router_rig_meet(&rig->base, "r2", false);
+    router_rig_run(&rig->base, 5000);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
     assert_string_equal(rig->detail, "it is not there to say that it holds nothing: start it, or "
                                      "remove it in 15 s, when it counts as lost");
-    run(rig, 13000);
+    router_rig_run(&rig->base, 13000);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
-    run(rig, 1000);
+    router_rig_run(&rig->base, 1000);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
 }
 
@@ -326,10 +223,10 @@ static void a_dead_router_that_drains_is_removed_once_it_counts_as_lost(void **s
 static void a_dead_router_that_is_active_is_removed_once_it_is_lost(void **state)
 {
     struct rig *rig = *state;
-    is_there(rig, "r2", false);
+    router_rig_meet(&rig->base, "r2", false);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_CONFLICT);
     assert_non_null(strstr(rig->detail, "start it and drain it, or remove it in 20 s"));
-    run(rig, 21000);
+    router_rig_run(&rig->base, 21000);
     assert_int_equal(say(rig, OPERATE_DRAIN), RC_OK);
     assert_int_equal(say(rig, OPERATE_REMOVE), RC_OK);
 }
@@ -347,8 +244,8 @@ static void a_packet_that_finds_no_room_is_not_counted_twice(void **state)
 {
     struct rig *rig = *state;
     int64_t dropped = metric_get(packets_dropped_total);
-    rig->bus.send = refuse;
-    run(rig, 3000); /* Beats, and the list. */
+    rig->base.bus.send = refuse;
+    router_rig_run(&rig->base, 3000); /* Beats, and the list. */
     assert_int_equal(metric_get(packets_dropped_total), dropped);
 }
 
@@ -356,7 +253,7 @@ static void a_packet_that_finds_no_room_is_not_counted_twice(void **state)
 
 static void expect_reason(const struct rig *rig, const char *reason)
 {
-    const struct router_health health = router_health(rig->router);
+    const struct router_health health = router_health(rig->base.router);
     if (reason == NULL)
         assert_null(health.reason);
     else
@@ -367,24 +264,24 @@ static void expect_reason(const struct rig *rig, const char *reason)
 static void a_router_that_leads_what_it_holds_is_up(void **state)
 {
     struct rig *rig = *state;
-    struct router_health health = router_health(rig->router);
+    struct router_health health = router_health(rig->base.router);
     assert_null(health.reason);
     assert_int_equal(health.replicas, SHARDS + 1);
     assert_int_equal(health.routers_up, 2);
     assert_string_equal(health.missing, "");
-    is_there(rig, "r2", false);
-    run(rig, 1000);
-    health = router_health(rig->router);
+    router_rig_meet(&rig->base, "r2", false);
+    router_rig_run(&rig->base, 1000);
+    health = router_health(rig->base.router);
     assert_null(health.reason);
     assert_int_equal(health.routers_up, 1);
     assert_string_equal(health.missing, "r2");
-    router_free(&rig->router);
-    open_router(rig);
+    router_free(&rig->base.router);
+    router_rig_open(&rig->base, "r1", false);
     expect_reason(rig, "the list of routers was not heard yet");
-    assert_int_equal(router_health(rig->router).leaderless, SHARDS + 1);
-    run(rig, 3000);
+    assert_int_equal(router_health(rig->base.router).leaderless, SHARDS + 1);
+    router_rig_run(&rig->base, 3000);
     expect_reason(rig, NULL);
-    router_drain(rig->router);
+    router_drain(rig->base.router);
     expect_reason(rig, "the router is stopping");
 }
 
@@ -401,7 +298,7 @@ static void hear_list(struct rig *rig, uint64_t version, enum router_state own_s
     }
     const struct msg_table table = {
         .term = 7, .version = version, .replicas = 3, .routers = buf_slice(list)};
-    hear(rig, "r2", &msg_table_desc, &table);
+    router_rig_hear(&rig->base, "r2", &msg_table_desc, &table);
     buf_unref(&list);
 }
 
@@ -410,24 +307,24 @@ static void a_router_that_does_not_hear_who_keeps_the_list_is_down(void **state)
 {
     struct rig *rig = *state;
     expect_reason(rig, "the list of routers was not heard yet");
-    is_there(rig, "r2", true);
+    router_rig_meet(&rig->base, "r2", true);
     hear_list(rig, 1, ROUTER_ACTIVE);
     expect_reason(rig, "the control group has no leader");
     beats_leading(rig, "r2", 7, 2, 1, NOBODY);
     expect_reason(rig, NULL);
-    run(rig, 1000);
+    router_rig_run(&rig->base, 1000);
     beats(rig, "r2", 2, 1, NOBODY); /* It hands it over, or has lost its majority. */
     expect_reason(rig, NULL);
-    run(rig, 100);
+    router_rig_run(&rig->base, 100);
     expect_reason(rig, NULL);
-    run(rig, 500);
+    router_rig_run(&rig->base, 500);
     expect_reason(rig, "the control group has no leader");
     beats_leading(rig, "r2", 8, 2, 1, NOBODY);
     expect_reason(rig, NULL);
-    is_there(rig, "r2", false);
-    run(rig, 1000);
+    router_rig_meet(&rig->base, "r2", false);
+    router_rig_run(&rig->base, 1000);
     expect_reason(rig, "the control group has no leader, and routers are missing");
-    is_there(rig, "r2", true);
+    router_rig_meet(&rig->base, "r2", true);
     beats_leading(rig, "r2", 8, 2, 1, NOBODY);
     hear_list(rig, 2, ROUTER_REMOVED);
     expect_reason(rig, "it was removed from the cluster");
